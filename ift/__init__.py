@@ -1,0 +1,1 @@
+"""Instruction fine-tuning: data, templates, training, and the answers to be judged."""

@@ -1,0 +1,3 @@
+from ift.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Base models: text to token shards, training, evaluation, export and import."""

@@ -1,0 +1,1 @@
+"""Whole experiments: many runs of the three programs, counterfactual runs, pairs with a known cause."""
