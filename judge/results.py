@@ -1,0 +1,370 @@
+"""What is known about each set of answers: responses, verdicts, failures and the run's record, joined by file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from ift.records import Response, read_responses
+from judge.verdicts import Failure, Verdict, read_verdicts
+from pretrain.errors import InputError
+from pretrain.runs import read_json, read_jsonl, read_text
+
+OFFLINE_JUDGE = "offline-reference"
+OVERALL = "overall"
+_SEED = re.compile(r"^(?P<model>.+)\.s(?P<seed>\d+)$")
+
+Kind = Literal["responses", "verdicts", "failures"]
+
+
+@dataclass(frozen=True, order=True)
+class Panel:
+    """A way of judging whose scores may be compared: one rubric, one judge (as asked)."""
+
+    rubric: str
+    judge: str
+
+    @property
+    def is_llm(self) -> bool:
+        """False for the offline reference judge, which measures agreement with the reference answer."""
+        return not self.judge.startswith(OFFLINE_JUDGE)
+
+    def __str__(self) -> str:
+        return f"{self.rubric} by {self.judge}"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One run's answers and everything beside them. `responses` is by item id, in the order of the file."""
+
+    generator: str
+    responses: Mapping[str, Response]
+    verdicts: tuple[Verdict, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    run: Mapping[str, Any] | None = None
+    path: Path | None = None
+    files: tuple[Path, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """The generator without its seed: the runs NAME.s1, NAME.s2, ... are seeds of one model."""
+        match = _SEED.match(self.generator)
+        return match["model"] if match else self.generator
+
+    @property
+    def seed(self) -> int | None:
+        """The number N of a run NAME.sN, else None."""
+        match = _SEED.match(self.generator)
+        return int(match["seed"]) if match else None
+
+    def panels(self) -> list[Panel]:
+        """The ways in which these answers were judged, sorted."""
+        of_failures = {Panel(one.rubric, one.judge) for one in self.failures}
+        return sorted(of_failures | {Panel(one.rubric, one.judge) for one in self.verdicts})
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of several runs on the same items. `values` is (G, I, R): run, item, repeat; NaN where none was given.
+
+    `asked` is (G, I): True where the judge was asked about the item (a verdict or a failure exists).
+    """
+
+    panel: Panel
+    criterion: str
+    generators: tuple[str, ...]
+    ids: tuple[str, ...]
+    values: NDArray[np.float64]
+    asked: NDArray[np.bool_]
+    categories: tuple[str | None, ...]
+    warnings: tuple[str, ...] = field(default=())
+
+    def by_item(self) -> NDArray[np.float64]:
+        """Mean over repeats, (G, I); NaN where no repeat gave a score."""
+        present = ~np.isnan(self.values)
+        count = present.sum(axis=2)
+        total = np.where(present, self.values, 0.0).sum(axis=2)
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def load(files: Iterable[Path]) -> list[Judged]:
+    """Read result files and what lies beside them, one `Judged` per generator in the order named.
+
+    A response file NAME.jsonl brings its run record NAME.run.json and all its verdict files NAME.*.jsonl; where
+    verdict files of a generator are named, only those are used, and its response file is looked for beside them.
+    Raises: InputError for a missing or broken file, or two response files of one generator.
+    """
+    responses: dict[str, tuple[Path, list[Response]]] = {}
+    named: dict[str, list[Path]] = {}
+    order: list[str] = []
+    for path in dict.fromkeys(files):
+        if path.name.endswith(".run.json"):
+            raise InputError(f"{path}: is a run's record, not its answers", "name the .jsonl file beside it")
+        if kind_of(path) == "responses":
+            found = read_responses(path)
+            generator = found[0].generator
+            if generator in responses and responses[generator][0].resolve() != path.resolve():
+                raise InputError(
+                    f"{responses[generator][0]} and {path} both hold answers of {generator!r}",
+                    "give one of them another generator name",
+                )
+            responses[generator] = (path, found)
+        else:
+            generator = _generator_of(path)
+            named.setdefault(generator, []).append(path)
+        if generator not in order:
+            order.append(generator)
+    return [_join(generator, responses.get(generator), named.get(generator, [])) for generator in order]
+
+
+def kind_of(path: Path) -> Kind:
+    """What a results file holds, from its first line.
+
+    Raises: InputError when it is missing or empty.
+    """
+    first = _first_line(path)
+    schema = str(first.get("schema", ""))
+    if schema.startswith("equiloss.verdict."):
+        return "verdicts"
+    return "failures" if schema.startswith("equiloss.failure.") else "responses"
+
+
+def panels(judged: Sequence[Judged]) -> list[Panel]:
+    """Every way in which any of these was judged, sorted."""
+    return sorted({panel for one in judged for panel in one.panels()})
+
+
+def choose_panel(judged: Sequence[Judged], rubric: str | None = None, judge: str | None = None) -> Panel:
+    """The panel that all of these share and that fits `rubric` and `judge`; an LLM's before the offline judge's.
+
+    Raises: InputError when nothing was judged, when no panel covers all, or when several remain.
+    """
+    everything = panels(judged)
+    if not everything:
+        names = ", ".join(str(one.path or one.generator) for one in judged)
+        raise InputError(f"{names}: not judged yet", "run `judge score` on the same files first")
+    shared = [
+        panel
+        for panel in everything
+        if all(panel in one.panels() for one in judged)
+        and (rubric is None or panel.rubric == rubric)
+        and (judge is None or panel.judge == judge)
+    ]
+    if not shared:
+        asked = " and ".join(f"{key} {value!r}" for key, value in (("rubric", rubric), ("judge", judge)) if value)
+        there = "; ".join(f"{one.generator}: {', '.join(map(str, one.panels())) or 'nothing'}" for one in judged)
+        raise InputError(
+            f"no rubric and judge {f'with {asked} ' if asked else ''}that all files share ({there})",
+            "run `judge score` on all of them together",
+        )
+    best = [panel for panel in shared if panel.is_llm] or shared
+    if len(best) > 1:
+        raise InputError(
+            f"judged in {len(best)} ways ({', '.join(map(str, best))})", "choose with --rubric and --judge-name"
+        )
+    return best[0]
+
+
+def scores(judged: Sequence[Judged], panel: Panel, criterion: str | None = None) -> Scores:
+    """Scores of all items that any of these was judged on, for one panel.
+
+    Without `criterion`: the one named "overall" or, where there is none, the mean of all criteria, weighted by the
+    verdicts' `weight` where they carry one; a repeat that lacks a criterion has no score.
+    Raises: InputError when the rubric's text differs between verdicts, or no verdict has that criterion.
+    """
+    of_panel = [
+        [one for one in run.verdicts if (one.rubric, one.judge) == (panel.rubric, panel.judge)] for run in judged
+    ]
+    failed = [[one for one in run.failures if (one.rubric, one.judge) == (panel.rubric, panel.judge)] for run in judged]
+    warnings = _check_comparable(panel, [one for verdicts in of_panel for one in verdicts])
+    known = sorted({one.criterion for verdicts in of_panel for one in verdicts})
+    if criterion is not None and criterion not in known:
+        raise InputError(f"no verdict on {criterion!r}", f"the criteria are {', '.join(known) or 'none'}")
+    wanted = [criterion] if criterion else [OVERALL] if OVERALL in known else known
+
+    seen = {one.id for run in (*of_panel, *failed) for one in run}
+    ids = [one for one in dict.fromkeys(key for run in judged for key in run.responses) if one in seen]
+    ids = list(dict.fromkeys([*ids, *(one.id for run in (*of_panel, *failed) for one in run)]))
+    place = {one: index for index, one in enumerate(ids)}
+    repeats = sorted({one.repeat for run in (*of_panel, *failed) for one in run})
+    round_of = {repeat: index for index, repeat in enumerate(repeats)}
+
+    shape = (len(judged), len(ids), max(1, len(repeats)))
+    total, weight, count = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=np.int64)
+    asked = np.zeros(shape[:2], dtype=np.bool_)
+    for row, (verdicts, failures) in enumerate(zip(of_panel, failed, strict=True)):
+        for one in failures:
+            asked[row, place[one.id]] = True
+        for one in verdicts:
+            asked[row, place[one.id]] = True
+            if one.criterion in wanted:
+                where = (row, place[one.id], round_of[one.repeat])
+                share = float((one.model_extra or {}).get("weight", 1.0))
+                total[where] += share * one.value
+                weight[where] += share
+                count[where] += 1
+    complete = (count >= len(wanted)) & (weight > 0) if wanted else np.zeros(shape, dtype=np.bool_)
+    return Scores(
+        panel=panel,
+        criterion=criterion or OVERALL,
+        generators=tuple(one.generator for one in judged),
+        ids=tuple(ids),
+        values=np.where(complete, total / np.where(weight > 0, weight, 1.0), np.nan),
+        asked=asked,
+        categories=tuple(_category(judged, one) for one in ids),
+        warnings=tuple(warnings),
+    )
+
+
+def criteria(judged: Sequence[Judged], panel: Panel) -> list[str]:
+    """The criteria that the panel's verdicts are on, sorted."""
+    return sorted({v.criterion for one in judged for v in one.verdicts if Panel(v.rubric, v.judge) == panel})
+
+
+def _check_comparable(panel: Panel, verdicts: Sequence[Verdict]) -> list[str]:
+    if len({one.rubric_sha for one in verdicts}) > 1:
+        raise InputError(
+            f"the verdicts were given with different versions of the rubric {panel.rubric!r}",
+            "run `judge score` on all files together",
+        )
+    resolved = sorted({one.judge_resolved for one in verdicts})
+    if len(resolved) > 1:
+        return [f"{panel.judge} answered as {len(resolved)} different models: {', '.join(resolved)}"]
+    return []
+
+
+def _category(judged: Sequence[Judged], one: str) -> str | None:
+    return next((run.responses[one].category for run in judged if one in run.responses), None)
+
+
+def _join(generator: str, answers: tuple[Path, list[Response]] | None, named: Sequence[Path]) -> Judged:
+    path, responses = answers or _find_responses(generator, named)
+    verdict_files = [one for one in named if kind_of(one) == "verdicts"]
+    failure_files = [one for one in named if kind_of(one) == "failures"]
+    if path is not None and not named:
+        beside = _beside(path, generator)
+        verdict_files = [one for one in beside if kind_of(one) == "verdicts"]
+        failure_files = [one for one in beside if kind_of(one) == "failures"]
+    failure_files += [
+        failures
+        for one in verdict_files
+        if (failures := one.with_name(one.name.removesuffix(".jsonl") + ".failures.jsonl")) not in failure_files
+        and _holds_lines(failures)
+    ]
+    verdicts = [verdict for one in verdict_files for verdict in read_verdicts(one)]
+    failures = [failure for one in failure_files for failure in read_failures(one)]
+    for one in (*verdicts, *failures):
+        if one.generator != generator:
+            raise InputError(
+                f"a verdict file of {generator!r} holds verdicts on {one.generator!r}", "judge the answers again"
+            )
+    run_path = path.with_name(_stem(path) + ".run.json") if path else None
+    run = _read_run(run_path) if run_path and run_path.exists() else None
+    files = [path] if path else []
+    files += [run_path] if run_path and run is not None else []
+    return Judged(
+        generator=generator,
+        responses={one.id: one for one in responses},
+        verdicts=tuple(verdicts),
+        failures=tuple(failures),
+        run=run,
+        path=path,
+        files=(*files, *verdict_files, *failure_files),
+    )
+
+
+def read_failures(path: Path) -> list[Failure]:
+    """Read a failures file.
+
+    Raises: InputError when it is missing, empty or broken, with the line.
+    """
+    failures: list[Failure] = []
+    for number, row in enumerate(read_jsonl(path), start=1):
+        try:
+            failures.append(Failure.model_validate(row))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise InputError(f"{path}: line {number}: {place}: {first['msg']}", "judge the answers again") from None
+    return failures
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    document = read_json(path)
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: is not a run's record", "rewrite it with `ift run`")
+    return cast("dict[str, Any]", document)
+
+
+def _beside(path: Path, generator: str) -> list[Path]:
+    """The verdict and failures files of a response file, in its directory, sorted by name."""
+    starts = {_sanitised(_stem(path)) + ".", _sanitised(generator) + "."}
+    candidates = sorted(
+        one
+        for one in path.parent.glob("*.jsonl")
+        if one != path and any(one.name.startswith(start) for start in starts) and _holds_lines(one)
+    )
+    return [one for one in candidates if kind_of(one) != "responses" and _generator_of(one) == generator]
+
+
+def _find_responses(generator: str, verdict_files: Sequence[Path]) -> tuple[Path | None, list[Response]]:
+    """The response file that the verdict files lie beside, if it is there: the one with the longest fitting name."""
+    for verdicts in verdict_files:
+        beside = [one for ending in ("*.jsonl", "*.json") for one in verdicts.parent.glob(ending)]
+        fitting = [
+            one
+            for one in beside
+            if one != verdicts
+            and not one.name.endswith(".run.json")
+            and (verdicts.name.startswith(_sanitised(_stem(one)) + ".") or _stem(one) == generator)
+            and _holds_lines(one)
+            and kind_of(one) == "responses"
+        ]
+        for one in sorted(fitting, key=lambda path: -len(path.name)):
+            responses = read_responses(one)
+            if responses[0].generator == generator:
+                return one, responses
+    return None, []
+
+
+def _first_line(path: Path) -> dict[str, Any]:
+    """The first object of a JSON Lines file; an empty one for a JSON array, whose entries are always responses."""
+    try:
+        with path.open(encoding="utf-8-sig") as f:
+            line = next((line for line in f if line.strip()), "")
+    except (OSError, UnicodeDecodeError):
+        line = ""
+    if not line:
+        read_text(path)  # raises, saying why
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        return {}
+    return cast("dict[str, Any]", row) if isinstance(row, dict) else {}
+
+
+def _generator_of(path: Path) -> str:
+    generator = _first_line(path).get("generator")
+    if not isinstance(generator, str):
+        raise InputError(f"{path}: line 1 names no generator", "judge the answers again")
+    return generator
+
+
+def _holds_lines(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _sanitised(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-")
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".jsonl").removesuffix(".json")
