@@ -59,14 +59,25 @@ def _nearest(key: str, known: Iterable[str]) -> str:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file.
+    """Read a TOML file; "none" stands for None, which TOML lacks.
 
     Raises: InputError when it is missing, empty or broken.
     """
     try:
-        return tomllib.loads(read_text(path))
+        return _without_none(tomllib.loads(read_text(path)))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not TOML: {error}", "mend the file") from None
+
+
+def _without_none(data: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(cast("dict[str, Any]", value)) if isinstance(value, dict) else _none(value)
+        for key, value in data.items()
+    }
+
+
+def _none(value: Any) -> Any:
+    return None if isinstance(value, str) and value == "none" else value
 
 
 def apply_sets(data: dict[str, Any], sets: Sequence[str]) -> dict[str, Any]:
@@ -90,7 +101,7 @@ def apply_sets(data: dict[str, Any], sets: Sequence[str]) -> dict[str, Any]:
             if not isinstance(inner, dict):
                 raise InputError(f"--set {item!r}: {part!r} is not a section", "check the key")
             table = cast("dict[str, Any]", inner)
-        table[parts[-1]] = None if value == "none" else value
+        table[parts[-1]] = _none(value)
     return result
 
 
@@ -137,14 +148,72 @@ class ModelConfig(Config):
 
 
 class TrainConfig(Config):
-    """How a base model is trained. A step takes `batch_size` × `accumulate` sequences, on however many devices."""
+    """How a base model is trained. A step takes `batch_size` × `accumulate` sequences, on however many devices.
+
+    Fields that are None ("none" in TOML) are settled when the run starts; its config.toml has the settled values.
+    """
 
     steps: int = Field(default=1000, ge=1)
+    tokens: int | None = Field(default=None, ge=1)
+    """Instead of `steps`: train on at least this many tokens."""
     batch_size: int = Field(default=16, ge=1)
+    """Sequences per micro-batch."""
     accumulate: int = Field(default=1, ge=1)
+    """Micro-batches per step; several devices share them, so a step is the same on one device as on eight."""
+
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """muon: torch.optim.Muon for the matrices inside the blocks, AdamW for embeddings, head, norms and biases."""
     lr: float = Field(default=1e-3, gt=0)
-    schedule: Literal["cosine"] = "cosine"
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.95, ge=0, lt=1)
+    eps: float = Field(default=1e-8, gt=0)
+    momentum: float = Field(default=0.95, ge=0, lt=1)
+    """Muon's."""
+    weight_decay: float = Field(default=0.1, ge=0)
+    decay_on: Literal["matrices", "everything"] = "matrices"
+    """matrices: GPT-2's and GPT-3's way; everything: norms and biases too, as a bare AdamW(model.parameters()) does."""
+    clip_norm: float | None = Field(default=1.0, gt=0)
+
+    schedule: Literal["constant", "cosine", "linear", "wsd"] = "cosine"
+    """After the warm-up: constant; cosine or linear down to `floor`; wsd: stable, then linear down to `floor`."""
+    warmup: float = Field(default=0.05, ge=0, le=1)
+    """Share of the steps in which the learning rate rises linearly."""
+    decay: float = Field(default=0.2, ge=0, le=1)
+    """Share of the steps in which `wsd` goes down, at the end."""
+    floor: float = Field(default=0.1, ge=0, le=1)
+    """Where the learning rate ends, as a share of `lr`."""
+
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
+    """auto: bf16 where the device multiplies matrices of this model faster in it, else fp32."""
+    device: str = "auto"
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """How several devices share the work: each holds the model (ddp), or a part of it (fsdp)."""
+    compile: bool = False
+    """torch.compile: costs about a minute at the start, pays in long runs."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads; None: what OMP_NUM_THREADS says, else one per core."""
+
+    order: Literal["shuffled", "random", "sequential"] = "shuffled"
+    """Windows of the data: each once per epoch in random order; anywhere, independently; or as they stand."""
     seed: int = 0
+    init_seed: int | None = None
+    order_seed: int | None = None
+    dropout_seed: int | None = None
+
+    log_every: int = Field(default=10, ge=1)
+    eval_every: int | None = Field(default=None, ge=1)
+    """Steps between losses on the validation split; None: a tenth of the run."""
+    eval_tokens: int = Field(default=65536, ge=1)
+    """How much of the validation split is used during the run, always the same part of it."""
+    checkpoint: Literal["last", "best"] = "last"
+    """Which weights checkpoint.pt holds: the last, or those with the lowest validation loss."""
+    save_every: int | None = Field(default=None, ge=1)
+    """Steps between states to resume from; None: by time alone."""
+    save_minutes: float = Field(default=10.0, gt=0)
+    keep: int = Field(default=2, ge=1)
+    """How many states are kept."""
+    max_skipped: int = Field(default=50, ge=1)
+    """So many steps in a row with non-finite gradients stop the run."""
 
 
 class RunConfig(Config):
@@ -152,3 +221,58 @@ class RunConfig(Config):
 
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens of one optimizer step, over all micro-batches and devices."""
+        return self.train.batch_size * self.train.accumulate * self.model.context
+
+
+PRESETS = Path(__file__).resolve().parent / "presets"
+
+
+def presets() -> list[str]:
+    """The names of the run presets that ship with the package."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def load_run_config(name_or_path: str, sets: Sequence[str] = ()) -> RunConfig:
+    """A run's configuration from a TOML file or a preset's name, with `--set` overrides.
+
+    `train.steps` given in `sets` wins over `train.tokens` of the file. Raises: InputError naming what is wrong.
+    """
+    path = Path(name_or_path)
+    if not path.is_file():
+        preset = PRESETS / f"{name_or_path}.toml"
+        if path.suffix == ".toml" or path.parent != Path(".") or not preset.is_file():
+            raise InputError(
+                f"{name_or_path}: neither a TOML file nor a preset", f"the presets are: {', '.join(presets())}"
+            )
+        path = preset
+    data = read_toml(path)
+    keys = {item.partition("=")[0].strip() for item in sets}
+    if "train.steps" in keys and "train.tokens" not in keys and isinstance(data.get("train"), dict):
+        data["train"].pop("tokens", None)
+    return validate(RunConfig, apply_sets(data, sets), f"{name_or_path}{' with --set' if sets else ''}")
+
+
+def differences(old: Config, new: Config, ignore: Iterable[str] = ()) -> list[str]:
+    """Fields in which two configurations differ, each as "train.lr: 0.001 → 0.002"."""
+    first, second = flatten(old.model_dump()), flatten(new.model_dump())
+    skip = set(ignore)
+    return [
+        f"{key}: {first.get(key)} → {second.get(key)}"
+        for key in dict.fromkeys([*first, *second])
+        if key not in skip and first.get(key) != second.get(key)
+    ]
+
+
+def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested dict as one level with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, dict):
+            flat.update(flatten(cast("dict[str, Any]", value), f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

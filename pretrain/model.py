@@ -7,18 +7,17 @@ inherit it from the base model.
 
 from __future__ import annotations
 
-import hashlib
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.config import ModelConfig
+from pretrain.cross_entropy import IGNORE, linear_cross_entropy
 from pretrain.errors import InputError
-
-IGNORE = -100
-"""A target that carries no loss."""
+from pretrain.seeds import stream
 
 INIT_STD = 0.02
 LOGIT_STD = 0.3
@@ -69,7 +68,7 @@ class GPT(nn.Module):
                 std = residual_std if name.endswith(("attention.out.weight", "mlp.down.weight")) else INIT_STD
                 if parameter is self.head_weight:
                     std = min(std, LOGIT_STD / math.sqrt(self.config.n_embd))
-                generator = torch.Generator().manual_seed(_stream(seed, name))
+                generator = torch.Generator().manual_seed(stream(seed, name))
                 parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
 
     @property
@@ -77,20 +76,21 @@ class GPT(nn.Module):
         """The matrix that turns hidden states into logits (V, C): its own, or the token embedding when tied."""
         return self.token_embedding.weight if self.unembedding is None else self.unembedding.weight
 
-    def forward(self, ids: Tensor, targets: Tensor | None = None) -> Tensor:
-        """Logits (B, T, V) of ids (B, T); with targets (B, T; -100 carries no loss) the mean loss in nats."""
+    def forward(self, ids: Tensor, targets: Tensor | None = None, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+        """Logits (B, T, V) of ids (B, T); with targets (B, T; -100 carries no loss) the mean or summed loss in nats."""
         if targets is None:
             return self.head(self.backbone(ids))
         total, count = self.loss_sum(ids, targets)
-        return total / count.clamp(min=1)
+        return total if reduction == "sum" else total / count.clamp(min=1)
 
     def loss_sum(
         self, ids: Tensor, targets: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The summed loss in nats and the number of targets that carry it, for averages weighted by tokens."""
-        logits = self.head(self.backbone(ids, positions, mask))
-        total = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORE, reduction="sum")
-        return total, (targets != IGNORE).sum()
+        hidden = self.backbone(ids, positions, mask)
+        return linear_cross_entropy(hidden.flatten(0, 1), self.head_weight, targets.flatten()), (
+            targets != IGNORE
+        ).sum()
 
     def backbone(
         self, ids: Tensor, positions: Tensor | None = None, mask: Tensor | None = None, cache: KVCache | None = None
@@ -247,7 +247,3 @@ def packed_positions(example: Tensor) -> Tensor:
     starts = torch.ones_like(example, dtype=torch.bool)
     starts[:, 1:] = example[:, 1:] != example[:, :-1]
     return index - torch.where(starts, index, 0).cummax(dim=1).values
-
-
-def _stream(seed: int, name: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "little") >> 1
