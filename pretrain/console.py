@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 
+# Which extra of the distribution brings a library that a command imports when it runs.
+EXTRAS = {
+    "torch": "train",
+    "safetensors": "train",
+    "tokenizers": "train",
+    "matplotlib": "train",
+    "pyarrow": "train",
+    "datasets": "hub",
+    "huggingface_hub": "hub",
+}
+
 
 @cache
 def err() -> Console:
@@ -75,6 +86,11 @@ def run(command: click.Command, name: str) -> NoReturn:
         if os.environ.get("EQUILOSS_TRACEBACK"):
             raise
         _fail(str(error), code=error.exit_code)
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in EXTRAS:
+            raise
+        _fail(f"this needs {library}", f"pip install 'equiloss[{EXTRAS[library]}]'", code=2)
     except BrokenPipeError:
         # The reader of stdout went away (`| head`): not an error. Keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -24,6 +24,11 @@ def program_raising(error: BaseException) -> click.Command:
         (FileNotFoundError(2, "No such file or directory", "x"), 1, "error: x: No such file or directory\n"),
         (click.UsageError("no such option"), 2, "error: no such option. `prog --help` shows the usage\n"),
         (InputError("two\nlines  here"), 2, "error: two lines here\n"),
+        (
+            ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn"),
+            2,
+            "error: this needs torch. pip install 'equiloss[train]'\n",
+        ),
     ],
 )
 def test_an_error_is_one_line_and_its_exit_code(error, code, line, monkeypatch, capsys):
