@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from pretrain import console
@@ -11,6 +13,67 @@ from pretrain import console
 @click.version_option(package_name="equiloss")
 def program() -> None:
     """Let a stronger model judge the answers, and say which differences are real."""
+
+
+@program.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--rubric", help="The rubric to compare on, where there are several.")
+@click.option("--judge", help="The judge to compare on, where there are several.")
+@click.option("--criterion", help="One criterion of the rubric; default: the whole.")
+@click.option("--confidence", type=click.FloatRange(0.5, 0.999), default=0.95, show_default=True)
+@click.option("--draws", type=click.IntRange(100), default=10_000, show_default=True, help="Bootstrap draws.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
+@click.option(
+    "--by",
+    type=click.Choice(["model", "run"]),
+    default="model",
+    show_default=True,
+    help="Pool the seeds NAME.s1, NAME.s2, ... into NAME, or keep every run apart.",
+)
+@console.option_json
+def compare(
+    files: tuple[Path, ...],
+    rubric: str | None,
+    judge: str | None,
+    criterion: str | None,
+    confidence: float,
+    draws: int,
+    seed: int,
+    by: str,
+    as_json: bool,
+) -> None:
+    """Compare judged FILES: means, paired differences, intervals, categories.
+
+    FILES are result files (their verdicts lie beside them) or verdict files.
+
+    \b
+    Example:
+      judge compare results/run1.jsonl results/run2.jsonl
+    """
+    from judge import tables
+    from judge.compare import compare
+    from judge.results import load
+
+    comparison = compare(
+        load(files),
+        rubric=rubric,
+        judge=judge,
+        criterion=criterion,
+        confidence=confidence,
+        draws=draws,
+        seed=seed,
+        pool_seeds=by == "model",
+    )
+    if as_json:
+        console.emit_json(comparison.model_dump(mode="json"))
+        return
+    for warning in comparison.warnings:
+        console.warn(warning)
+    console.emit_table(tables.models(comparison))
+    if comparison.differences:
+        console.emit_table(tables.differences(comparison))
+    if comparison.categories:
+        console.emit_table(tables.categories(comparison))
 
 
 def main() -> None:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from ift.records import Response, read_responses
+from judge import rubrics
+from judge.rubrics import Rubric
 from judge.verdicts import Failure, Verdict, read_verdicts
 from pretrain.errors import InputError
 from pretrain.runs import read_json, read_jsonl, read_text
@@ -168,7 +170,7 @@ def choose_panel(judged: Sequence[Judged], rubric: str | None = None, judge: str
     best = [panel for panel in shared if panel.is_llm] or shared
     if len(best) > 1:
         raise InputError(
-            f"judged in {len(best)} ways ({', '.join(map(str, best))})", "choose with --rubric and --judge-name"
+            f"judged in {len(best)} ways ({', '.join(map(str, best))})", "choose with --rubric and --judge"
         )
     return best[0]
 
@@ -176,8 +178,8 @@ def choose_panel(judged: Sequence[Judged], rubric: str | None = None, judge: str
 def scores(judged: Sequence[Judged], panel: Panel, criterion: str | None = None) -> Scores:
     """Scores of all items that any of these was judged on, for one panel.
 
-    Without `criterion`: the one named "overall" or, where there is none, the mean of all criteria, weighted by the
-    verdicts' `weight` where they carry one; a repeat that lacks a criterion has no score.
+    Without `criterion`: the one named "overall" or, where there is none, the mean of all criteria, weighted as the
+    rubric says; a repeat that lacks a criterion has no score.
     Raises: InputError when the rubric's text differs between verdicts, or no verdict has that criterion.
     """
     of_panel = [
@@ -189,6 +191,7 @@ def scores(judged: Sequence[Judged], panel: Panel, criterion: str | None = None)
     if criterion is not None and criterion not in known:
         raise InputError(f"no verdict on {criterion!r}", f"the criteria are {', '.join(known) or 'none'}")
     wanted = [criterion] if criterion else [OVERALL] if OVERALL in known else known
+    shares = _weights(panel, [one for verdicts in of_panel for one in verdicts])
 
     seen = {one.id for run in (*of_panel, *failed) for one in run}
     ids = [one for one in dict.fromkeys(key for run in judged for key in run.responses) if one in seen]
@@ -207,7 +210,7 @@ def scores(judged: Sequence[Judged], panel: Panel, criterion: str | None = None)
             asked[row, place[one.id]] = True
             if one.criterion in wanted:
                 where = (row, place[one.id], round_of[one.repeat])
-                share = float((one.model_extra or {}).get("weight", 1.0))
+                share = shares.get(one.criterion, 1.0)
                 total[where] += share * one.value
                 weight[where] += share
                 count[where] += 1
@@ -239,6 +242,36 @@ def _check_comparable(panel: Panel, verdicts: Sequence[Verdict]) -> list[str]:
     if len(resolved) > 1:
         return [f"{panel.judge} answered as {len(resolved)} different models: {', '.join(resolved)}"]
     return []
+
+
+def _weights(panel: Panel, verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """The criteria's weights: as the verdicts carry them, else as the shipped rubric of the same text has them."""
+    carried: dict[str, float] = {}
+    for one in verdicts:
+        if "weight" in (extra := one.model_extra or {}):
+            carried[one.criterion] = float(extra["weight"])
+    rubric = shipped_rubric(panel, verdicts[0].rubric_sha) if verdicts else None
+    return {one.name: one.weight for one in rubric.front.criteria} | carried if rubric else carried
+
+
+def shipped_rubric(panel: Panel, sha: str) -> Rubric | None:
+    """The shipped rubric that these verdicts were given with, if it is one and has not changed since."""
+    if panel.rubric not in rubrics.names():
+        return None
+    rubric = rubrics.load(panel.rubric)
+    return rubric if rubric.sha == sha else None
+
+
+def scale(judged: Sequence[Judged], panel: Panel) -> tuple[float, float]:
+    """The least and the greatest score that the rubric allows; of an unknown rubric, those that were given."""
+    verdicts = [v for one in judged for v in one.verdicts if Panel(v.rubric, v.judge) == panel]
+    rubric = shipped_rubric(panel, verdicts[0].rubric_sha) if verdicts else None
+    if rubric and rubric.front.output.type == "preference":
+        return 0.0, 1.0
+    if rubric:
+        return rubric.front.scale.min, rubric.front.scale.max
+    given = [v.value for v in verdicts]
+    return (min(given), max(given)) if given else (0.0, 1.0)
 
 
 def _category(judged: Sequence[Judged], one: str) -> str | None:

@@ -1,0 +1,84 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from judge.bootstrap import Interval
+from judge.compare import Comparison
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number for a table: fixed digits, a real minus sign, a dash where there is none."""
+    if value is None:
+        return "–"
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def interval(value: Interval | None, digits: int = 2) -> str:
+    """An interval for a table."""
+    return "–" if value is None else f"[{number(value[0], digits)}, {number(value[1], digits)}]"
+
+
+def p_value(p: float | None) -> str:
+    """A p-value as papers print it."""
+    if p is None:
+        return "–"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def models(comparison: Comparison) -> Table:
+    """Every model's mean with its interval, best first."""
+    share = f"{comparison.confidence:.0%}"
+    table = Table(title=f"{comparison.rubric} by {comparison.judge}, {comparison.n_items} items in common")
+    table.add_column("model", no_wrap=True)
+    for name in ("mean", f"{share} interval", "s.e.", "scored", "missing", "failures"):
+        table.add_column(name, justify="right")
+    for one in sorted(comparison.models, key=lambda model: -(model.mean or 0.0)):
+        seeds = f" ({len(one.runs)} seeds)" if len(one.runs) > 1 else ""
+        failures = ", ".join(f"{count} {reason}" for reason, count in one.failures.items()) or "0"
+        table.add_row(
+            one.name + seeds,
+            number(one.mean),
+            interval(one.interval),
+            number(one.standard_error),
+            str(one.n_scored),
+            str(one.n_missing),
+            failures,
+        )
+    return table
+
+
+def differences(comparison: Comparison) -> Table:
+    """All paired differences."""
+    table = Table(title="paired differences")
+    for name in ("a", "b"):
+        table.add_column(name, no_wrap=True)
+    for name in ("a − b", f"{comparison.confidence:.0%} interval", "wins/ties/losses", "items", "p", "p (Holm)"):
+        table.add_column(name, justify="right")
+    for one in comparison.differences:
+        table.add_row(
+            one.a,
+            one.b,
+            number(one.difference),
+            interval(one.interval),
+            f"{one.wins}/{one.ties}/{one.losses}",
+            str(one.n_items),
+            p_value(one.p),
+            p_value(one.p_holm),
+        )
+    return table
+
+
+def categories(comparison: Comparison) -> Table:
+    """Means by category, one column per model."""
+    table = Table(title="by category")
+    table.add_column("category", no_wrap=True)
+    table.add_column("items", justify="right")
+    for model in comparison.models:
+        table.add_column(model.name, justify="right")
+    for one in comparison.categories:
+        cells = [f"{number(one.means[m.name])} {interval(one.intervals[m.name], 1)}" for m in comparison.models]
+        table.add_row(one.category, str(one.n_items), *cells)
+    return table
