@@ -1,0 +1,143 @@
+"""The built-in world: what worlds share, what is kept out of training text, and that every reference is right."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pretrain.errors import InputError
+from pretrain.world import documents, instructions, known_people, parse, people, skills
+
+
+def texts(name: str, split: str, domain: str | None = None) -> list[str]:
+    return [d.text for d in documents(name) if d.split == split and domain in (None, d.domain)]
+
+
+def test_same_name_same_world_and_another_seed_another_world() -> None:
+    assert list(documents("tiny")) == list(documents("tiny"))
+    assert instructions("tiny") == instructions("tiny")
+    assert texts("tiny", "test") != texts("tiny?seed=1", "test")
+
+
+def test_telling_known_people_another_way_changes_nothing_else() -> None:
+    varied, frozen = list(documents("tiny")), list(documents("tiny?biographies=1"))
+    assert len(varied) == len(frozen)
+    changed = {(a.domain, b.domain, a.split) for a, b in zip(varied, frozen, strict=True) if a != b}
+    assert changed == {("known", "known", "train")}
+    assert instructions("tiny") == instructions("tiny?biographies=1")
+
+
+@pytest.mark.parametrize("biographies", [1, 3])
+def test_a_known_person_has_no_more_biographies_than_said(biographies: int) -> None:
+    config = parse(f"tiny?biographies={biographies}")
+    seen = Counter(text for text in texts(f"tiny?biographies={biographies}&documents=2000", "train", "known"))
+    per_person = Counter(next(p.name for p in known_people(config) if text.startswith(p.name)) for text in seen)
+    assert per_person == {p.name: biographies for p in known_people(config)}
+
+
+def test_a_frozen_and_a_fresh_biography_tell_the_same_facts() -> None:
+    person = known_people(parse("tiny"))[0]
+    for seed in range(20):
+        text = people.biography(person, people.PHRASINGS, Random(seed))
+        assert text.startswith(person.name + " ")
+        assert all(value in text for value in person.values)
+
+
+def test_more_people_are_added_to_the_same_ones_and_strangers_are_none_of_them() -> None:
+    few, many = known_people(parse("tiny")), known_people(parse("tiny?people=20"))
+    assert many[: len(few)] == few
+    names = {person.name for person in few}
+    for text in texts("tiny", "train", "strangers"):
+        assert " ".join(text.split()[:2]) not in names
+
+
+def test_test_documents_are_in_no_other_split() -> None:
+    by_split = {split: set(texts("tiny?documents=3000", split)) for split in ("train", "validation", "test")}
+    assert not by_split["test"] & (by_split["train"] | by_split["validation"])
+
+
+def test_held_out_items_are_in_no_training_text() -> None:
+    training = set(texts("tiny?documents=4000", "train", "skills"))
+    sentences = {sentence for text in training for sentence in text.replace("?", ".").split(".")}
+    items = [i for i in instructions("tiny?skill_items=60") if i["category"] != "recall"]
+    assert len(items) > 300
+    for item in items:
+        skill = skills.BY_NAME[item["category"]]
+        for pattern in skill.practice:
+            sentence = pattern.format(x=item["input"], y=item["output"])
+            assert not any(
+                part.strip() in sentences for part in sentence.replace("?", ".").split(".") if item["input"] in part
+            )
+
+
+def test_test_practice_is_of_held_out_items_only() -> None:
+    config = parse("tiny")
+    rng = Random(0)
+    for skill in skills.SKILLS:
+        for _ in range(50):
+            x, _ = skills.draw(skill, rng, skills.Sizes(24, 4, 20), config.held_out_share, held=True)
+            assert skills.held_out(skill.name, x, config.held_out_share)
+
+
+lists = st.lists(st.sampled_from(["apple", "box", "cup", "door", "egg"]), min_size=1, max_size=5, unique=True)
+
+
+@given(lists)
+def test_list_skills_answer_right(words: list[str]) -> None:
+    x = " ".join(words)
+    assert skills.BY_NAME["copy"].answer(x) == x
+    assert skills.BY_NAME["reverse"].answer(x) == " ".join(words[::-1])
+    assert skills.BY_NAME["count"].answer(x) == str(len(words))
+    assert skills.BY_NAME["upper-case"].answer(x) == x.upper()
+    assert skills.BY_NAME["sort"].answer(x).split() == sorted(words)
+
+
+@given(st.integers(0, 99), st.integers(0, 99))
+def test_number_skills_answer_right(a: int, b: int) -> None:
+    arithmetic, compare = skills.BY_NAME["arithmetic"].answer, skills.BY_NAME["compare"].answer
+    assert arithmetic(f"{a} plus {b}") == str(a + b)
+    assert arithmetic(f"{a + b} minus {b}") == str(a)
+    assert (compare(f"{a} more than {b}") == "yes") == (a > b)
+    if a != b:
+        assert compare(f"{a} less than {b}") != compare(f"{a} more than {b}")
+
+
+def test_instructions_ask_nothing_twice_and_fill_every_category() -> None:
+    items = instructions("demo")
+    asked = [(i["instruction"], i["input"]) for i in items]
+    assert len(set(asked)) == len(asked)
+    facts = Counter(i["category"] for i in items)
+    config = parse("demo")
+    assert facts["recall"] == min(config.fact_items, config.people * config.attributes)
+    assert set(facts) == {"recall", *config.skills}
+    assert all(facts[name] >= 50 for name in config.skills)
+
+
+def test_answers_to_questions_are_the_facts_of_the_world() -> None:
+    people_by_name = {person.name: person for person in known_people(parse("tiny"))}
+    recall = [i for i in instructions("tiny") if i["category"] == "recall"]
+    for item in recall:
+        person = next(p for name, p in people_by_name.items() if name in item["instruction"])
+        assert item["output"] in person.values
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nowhere", "no world named 'nowhere'"),
+        ("tiny?poeple=3", "did you mean 'people'?"),
+        ("tiny?people", "'people' is not KEY=VALUE"),
+        ("tiny?people=many", "people: "),
+        ("tiny?skills=fly", "unknown skill 'fly'"),
+        ("tiny?held_out_share=1", "held_out_share: "),
+    ],
+)
+def test_a_wrong_name_says_what_is_wrong(name: str, says: str) -> None:
+    with pytest.raises(InputError) as error:
+        parse(name)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
