@@ -8,6 +8,7 @@ inherit it from the base model.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -22,6 +23,10 @@ from pretrain.seeds import stream
 INIT_STD = 0.02
 LOGIT_STD = 0.3
 """The most that logits may vary at initialisation: their variance adds half of itself to the first loss."""
+
+
+Attend = Callable[[Tensor, int, float], Tensor]
+"""Attention given from outside (see `pretrain.packing`): (qkv (B, T, 3C), n_head, dropout) to (B, T, C), per layer."""
 
 
 class GPT(nn.Module):
@@ -84,7 +89,7 @@ class GPT(nn.Module):
         return total if reduction == "sum" else total / count.clamp(min=1)
 
     def loss_sum(
-        self, ids: Tensor, targets: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
+        self, ids: Tensor, targets: Tensor, positions: Tensor | None = None, mask: Tensor | Attend | None = None
     ) -> tuple[Tensor, Tensor]:
         """The summed loss in nats and the number of targets that carry it, for averages weighted by tokens."""
         hidden = self.backbone(ids, positions, mask)
@@ -93,14 +98,19 @@ class GPT(nn.Module):
         ).sum()
 
     def backbone(
-        self, ids: Tensor, positions: Tensor | None = None, mask: Tensor | None = None, cache: KVCache | None = None
+        self,
+        ids: Tensor,
+        positions: Tensor | None = None,
+        mask: Tensor | Attend | None = None,
+        cache: KVCache | None = None,
     ) -> Tensor:
         """Hidden states (B, T, C) after the last norm.
 
         positions (B, T): where each token stands; default 0, 1, 2, ... (after what the cache holds, if there is one).
         mask (B, 1, T, S) or (T, S), true where a query may look; default causal. `packed_mask` makes it for several
-        examples in one row. With a cache, the token at position p is kept in slot p of its row, and queries see the
-        slots up to their own position: prompts padded on the right need no mask of their own.
+        examples in one row; a function in its place does the attending itself. With a cache, the token at position p
+        is kept in slot p of its row, and queries see the slots up to their own position: prompts padded on the right
+        need no mask of their own.
         Raises: InputError when the sequence is longer than the model's context.
         """
         _, length = ids.shape
@@ -144,7 +154,7 @@ class Block(nn.Module):
         self.mlp_norm = nn.LayerNorm(config.n_embd)
         self.mlp = MLP(config, dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cached: Cached | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | Attend | None, cached: Cached | None) -> Tensor:
         x = x + self.attention(self.attention_norm(x), mask, cached)
         return x + self.mlp(self.mlp_norm(x))
 
@@ -159,14 +169,17 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.qkv_bias)
         self.out = nn.Linear(config.n_embd, config.n_embd)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cached: Cached | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | Attend | None, cached: Cached | None) -> Tensor:
         batch, length, width = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.n_head, width // self.n_head)
+        dropout = self.dropout if self.training else 0.0
+        qkv = self.qkv(x)
+        if mask is not None and not isinstance(mask, Tensor):
+            return F.dropout(self.out(mask(qkv, self.n_head, dropout)), self.dropout, self.training)
+        qkv = qkv.view(batch, length, 3, self.n_head, width // self.n_head)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, T, D)
         if cached is not None:
             cache, layer, positions = cached
             k, v = cache.put(layer, positions, k, v)  # (B, H, S, D)
-        dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None)
         y = self.out(y.transpose(1, 2).reshape(batch, length, width))
         return F.dropout(y, self.dropout, self.training)
