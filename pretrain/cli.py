@@ -16,6 +16,64 @@ def program() -> None:
 
 
 @program.command()
+@click.argument("source")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The data directory to write.")
+@click.option("--tokenizer", default="gpt2", show_default=True, help="gpt2, or a tokenizer.json of an earlier run.")
+@click.option("--train-tokenizer", type=int, metavar="N", help="Train a byte-level BPE of N ids on the training split.")
+@click.option("--validation", type=float, default=0.05, show_default=True, help="Share of documents for validation.")
+@click.option("--test", type=float, default=0.05, show_default=True, help="Share of documents for the test.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Decides which documents go where.")
+@click.option("--text-field", default="text", show_default=True, help="The field of a record that holds its text.")
+@click.option("--domain-field", help="The field that names its domain.  [default: the folder or file names it]")
+@click.option("--separator", help="Cut text files into documents at this text, e.g. '<|endoftext|>'.")
+@click.option("--workers", type=click.IntRange(min=1), help="Tokenizing processes.  [default: one per CPU]")
+@console.option_json
+def data(
+    source: str,
+    output: Path,
+    tokenizer: str,
+    train_tokenizer: int | None,
+    validation: float,
+    test: float,
+    seed: int,
+    text_field: str,
+    domain_field: str | None,
+    separator: str | None,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Turn the text of SOURCE into token shards: DIR/{train,validation,test}.bin and data.json.
+
+    \b
+    SOURCE is a text file, .jsonl, .json or .parquet (each also .gz), a folder of those (its folders are the
+    domains), hub:NAME[:CONFIG][:SPLIT] for a Hugging Face data set, or world:NAME for the built-in world:
+      pretrain data speeches/ -o data/speeches --train-tokenizer 2048
+      pretrain data hub:HuggingFaceFW/fineweb:sample-10BT -o data/fineweb
+      pretrain data world:demo -o data/demo --train-tokenizer 1024
+    Equal documents are kept once; which split a document goes to depends on its text and the seed alone.
+    """
+    from pretrain.corpus import Fields
+    from pretrain.shard_writer import Fractions, write_source, written
+
+    with console.counting("tokens") as on_progress:
+        shards = write_source(
+            source,
+            output,
+            tokenizer=tokenizer,
+            train_tokenizer=train_tokenizer,
+            fields=Fields(text_field, domain_field, separator),
+            seed=seed,
+            fractions=Fractions(validation, test),
+            workers=workers,
+            on_progress=on_progress,
+        )
+    for line in written(shards):
+        console.say(line)
+    if as_json:
+        console.emit_json(shards.summary())
+
+
+@program.command()
 @click.argument("name")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The JSON file to write.")
 def world(name: str, output: Path) -> None:

@@ -120,3 +120,9 @@ class Shards:
         """A hash of the data itself (tokens, splits, tokenizer), the same wherever and whenever it was made."""
         splits = {name: self.record["splits"][name]["sha256"] for name in SPLITS}
         return sha256_of({"tokenizer": tokenizers.sha256(self.tokenizer), "splits": splits})
+
+    def summary(self) -> dict[str, Any]:
+        """data.json for people and programs: without the tokenizer's ranks, with where it is and its hash."""
+        record = {key: value for key, value in self.record.items() if key != "tokenizer"}
+        about = {"kind": self.record["tokenizer"]["kind"], "sha256": tokenizers.sha256(self.tokenizer)}
+        return {"directory": str(self.directory), "sha256": self.sha256, **record, "tokenizer": about}
