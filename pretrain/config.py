@@ -6,7 +6,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -45,10 +45,14 @@ def validate(cls: type[C], data: dict[str, Any], where: str) -> C:
 
 def _known_keys(cls: type[BaseModel], path: Sequence[str]) -> list[str]:
     for part in path:
+        if part.isdigit():
+            continue  # an element of a list of tables
         field = cls.model_fields.get(part)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+        inner = field.annotation if field else None
+        inner = next(iter(get_args(inner)), inner)
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return []
-        cls = field.annotation
+        cls = inner
     return list(cls.model_fields)
 
 

@@ -1,0 +1,72 @@
+"""`study run` from its flags to its exit code."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pretrain import console
+from pretrain.errors import IncompleteError
+from study import closing, files, plan, run
+
+
+def execute(
+    file: Path,
+    directory: Path | None,
+    jobs: int | None,
+    only: Sequence[str],
+    again: Sequence[str],
+    dry_run: bool,
+    sets: Sequence[str],
+    as_json: bool,
+) -> None:
+    """Plan a study and run it, or show the plan.
+
+    Raises: InputError for a mistake in the study; IncompleteError when cells failed.
+    """
+    study = files.read(file, sets)
+    if only:
+        study = dataclasses.replace(study, cells=plan.only(study.cells, only))
+    directory = directory or Path(study.name)
+    run.check_inputs(study, directory)
+    if dry_run:
+        _preview(study, directory, again, as_json)
+        return
+    jobs = jobs or run.default_jobs(study)
+    console.say(f"{study.name}: {len(study.cells)} cells in {directory}, {jobs} at a time")
+    result = run.run(study, directory, jobs=jobs, again=again)
+    if as_json:
+        console.emit_json(closing.document(result))
+    elif text := closing.text(result):
+        print(text)
+    if not result.complete:
+        failed = [name for name, state in result.states.items() if state == "failed"]
+        blocked = sum(state == "blocked" for state in result.states.values())
+        raise IncompleteError(
+            f"{len(failed)} of {len(study.cells)} cells failed ({', '.join(failed[:5])})"
+            + (f", {blocked} more wait for them" if blocked else ""),
+            f"see {os.path.relpath(directory / 'logs')}; the same command runs what is left",
+        )
+
+
+def _preview(study: plan.Study, directory: Path, again: Sequence[str], as_json: bool) -> None:
+    rows = run.preview(study, directory, again)
+    if as_json:
+        cells = [
+            {
+                "name": cell.name,
+                "why": why,
+                "command": cell.command,
+                "inputs": list(cell.inputs),
+                "outputs": list(cell.outputs),
+                "needs": list(cell.needs),
+            }
+            for cell, why in rows
+        ]
+        console.emit_json({"study": study.name, "directory": str(directory), "dry_run": True, "cells": cells})
+        return
+    for cell, why in rows:
+        print(f"{cell.name}  [{'runs: ' + why if why else 'finished'}]\n    {cell.command}")
+    console.say(f"{sum(bool(why) for _, why in rows)} of {len(rows)} cells would run")
