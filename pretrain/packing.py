@@ -1,0 +1,186 @@
+"""Several texts in one flat row: no padding in the layers, attention within each text, a common beginning only once.
+
+Everything but attention works token by token, so texts of different lengths lie end to end in one row (1, N, C).
+Attention gathers texts of like length into small batches and puts the result back. Texts that begin alike, as prompts
+of one template do, share that beginning: its tokens go through the model once, and every text attends to them. The
+result equals that of each text alone, up to rounding, gradients included.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SHORTEST_PREFIX = 8
+"""A common beginning shorter than this is not worth an attention call of its own."""
+KEEP_TOGETHER = 0.7
+"""Texts at least this share as long as the longest of their batch are padded to it."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A common beginning: where its tokens lie in the flat row."""
+
+    start: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Texts that attend as one batch, padded on the right: own tokens, after the same prefix."""
+
+    slots: Tensor
+    """(n, L): where each own token lies in the flat row; padding repeats a token."""
+    places: Tensor
+    """(M,): the places in n × L that are no padding, in the order of `rows`."""
+    rows: Tensor
+    """(M,): where those tokens lie in the flat row."""
+    prefix: Prefix | None
+    mask: Tensor | None
+    """(L, P + L), true where a query may look; none: causal."""
+
+
+class Packed:
+    """Texts (lists of ids) as one row, and how it attends. `share` common beginnings, or keep each text whole.
+
+    `ids`, `positions` (1, N); `index[i]` (length of text i,) says where text i's tokens lie in the row.
+    """
+
+    def __init__(self, texts: Sequence[Sequence[int]], share: bool = True, device: torch.device | None = None) -> None:
+        flat: list[int] = []
+        positions: list[int] = []
+        own: dict[Prefix | None, list[tuple[int, int]]] = defaultdict(list)  # (start in the row, length)
+        index: list[list[int]] = [[] for _ in texts]
+        for members, length in common_beginnings(texts) if share else [(list(range(len(texts))), 0)]:
+            prefix = None
+            if length:
+                prefix = Prefix(len(flat), length)
+                own[None].append((len(flat), length))
+                flat.extend(texts[members[0]][:length])
+                positions.extend(range(length))
+            for member in members:
+                text = texts[member]
+                own[prefix].append((len(flat), len(text) - length))
+                before = range(prefix.start, prefix.start + length) if prefix else ()
+                index[member] = [*before, *range(len(flat), len(flat) + len(text) - length)]
+                flat.extend(text[length:])
+                positions.extend(range(length, len(text)))
+        self.ids = torch.tensor([flat], device=device)
+        self.positions = torch.tensor([positions], device=device)
+        self.index = [torch.tensor(one, device=device) for one in index]
+        self.groups = [
+            _group(batch, prefix, device) for prefix, stretches in own.items() for batch in _alike(stretches)
+        ]
+
+    def attend(self, qkv: Tensor, n_head: int, dropout: float = 0.0) -> Tensor:
+        """Attention of the row with itself: qkv (1, N, 3C) to (1, N, C). What `GPT.backbone` takes as its mask."""
+        _, total, width = qkv.shape
+        flat = qkv[0]
+        size = width // 3 // n_head
+        results = []
+        for group in self.groups:
+            n, length = group.slots.shape
+            rows = _Gather.apply(flat, group.slots, group.places, group.rows)  # (n × L, 3C)
+            q, k, v = rows.view(n, length, 3, n_head, size).permute(2, 0, 3, 1, 4).unbind(0)  # (n, H, L, D)
+            if group.prefix is not None:
+                before = flat[group.prefix.start : group.prefix.start + group.prefix.length, width // 3 :]
+                pk, pv = before.view(1, -1, 2, n_head, size).permute(2, 0, 3, 1, 4).unbind(0)  # (1, H, P, D)
+                k = torch.cat((pk.expand(n, -1, -1, -1), k), dim=2)
+                v = torch.cat((pv.expand(n, -1, -1, -1), v), dim=2)
+            y = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=group.mask, dropout_p=dropout, is_causal=group.mask is None
+            )
+            results.append(y.transpose(1, 2).reshape(n * length, width // 3))
+        return _Scatter.apply(total, self.groups, *results)[None]
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of a flat row as a padded batch. Each token comes once, so the gradient is a copy, not a sum."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor, slots: Tensor, places: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(places, rows)
+        ctx.shape = flat.shape
+        return flat.index_select(0, slots.flatten())
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
+        places, rows = ctx.saved_tensors
+        grad = grad_outputs[0].new_zeros(ctx.shape)
+        grad[rows] = grad_outputs[0].index_select(0, places)
+        return grad, None, None, None
+
+
+class _Scatter(torch.autograd.Function):
+    """The padded batches put back into one flat row (N, C)."""
+
+    @staticmethod
+    def forward(ctx: Any, total: int, groups: Sequence[Group], *batches: Tensor) -> Tensor:
+        ctx.groups = groups
+        ctx.sizes = [len(batch) for batch in batches]
+        flat = batches[0].new_empty(total, batches[0].shape[1])
+        for group, batch in zip(groups, batches, strict=True):
+            flat[group.rows] = batch.index_select(0, group.places)
+        return flat
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        flat = grad_outputs[0]
+        grads = []
+        for group, size in zip(ctx.groups, ctx.sizes, strict=True):
+            grad = flat.new_zeros(size, flat.shape[1])
+            grad[group.places] = flat.index_select(0, group.rows)
+            grads.append(grad)
+        return (None, None, *grads)
+
+
+def common_beginnings(texts: Sequence[Sequence[int]]) -> list[tuple[list[int], int]]:
+    """Texts by their common beginning: (numbers of the texts, tokens in common), 0 where sharing would save nothing.
+
+    Every text keeps at least its last token to itself.
+    """
+    families: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for number, text in enumerate(texts):
+        families[tuple(text[:SHORTEST_PREFIX])].append(number)
+    groups: list[tuple[list[int], int]] = []
+    alone: list[int] = []
+    for members in families.values():
+        common = min(len(texts[member]) for member in members) - 1
+        first = texts[members[0]]
+        for member in members[1:]:
+            text = texts[member]
+            common = next((i for i in range(common) if text[i] != first[i]), common)
+        if len(members) > 1 and common >= SHORTEST_PREFIX:
+            groups.append((members, common))
+        else:
+            alone.extend(members)
+    return [*groups, (alone, 0)] if alone else groups
+
+
+def _alike(stretches: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Stretches (start, length) sorted by length and cut where padding to the longest would waste too much."""
+    batches: list[list[tuple[int, int]]] = []
+    for stretch in sorted(stretches, key=lambda one: -one[1]):
+        if not batches or stretch[1] < KEEP_TOGETHER * batches[-1][0][1] - 4:
+            batches.append([])
+        batches[-1].append(stretch)
+    return batches
+
+
+def _group(stretches: Sequence[tuple[int, int]], prefix: Prefix | None, device: torch.device | None) -> Group:
+    longest = stretches[0][1]
+    starts = torch.tensor([start for start, _ in stretches], device=device)[:, None]
+    lengths = torch.tensor([length for _, length in stretches], device=device)[:, None]
+    offsets = torch.arange(longest, device=device)[None]
+    slots = starts + torch.minimum(offsets, lengths - 1)  # (n, L)
+    places = (offsets < lengths).flatten().nonzero()[:, 0]
+    mask = None
+    if prefix is not None:
+        mask = torch.ones(longest, prefix.length + longest, dtype=torch.bool, device=device).tril(prefix.length)
+    return Group(slots, places, slots.flatten()[places], prefix, mask)
