@@ -98,6 +98,46 @@ def world(name: str, output: Path) -> None:
     )
 
 
+@program.command()
+@click.argument("config")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="A data directory of `pretrain data`.")
+@click.option("--name", help="The run's name.  [default: the config's]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--seed", type=int, help="Initialisation, data order and dropout; the same as --set train.seed=N.")
+@console.option_set
+@click.option("--resume", is_flag=True, help="Go on with an unfinished run from its last state, to the bit.")
+@console.option_json
+def run(
+    config: str,
+    data: Path,
+    name: str | None,
+    output: Path,
+    seed: int | None,
+    sets: tuple[str, ...],
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Train a base model: OUTPUT/NAME/ gets config.toml, metrics.jsonl, loss.png and, at the end, checkpoint.pt.
+
+    \b
+    CONFIG is a TOML file, the config.toml of another run, or a preset (tiny, gpt2-small, diary-baseline, ...):
+      pretrain run tiny --data data/speeches --name first --set train.steps=500 --set train.lr=0.003
+      pretrain run runs/first/config.toml --data data/speeches --name again --seed 1
+      torchrun --standalone --nproc-per-node 8 -m pretrain run gpt2-small --data data/fineweb
+    Ctrl-C writes a state and exits with 130; the same command with --resume goes on. A finished run is left alone.
+    """
+    from pretrain.config import load_run_config
+    from pretrain.train import train
+
+    overrides = [*sets, *([] if seed is None else [f"train.seed={seed}"])]
+    settings = load_run_config(config, overrides)
+    path = Path(config)
+    default = path.parent.name if path.name == "config.toml" else path.stem
+    result = train(settings, data, output / (name or default), resume)
+    if as_json and result.main:
+        console.emit_json(result.document())
+
+
 def main() -> None:
     """Entry point of `pretrain`."""
     console.run(program, "pretrain")
