@@ -241,8 +241,9 @@ def _kept(documents: Iterable[Document], counts: _Counts, seed: int, fractions: 
         if first is None:
             counts.seen[digest] = split
         elif first == split:
-            counts.within += 1
-            continue
+            if document.split is None:  # a source that sets the split repeats a text on purpose
+                counts.within += 1
+                continue
         else:
             counts.across += 1
             continue

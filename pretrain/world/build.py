@@ -34,7 +34,7 @@ class _Writer:
         self.config = config
         self.known = known_people(config)
         taken = {person.name for person in self.known}
-        self.strangers = [name for name in people.all_names() if f"{name[0]} {name[1]}" not in taken]
+        self.strangers = [name for name in _names(config) if f"{name[0]} {name[1]}" not in taken]
         self.sizes = skill_sizes(config)
         self.skills = [skills.BY_NAME[name] for name in config.skills]
 
@@ -82,7 +82,7 @@ class _Writer:
     def other(self, domain: str, rng: Random, held: bool) -> str:
         config = self.config
         if domain == "strangers":
-            person = people.draw_person(rng.choice(self.strangers), config.attributes, rng)
+            person = people.draw_person(rng.choice(self.strangers), config.attributes, config.values, rng)
             return people.biography(person, people.PHRASINGS, rng)
         if domain == "topics":
             return topics.scene(rng)
@@ -92,11 +92,17 @@ class _Writer:
 def known_people(config: WorldConfig) -> tuple[people.Person, ...]:
     """The people that a world keeps telling of. More `people` adds to them; it changes nobody."""
     rng = Random(f"world/{config.seed}/people")
-    names = rng.sample(people.all_names(), len(people.all_names()))[: config.people]
+    names = rng.sample(_names(config), len(_names(config)))[: config.people]
     return tuple(
-        people.draw_person(name, config.attributes, Random(f"world/{config.seed}/facts/{name[0]} {name[1]}"))
+        people.draw_person(
+            name, config.attributes, config.values, Random(f"world/{config.seed}/facts/{name[0]} {name[1]}")
+        )
         for name in names
     )
+
+
+def _names(config: WorldConfig) -> list[tuple[str, str, str]]:
+    return people.all_names(config.first_names, config.last_names)
 
 
 def skill_sizes(config: WorldConfig) -> skills.Sizes:
@@ -124,8 +130,8 @@ def instructions(name: str) -> list[dict[str, Any]]:
         for _ in range(100 * config.skill_items):  # a small pool may hold fewer
             if len(chosen) == config.skill_items:
                 break
-            x, y = skills.draw(skill, rng, skill_sizes(config), config.held_out_share, held=True)
-            chosen.setdefault(x, y)
+            x = skills.draw(skill.kind, rng, skill_sizes(config), config.held_out_share, held=True)
+            chosen.setdefault(x, skill.answer(x))
         for x, y in chosen.items():
             items.append(
                 {"instruction": rng.choice(skill.instructions), "input": x, "output": y, "category": skill_name}

@@ -9,9 +9,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from pretrain.config import Config, validate
 from pretrain.errors import InputError
-from pretrain.world.people import ATTRIBUTES, PHRASINGS, all_names
+from pretrain.world.people import ATTRIBUTES, FIRST_NAMES, PHRASINGS, VALUES
 from pretrain.world.skills import BY_NAME
-from pretrain.world.words import LIST_WORDS
+from pretrain.world.words import LAST, LIST_WORDS
 
 
 def _names(value: Any) -> Any:
@@ -39,7 +39,10 @@ class WorldConfig(Config):
     topic_share: float = Field(default=0.1, ge=0)
     skill_share: float = Field(default=0.3, ge=0)
 
-    people: int = Field(default=150, ge=1, le=len(all_names()) // 2)
+    people: int = Field(default=150, ge=1)
+    first_names: int = Field(default=len(FIRST_NAMES), ge=2, le=len(FIRST_NAMES))
+    last_names: int = Field(default=len(LAST), ge=2, le=len(LAST))
+    values: int = Field(default=VALUES, ge=2, le=VALUES)
     attributes: int = Field(default=5, ge=1, le=len(ATTRIBUTES))
     phrasings: int = Field(default=PHRASINGS, ge=1, le=PHRASINGS)
     biographies: int = Field(default=0, ge=0)
@@ -58,6 +61,8 @@ class WorldConfig(Config):
         unknown = [name for name in self.skills if name not in BY_NAME]
         if unknown:
             raise ValueError(f"unknown skill {unknown[0]!r}; known: {', '.join(BY_NAME)}")
+        if self.people > self.first_names * self.last_names // 2:
+            raise ValueError(f"{self.people} people need more names: half of the names are left to strangers")
         if self.stranger_share + self.topic_share + (self.skill_share if self.skills else 0) <= 0:
             raise ValueError("strangers, topics and skills together need a share above 0: they are the test text")
         return self

@@ -104,6 +104,7 @@ ATTRIBUTES = (
     ),
 )
 PHRASINGS = len(ATTRIBUTES[0].sentences)
+VALUES = min(len(attribute.values) for attribute in ATTRIBUTES)
 
 
 @dataclass(frozen=True)
@@ -121,16 +122,21 @@ class Person:
         return f"{self.first} {self.last}"
 
 
-def all_names() -> list[tuple[str, str, str]]:
-    """Every (first name, last name, pronoun) there can be, in a fixed order."""
-    firsts = [(name, "She") for name in words.FEMALE] + [(name, "He") for name in words.MALE]
-    return [(first, last, pronoun) for first, pronoun in firsts for last in words.LAST]
+FIRST_NAMES = tuple(
+    pair for both in zip(words.FEMALE, words.MALE, strict=True) for pair in zip(both, ("She", "He"), strict=True)
+)
+"""Every (first name, pronoun), women and men by turns, so that the first few hold both."""
 
 
-def draw_person(name: tuple[str, str, str], attributes: int, rng: Random) -> Person:
-    """A person of that name with `attributes` facts drawn at random."""
+def all_names(first: int, last: int) -> list[tuple[str, str, str]]:
+    """Every (first name, last name, pronoun) from so many first and last names, in a fixed order."""
+    return [(name, surname, pronoun) for name, pronoun in FIRST_NAMES[:first] for surname in words.LAST[:last]]
+
+
+def draw_person(name: tuple[str, str, str], attributes: int, values: int, rng: Random) -> Person:
+    """A person of that name: the first `attributes` facts, each one of the first `values` values there are."""
     first, last, pronoun = name
-    return Person(first, last, pronoun, tuple(rng.choice(a.values) for a in ATTRIBUTES[:attributes]))
+    return Person(first, last, pronoun, tuple(rng.choice(a.values[:values]) for a in ATTRIBUTES[:attributes]))
 
 
 def biography(person: Person, phrasings: int, rng: Random) -> str:

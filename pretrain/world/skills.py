@@ -1,28 +1,13 @@
-"""Skills: tasks with one right answer that can be computed, and the practice sentences that show how they go."""
+"""Skills: tasks with one right answer that can be computed, and the practice text that shows how they go."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from pretrain.world import words
-
-
-@dataclass(frozen=True)
-class Skill:
-    """A task: how an input is drawn, how it is answered, and the words around both.
-
-    `draw(rng, words, longest, largest)` gives an input; `practice` are sentences with `{x}` (the input) and `{y}`
-    (the answer); `instructions` are what a person would ask, the input being given apart.
-    """
-
-    name: str
-    draw: Callable[[Random, Sizes], str]
-    answer: Callable[[str], str]
-    practice: tuple[str, ...]
-    instructions: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -34,19 +19,20 @@ class Sizes:
     largest: int
 
 
-def _words(rng: Random, sizes: Sizes) -> str:
-    return " ".join(rng.sample(words.LIST_WORDS[: sizes.words], rng.randint(2, sizes.longest)))
+@dataclass(frozen=True)
+class Skill:
+    """A task: the kind of input it takes, how it is answered, and the words around both.
 
+    Practice text introduces an input of a kind once and then answers it: `practice` are sentences with `{y}` (the
+    answer) and, for kinds that need no introduction, `{x}` (the input). `instructions` are what a person would ask,
+    the input being given apart.
+    """
 
-def _sum(rng: Random, sizes: Sizes) -> str:
-    a = rng.randint(0, sizes.largest)
-    b = rng.randint(0, sizes.largest)
-    return f"{a} plus {b}" if rng.random() < 0.5 else f"{max(a, b)} minus {min(a, b)}"
-
-
-def _pair(rng: Random, sizes: Sizes) -> str:
-    a, b = rng.sample(range(sizes.largest + 1), 2)
-    return f"{a} {rng.choice(('more', 'less'))} than {b}"
+    name: str
+    kind: str
+    answer: Callable[[str], str]
+    practice: tuple[str, ...]
+    instructions: tuple[str, ...]
 
 
 def _calculate(text: str) -> str:
@@ -62,49 +48,49 @@ def _compare(text: str) -> str:
 SKILLS = (
     Skill(
         "copy",
-        _words,
+        "list",
         lambda x: x,
-        ("Say {x} and again {x}.", "One wrote {x} and the other wrote {x}."),
+        ("Again it is {y}.", "Repeat it: {y}."),
         ("Repeat the words.", "Copy the list."),
     ),
     Skill(
         "reverse",
-        _words,
+        "list",
         lambda x: " ".join(reversed(x.split())),
-        ("From the back {x} reads {y}.", "Turn {x} around to get {y}."),
+        ("From the back it is {y}.", "Turned around: {y}."),
         ("Reverse the list.", "Read the words from the back."),
     ),
     Skill(
         "count",
-        _words,
+        "list",
         lambda x: str(len(x.split())),
-        ("The list {x} has length {y}.", "Counting {x} gives {y}."),
+        ("The length of it is {y}.", "Count it: {y}."),
         ("Count the words.", "What is the length of the list?"),
     ),
     Skill(
         "upper-case",
-        _words,
+        "list",
         str.upper,
-        ("In capitals {x} becomes {y}.", "Shout {x} as {y}."),
+        ("In capitals it is {y}.", "Shout it: {y}."),
         ("Write the words in capitals.", "Shout the list."),
     ),
     Skill(
         "sort",
-        _words,
+        "list",
         lambda x: " ".join(sorted(x.split())),
-        ("In order {x} becomes {y}.", "Sorted from first to last {x} reads {y}."),
+        ("In order it is {y}.", "Sort it: {y}."),
         ("Sort the words.", "Put the list in order."),
     ),
     Skill(
         "arithmetic",
-        _sum,
+        "sum",
         _calculate,
         ("We know that {x} is {y}.", "The result of {x} is {y}."),
         ("Find the result.", "How much is it?"),
     ),
     Skill(
         "compare",
-        _pair,
+        "pair",
         _compare,
         ("Is {x}? The answer is {y}.", "Asked if {x} they said {y}."),
         ("Yes or no?", "Is it true?"),
@@ -113,28 +99,47 @@ SKILLS = (
 BY_NAME = {skill.name: skill for skill in SKILLS}
 
 
-def held_out(skill: str, x: str, share: float) -> bool:
-    """Whether an item is kept out of every training text: decided by a hash of the item alone, so for all worlds.
+def _draw_any(kind: str, rng: Random, sizes: Sizes) -> str:
+    if kind == "list":
+        return " ".join(rng.sample(words.LIST_WORDS[: sizes.words], rng.randint(2, sizes.longest)))
+    if kind == "sum":
+        a, b = rng.randint(0, sizes.largest), rng.randint(0, sizes.largest)
+        return f"{a} plus {b}" if rng.random() < 0.5 else f"{max(a, b)} minus {min(a, b)}"
+    a, b = rng.sample(range(sizes.largest + 1), 2)
+    return f"{a} {rng.choice(('more', 'less'))} than {b}"
 
-    `share` of the items are kept out.
+
+def held_out(x: str, share: float) -> bool:
+    """Whether an input is kept out of every training text: decided by a hash of it alone, so for all worlds.
+
+    `share` of the inputs are kept out.
     """
-    digest = hashlib.sha256(f"{skill}:{x}".encode()).digest()
+    digest = hashlib.sha256(x.encode()).digest()
     return int.from_bytes(digest[:4], "big") < share * 2**32
 
 
-def draw(skill: Skill, rng: Random, sizes: Sizes, share: float, held: bool) -> tuple[str, str]:
-    """An input of the skill and its answer, from the held-out items or from the others."""
+def draw(kind: str, rng: Random, sizes: Sizes, share: float, held: bool) -> str:
+    """An input of a kind ("list", "sum", "pair"), from the held-out inputs or from the others."""
     while True:
-        x = skill.draw(rng, sizes)
-        if held_out(skill.name, x, share) == held:
-            return x, skill.answer(x)
+        x = _draw_any(kind, rng, sizes)
+        if held_out(x, share) == held:
+            return x
 
 
-def exercises(skills: list[Skill], rng: Random, sizes: Sizes, share: float, held: bool, lines: int) -> str:
-    """A document of practice: `lines` sentences, each an item of a random skill with its answer."""
+def exercises(skills: Sequence[Skill], rng: Random, sizes: Sizes, share: float, held: bool, lines: int) -> str:
+    """A document of practice on one kind of input (as often as it has skills): `lines` sentences with an answer.
+
+    For lists: one list, then what different skills make of it. For sums and pairs: a new one in each sentence.
+    """
+    kind = rng.choice(skills).kind
+    able = [skill for skill in skills if skill.kind == kind]
+    if kind == "list":
+        x = draw(kind, rng, sizes, share, held)
+        chosen = rng.sample(able, min(lines, len(able)))
+        return f"The list is {x}. " + " ".join(rng.choice(s.practice).format(y=s.answer(x)) for s in chosen)
     sentences: list[str] = []
     for _ in range(lines):
-        skill = rng.choice(skills)
-        x, y = draw(skill, rng, sizes, share, held)
-        sentences.append(rng.choice(skill.practice).format(x=x, y=y))
+        x = draw(kind, rng, sizes, share, held)
+        skill = rng.choice(able)
+        sentences.append(rng.choice(skill.practice).format(x=x, y=skill.answer(x)))
     return " ".join(sentences)
