@@ -22,6 +22,14 @@ def item_id(instruction: str, input: str) -> str:
     return hashlib.sha256(json.dumps([instruction, input], ensure_ascii=False).encode()).hexdigest()[:16]
 
 
+def conversation_id(instruction: str, input: str, history: Sequence[Turn], system: str) -> str:
+    """The stable id of an item with earlier turns or a system prompt; without them, `item_id`."""
+    if not history and not system:
+        return item_id(instruction, input)
+    asked = [instruction, input, system, [[turn.instruction, turn.input, turn.response] for turn in history]]
+    return hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
 def number_repeats(ids: Sequence[str]) -> list[str]:
     """Make ids unique: the second item that asks the same gets "-2", the third "-3", in the order of the file."""
     seen: Counter[str] = Counter()
@@ -32,16 +40,32 @@ def number_repeats(ids: Sequence[str]) -> list[str]:
     return unique
 
 
-class Example(BaseModel):
-    """An item to learn from or to answer: what is asked, and the reference answer (empty where there is none)."""
+class Turn(BaseModel):
+    """An earlier exchange of a conversation."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    instruction: str
+    input: str = ""
+    response: str
+
+
+class Example(BaseModel):
+    """An item to learn from or to answer: what is asked, and the reference answer (empty where there is none).
+
+    `history` holds the earlier turns of a conversation, `split` the item's split where the data gives it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     instruction: str
     input: str = ""
     reference: str = ""
     category: str | None = None
+    system: str = ""
+    history: tuple[Turn, ...] = ()
+    split: Literal["train", "validation", "test"] | None = None
 
 
 class Response(BaseModel):
@@ -69,8 +93,8 @@ def read_responses(path: Path) -> list[Response]:
     Raises: InputError when the file is missing, empty, broken, or holds something else, with the place.
     """
     rows = read_rows(path)
-    generator = _stem(path)
-    drafts = [_response(row, generator, f"{path}: item {number}") for number, row in enumerate(rows, start=1)]
+    generator = stem_of(path)
+    drafts = [response_from_row(row, generator, f"{path}: item {number}") for number, row in enumerate(rows, start=1)]
     ids = number_repeats([draft.id for draft in drafts])
     responses = [
         draft if draft.id == one else draft.model_copy(update={"id": one})
@@ -107,7 +131,11 @@ def write_responses(path: Path, responses: Iterable[Response]) -> None:
     write_jsonl(path, (response.model_dump(by_alias=True) for response in responses))
 
 
-def _response(row: dict[str, Any], generator: str, where: str) -> Response:
+def response_from_row(row: dict[str, Any], generator: str, where: str) -> Response:
+    """One answer from a row of a results file; `generator` is used where the row names none.
+
+    Raises: InputError naming the place when a field is missing or wrong.
+    """
     row = dict(row)
     if "model_response" in row:  # the diary's layout: `output` is the reference
         row["reference"], row["output"] = row.get("output", ""), row.pop("model_response")
@@ -130,7 +158,8 @@ def _response(row: dict[str, Any], generator: str, where: str) -> Response:
         raise InputError(f"{where}: {first['loc'][0]}: {first['msg']}", "mend that field") from None
 
 
-def _stem(path: Path) -> str:
+def stem_of(path: Path) -> str:
+    """The name of a results file without its ending: `base.jsonl` and `base.json` are both `base`."""
     name = path.name
     for ending in (".jsonl", ".json"):
         name = name.removesuffix(ending)

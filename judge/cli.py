@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from judge import cli_diagnose, cli_score
 from pretrain import console
 
 
@@ -74,6 +75,49 @@ def compare(
         console.emit_table(tables.differences(comparison))
     if comparison.categories:
         console.emit_table(tables.categories(comparison))
+
+
+for _command in cli_score.COMMANDS:
+    program.add_command(_command)
+
+
+@program.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "directory",
+    type=click.Path(path_type=Path),
+    default=Path("report"),
+    show_default=True,
+    help="Directory for report.json and report.html.",
+)
+@click.option("--rubric", help="The rubric to report on, where there are several.")
+@click.option("--judge", help="The judge to report on, where there are several.")
+@click.option("--title", default="", help="The page's title; default: the models' names.")
+@console.option_json
+def report(
+    files: tuple[Path, ...], directory: Path, rubric: str | None, judge: str | None, title: str, as_json: bool
+) -> None:
+    """Write report.json and report.html (one self-contained page) about judged FILES.
+
+    \b
+    Example:
+      judge report results/run1.jsonl results/run2.jsonl -o report
+    """
+    from judge.report import build
+    from judge.results import load
+
+    made = build.build(load(files), rubric=rubric, judge=judge, title=title)
+    json_path, html_path = build.write(made, directory)
+    if as_json:
+        console.emit_json(build.document(made))
+        return
+    console.say(made.answer)
+    console.out().print(f"{html_path}\n{json_path}", markup=False)
+
+
+program.add_command(cli_diagnose.diagnose)
 
 
 def main() -> None:

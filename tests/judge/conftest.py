@@ -127,3 +127,41 @@ def gpt4_judged(shared_data: Path, write_run: WriteRun) -> list[Path]:
         )
         for n in (1, 2)
     ]
+
+
+WriteAnswers = Callable[..., list[Path]]
+
+
+@pytest.fixture
+def write_answers(tmp_path: Path) -> WriteAnswers:
+    """Write results files of several models, not judged yet: model number m is wrong on every (m + 2)th item."""
+
+    def write(n_items: int = 12, models: Sequence[str] = ("a", "b"), directory: Path = tmp_path) -> list[Path]:
+        paths: list[Path] = []
+        for number, name in enumerate(models):
+            responses: list[Response] = []
+            for i in range(n_items):
+                instruction = f"Name thing number {i}."
+                right = f"The thing is number {i}"
+                wrong = f"Perhaps thing {i + number + 1} of {name}"
+                fields = {
+                    "id": item_id(instruction, ""),
+                    "instruction": instruction,
+                    "output": wrong if i % (number + 2) == 0 else right,
+                    "reference": f"{right}.",
+                    "generator": name,
+                    "category": "odd" if i % 2 else "even",
+                }
+                responses.append(Response.model_validate(fields))
+            paths.append(directory / f"{name}.jsonl")
+            write_responses(paths[-1], responses)
+        return paths
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test asks an endpoint that happens to be configured."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "JUDGE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)

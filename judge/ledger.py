@@ -1,0 +1,342 @@
+"""The ledger: every paid reply in SQLite, keyed by what was asked, so that nothing is paid for twice.
+
+A reply is committed before its score is used. The write-ahead log makes a commit survive the death of the process at
+any moment; a power cut may cost the last moments' commits, never the file. Several processes may share a ledger: who
+is asking is written down too, so that two do not pay for the same request at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pretrain.errors import InputError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS replies (
+  id INTEGER PRIMARY KEY, request_sha TEXT NOT NULL, created TEXT NOT NULL, judge TEXT NOT NULL, base_url TEXT NOT NULL,
+  resolved TEXT NOT NULL, rubric TEXT NOT NULL, item TEXT NOT NULL, repeat INTEGER NOT NULL, text TEXT NOT NULL,
+  problem TEXT, finish_reason TEXT, sent TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,
+  completion_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL, cost_usd REAL);
+CREATE INDEX IF NOT EXISTS replies_by_request ON replies (request_sha);
+CREATE TABLE IF NOT EXISTS outcomes (
+  request_sha TEXT PRIMARY KEY, reply INTEGER NOT NULL REFERENCES replies (id), failure TEXT, verdict TEXT,
+  asks INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS endpoints (base_url TEXT, model TEXT, profile TEXT NOT NULL, PRIMARY KEY (base_url, model));
+CREATE TABLE IF NOT EXISTS owners (owner TEXT PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, start TEXT);
+CREATE TABLE IF NOT EXISTS claims (request_sha TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS batches (
+  id TEXT PRIMARY KEY, base_url TEXT NOT NULL, model TEXT NOT NULL, state TEXT NOT NULL, created TEXT NOT NULL,
+  requests INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS batched (request_sha TEXT PRIMARY KEY, batch TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS batched_by_batch ON batched (batch);
+"""
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a judge sent back for one request: text or problem, tokens, and who answered."""
+
+    text: str
+    resolved: str
+    finish_reason: str | None = None
+    refusal: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    sent: dict[str, Any] = field(default_factory=dict[str, Any])
+    logprobs: list[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The final answer to a request: a verdict (label to scores and words), or a failure with its reason and detail."""
+
+    request_sha: str
+    resolved: str
+    text: str
+    verdict: dict[str, Any] | None
+    failure: dict[str, str] | None
+    asks: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+
+
+class Ledger:
+    """An open ledger. Use it as a context manager; the file and its directory are made if needed."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises: InputError when the file is not a ledger, or a newer version's."""
+        self.path = path
+        self.owner = uuid.uuid4().hex
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # One thread uses it; the timeout is how long it waits for another process's commit.
+            self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version > _VERSION:
+                raise InputError(f"{path}: a ledger of a newer version", "update equiloss")
+            if version < _VERSION:
+                self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+        except sqlite3.DatabaseError as error:
+            raise InputError(f"{path}: is not a ledger: {error}", "name another with --ledger") from None
+        self._registered = False
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up all claims and close the file."""
+        if self._registered:
+            with self._write():
+                self._db.execute("DELETE FROM claims WHERE owner = ?", (self.owner,))
+                self._db.execute("DELETE FROM owners WHERE owner = ?", (self.owner,))
+        self._db.close()
+
+    def outcome(self, request_sha: str) -> Outcome | None:
+        """The final answer to a request, if there is one. Tokens and cost are those of all its replies."""
+        row = self._db.execute(
+            "SELECT r.resolved, r.text, o.verdict, o.failure, o.asks, "
+            "(SELECT SUM(prompt_tokens) FROM replies WHERE request_sha = o.request_sha), "
+            "(SELECT SUM(completion_tokens) FROM replies WHERE request_sha = o.request_sha), "
+            "(SELECT SUM(cost_usd) FROM replies WHERE request_sha = o.request_sha) "
+            "FROM outcomes o JOIN replies r ON r.id = o.reply WHERE o.request_sha = ?",
+            (request_sha,),
+        ).fetchone()
+        if row is None:
+            return None
+        verdict, failure = (json.loads(one) if one else None for one in (row[2], row[3]))
+        return Outcome(request_sha, row[0], row[1], verdict, failure, *row[4:])
+
+    def is_settled(self, request_sha: str, retry_failures: bool = False) -> bool:
+        """Whether nothing needs to be asked: a verdict is there, or a failure that is not to be asked again."""
+        row = self._db.execute("SELECT failure FROM outcomes WHERE request_sha = ?", (request_sha,)).fetchone()
+        return row is not None and not (retry_failures and row[0] is not None)
+
+    def drafts(self, request_sha: str) -> list[tuple[str, str]]:
+        """Replies that could not be read, with the problem, since the last outcome: a re-ask goes on from them."""
+        return self._db.execute(
+            "SELECT text, problem FROM replies WHERE request_sha = ? AND problem IS NOT NULL "
+            "AND id > COALESCE((SELECT reply FROM outcomes WHERE request_sha = ?), 0) ORDER BY id",
+            (request_sha, request_sha),
+        ).fetchall()
+
+    def paid(self, request_sha: str) -> tuple[int, int, float]:
+        """Prompt tokens, completion tokens and dollars that a request has cost so far."""
+        row = self._db.execute(
+            "SELECT COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0), COALESCE(SUM(cost_usd), 0.0) "
+            "FROM replies WHERE request_sha = ?",
+            (request_sha,),
+        ).fetchone()
+        return row[0], row[1], row[2]
+
+    def record(
+        self,
+        request_sha: str,
+        reply: Reply,
+        cost_usd: float | None,
+        about: dict[str, Any],
+        *,
+        verdict: dict[str, Any] | None = None,
+        failure: dict[str, str] | None = None,
+        problem: str | None = None,
+    ) -> None:
+        """Commit a reply, and the outcome if it settles the request. `about`: judge, base_url, rubric, item, repeat."""
+        with self._write():
+            cursor = self._db.execute(
+                "INSERT INTO replies (request_sha, created, judge, base_url, resolved, rubric, item, repeat, text, "
+                "problem, finish_reason, sent, prompt_tokens, completion_tokens, cached_tokens, cost_usd) "
+                "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                (
+                    request_sha, _now(), about["judge"], about["base_url"], reply.resolved, about["rubric"],
+                    about["item"], about["repeat"], reply.text, problem, reply.finish_reason, _json(reply.sent),
+                    reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens, cost_usd,
+                ),
+            )  # fmt: skip
+            if verdict is not None or failure is not None:
+                self._db.execute(
+                    "INSERT OR REPLACE INTO outcomes (request_sha, reply, failure, verdict, asks) VALUES (?, ?, ?, ?, "
+                    "(SELECT COUNT(*) FROM replies WHERE request_sha = ?))",
+                    (
+                        request_sha,
+                        cursor.lastrowid,
+                        _json(failure) if failure else None,
+                        _json(verdict) if verdict else None,
+                        request_sha,
+                    ),
+                )
+                self._db.execute("DELETE FROM claims WHERE request_sha = ? AND owner = ?", (request_sha, self.owner))
+
+    def claim(self, request_sha: str) -> bool:
+        """Say that this process is about to ask a request; False when another living process said so first."""
+        with self._write():
+            self._register()
+            row = self._db.execute(
+                "SELECT c.owner, o.host, o.pid, o.start FROM claims c LEFT JOIN owners o ON o.owner = c.owner "
+                "WHERE c.request_sha = ?",
+                (request_sha,),
+            ).fetchone()
+            if row is not None and row[0] != self.owner and _is_alive(row[1], row[2], row[3]):
+                return False
+            self._db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?)", (request_sha, self.owner))
+        return True
+
+    def release(self, request_sha: str) -> None:
+        """Give up a claim on a request that was not settled."""
+        with self._write():
+            self._db.execute("DELETE FROM claims WHERE request_sha = ? AND owner = ?", (request_sha, self.owner))
+
+    def profile(self, base_url: str, model: str) -> dict[str, Any] | None:
+        """What was negotiated with an endpoint, if it was."""
+        row = self._db.execute(
+            "SELECT profile FROM endpoints WHERE base_url = ? AND model = ?", (base_url, model)
+        ).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def keep_profile(self, base_url: str, model: str, profile: dict[str, Any]) -> None:
+        """Remember what was negotiated with an endpoint."""
+        with self._write():
+            self._db.execute("INSERT OR REPLACE INTO endpoints VALUES (?, ?, ?)", (base_url, model, _json(profile)))
+
+    # Batches --------------------------------------------------------------------------------------------------------
+
+    def keep_batch(self, id: str, base_url: str, model: str, shas: Sequence[str]) -> None:
+        """Remember a batch that an endpoint accepted, and the requests in it."""
+        with self._write():
+            row = (id, base_url, model, "submitted", _now(), len(shas))
+            self._db.execute("INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?, ?, ?)", row)
+            self._db.executemany("INSERT OR REPLACE INTO batched VALUES (?, ?)", ((sha, id) for sha in shas))
+
+    def open_batches(self, base_url: str, model: str) -> list[str]:
+        """Batches that were submitted and not yet collected, oldest first."""
+        rows = self._db.execute(
+            "SELECT id FROM batches WHERE base_url = ? AND model = ? AND state = 'submitted' ORDER BY created, id",
+            (base_url, model),
+        )
+        return [one[0] for one in rows]
+
+    def close_batch(self, id: str, state: str) -> None:
+        """Mark a batch as collected, failed or expired; its unanswered requests are free to be asked again."""
+        with self._write():
+            self._db.execute("UPDATE batches SET state = ? WHERE id = ?", (state, id))
+            self._db.execute("DELETE FROM batched WHERE batch = ?", (id,))
+
+    def in_batch(self, request_sha: str) -> bool:
+        """Whether a request waits in a submitted batch."""
+        return self._db.execute("SELECT 1 FROM batched WHERE request_sha = ?", (request_sha,)).fetchone() is not None
+
+    # What people look at --------------------------------------------------------------------------------------------
+
+    def totals(self) -> list[dict[str, Any]]:
+        """Per judge and rubric: requests settled, failures, replies, tokens, dollars, first and last time."""
+        rows = self._db.execute(
+            "SELECT r.judge, r.rubric, COUNT(DISTINCT r.request_sha), COUNT(*), SUM(r.prompt_tokens), "
+            "SUM(r.completion_tokens), SUM(r.cost_usd), MIN(r.created), MAX(r.created), "
+            "(SELECT COUNT(*) FROM outcomes o JOIN replies f ON f.id = o.reply WHERE o.failure IS NOT NULL "
+            "AND f.judge = r.judge AND f.rubric = r.rubric) FROM replies r GROUP BY r.judge, r.rubric "
+            "ORDER BY r.judge, r.rubric"
+        )
+        keys = ("judge", "rubric", "requests", "replies", "prompt_tokens", "completion_tokens", "cost_usd", "first",
+                "last", "failures")  # fmt: skip
+        return [dict(zip(keys, row, strict=True)) for row in rows]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Every reply, oldest first, with the outcome that it settled."""
+        cursor = self._db.execute(
+            "SELECT r.*, o.verdict, o.failure FROM replies r LEFT JOIN outcomes o ON o.reply = r.id ORDER BY r.id"
+        )
+        keys = [one[0] for one in cursor.description]
+        for row in cursor:
+            found = dict(zip(keys, row, strict=True))
+            for name in ("sent", "verdict", "failure"):
+                found[name] = json.loads(found[name]) if found[name] else None
+            yield found
+
+    def prune(
+        self, *, failures: bool = False, judge: str | None = None, rubric: str | None = None, before: str | None = None
+    ) -> int:
+        """Delete replies and outcomes that fit all conditions given; returns how many requests were forgotten."""
+        conditions, values = ["1 = 1"], list[str]()
+        for column, value in (("r.judge = ?", judge), ("r.rubric = ?", rubric), ("r.created < ?", before)):
+            if value is not None:
+                conditions.append(column)
+                values.append(value)
+        if failures:
+            conditions.append("o.failure IS NOT NULL")
+        with self._write():
+            shas = self._db.execute(
+                "SELECT DISTINCT r.request_sha FROM replies r LEFT JOIN outcomes o ON o.request_sha = r.request_sha "
+                f"WHERE {' AND '.join(conditions)}",
+                values,
+            ).fetchall()
+            for table in ("outcomes", "replies", "claims"):
+                self._db.executemany(f"DELETE FROM {table} WHERE request_sha = ?", shas)
+        self._db.execute("VACUUM")
+        return len(shas)
+
+    def _write(self) -> _Transaction:
+        return _Transaction(self._db)
+
+    def _register(self) -> None:
+        if not self._registered:
+            pid = os.getpid()
+            row = (self.owner, socket.gethostname(), pid, _start_of(pid))
+            self._db.execute("INSERT OR REPLACE INTO owners VALUES (?, ?, ?, ?)", row)
+            self._registered = True
+
+
+class _Transaction:
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._db.execute("ROLLBACK" if kind else "COMMIT")
+
+
+def _is_alive(host: str | None, pid: int | None, start: str | None) -> bool:
+    """Whether the process that made a claim still runs; one on another machine is taken to be alive."""
+    if host is None or pid is None:
+        return False
+    if host != socket.gethostname():
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return start is None or start == _start_of(pid)
+
+
+def _start_of(pid: int) -> str | None:
+    """When a process started, in clock ticks since boot, so that a re-used pid is told apart; None without /proc."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _json(document: Any) -> str:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,52 @@
+"""What a judge costs: a dated price table that a TOML file overrides."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pydantic import Field
+
+from pretrain.config import Config, read_toml, validate
+
+_DATED = re.compile(r"-\d{4}-?\d{2}-?\d{2}$|-\d{4}$|-latest$")
+
+
+class Price(Config):
+    """US dollars per million tokens; `cached_input` for input that a provider's prompt cache held."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cached_input: float | None = Field(None, ge=0)
+
+    def cost_usd(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
+        """The price of one answer; `cached_tokens` are part of `prompt_tokens`."""
+        cached = self.input if self.cached_input is None else self.cached_input
+        plain = prompt_tokens - cached_tokens
+        return (plain * self.input + cached_tokens * cached + completion_tokens * self.output) / 1e6
+
+
+class PriceTable(Config):
+    """Prices by model name, and the date on which they held."""
+
+    models: dict[str, Price]
+    as_of: str = "unknown"
+    source: str = ""
+    batch_discount: float = Field(0.5, gt=0, le=1)
+
+    def find(self, model: str) -> Price | None:
+        """The price of a model, dated snapshots (gpt-4.1-2025-04-14) as their model; None when it is not known."""
+        return self.models.get(model) or self.models.get(_DATED.sub("", model))
+
+
+def load(override: Path | None = None) -> PriceTable:
+    """The shipped table, with the models of an override in the same layout added or replaced.
+
+    Raises: InputError when the override is no price table.
+    """
+    shipped = Path(__file__).with_name("prices.toml")
+    table = validate(PriceTable, read_toml(shipped), "prices.toml")
+    if override is None:
+        return table
+    own = validate(PriceTable, read_toml(override), str(override))
+    return own.model_copy(update={"models": {**table.models, **own.models}})

@@ -1,0 +1,313 @@
+"""Rubrics: Jinja templates with YAML front matter that say what to judge, on which scale, and how to answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from pydantic import Field, model_validator
+
+from pretrain import templates
+from pretrain.config import Config, validate
+from pretrain.errors import InputError
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+Layout = Literal["joint", "pointwise", "pairwise"]
+LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+TIE = "tie"
+_FRONT = re.compile(r"\A---[ \t]*\n(.*?\n)---[ \t]*\n", re.DOTALL)
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+
+
+class Scale(Config):
+    """The values that a score may take: from `min` to `max` in steps of `step`."""
+
+    min: float = 0
+    max: float = 100
+    step: float = Field(1, gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Scale:
+        if self.max <= self.min:
+            raise ValueError("the scale's max must be above its min")
+        if len(self.values) > 1001:
+            raise ValueError("the scale has more than 1,001 values; take a larger step")
+        return self
+
+    @property
+    def values(self) -> list[float | int]:
+        """All values, ascending; integers where they are whole."""
+        count = round((self.max - self.min) / self.step)
+        found = [round(self.min + index * self.step, 9) for index in range(count + 1)]
+        return [int(one) if float(one).is_integer() else one for one in found]
+
+    def holds(self, value: float) -> bool:
+        """Whether a value is on the scale."""
+        steps = (value - self.min) / self.step
+        return self.min <= value <= self.max and abs(steps - round(steps)) < 1e-6
+
+
+class Criterion(Config):
+    """One thing to score: its name in the verdict, what it means to the judge, and its weight in the whole."""
+
+    name: str = Field(pattern=_NAME)
+    description: str = Field(min_length=1)
+    weight: float = Field(1.0, gt=0)
+
+
+class Output(Config):
+    """What the judge returns: scores per answer, or which of two is better; with words before it or none."""
+
+    type: Literal["scores", "preference"] = "scores"
+    explanation: bool = True
+    explanation_words: int = Field(40, ge=1)
+
+
+class Front(Config):
+    """The front matter of a rubric."""
+
+    name: str = Field(pattern=_NAME)
+    version: int = 1
+    description: str = Field(min_length=1)
+    layout: Layout = "joint"
+    reference: Literal["required", "optional", "none"] = "optional"
+    scale: Scale = Scale()  # pyright: ignore[reportCallIssue]
+    criteria: tuple[Criterion, ...] = Field(min_length=1)
+    output: Output = Output()  # pyright: ignore[reportCallIssue]
+    parameters: dict[str, Any] = Field(default_factory=lambda: {"temperature": 0})
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Front:
+        names = [one.name for one in self.criteria]
+        if len(set(names)) < len(names):
+            raise ValueError("two criteria have the same name")
+        if "explanation" in names:
+            raise ValueError("a criterion cannot be named 'explanation'")
+        if (self.layout == "pairwise") != (self.output.type == "preference"):
+            raise ValueError("layout 'pairwise' and output type 'preference' go together")
+        if self.output.type == "preference" and len(names) != 1:
+            raise ValueError("a preference has exactly one criterion")
+        return self
+
+
+@dataclass(frozen=True)
+class Fenced:
+    """A text from outside between lines that carry the prompt's code. Templates can only print it fenced."""
+
+    name: str
+    code: str
+    content: str
+    label: str = ""
+
+    def __str__(self) -> str:
+        return f"[{self.name} {self.code}]\n{self.content}\n[/{self.name} {self.code}]"
+
+    def __bool__(self) -> bool:
+        return bool(self.content.strip())
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is sent to a judge. The system part is the same for all items, so that providers' prompt caches apply."""
+
+    system: str
+    user: str
+    labels: tuple[str, ...]
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """As chat messages."""
+        return [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """A rubric ready to use. `sha` hashes its text: verdicts with different hashes are not on one scale."""
+
+    front: Front
+    text: str
+    where: str
+    sha: str
+
+    @property
+    def name(self) -> str:
+        """The rubric's name, as verdict files carry it."""
+        return self.front.name
+
+    @property
+    def criteria(self) -> list[str]:
+        """Names of the criteria, in order."""
+        return [one.name for one in self.front.criteria]
+
+    def layout_for(self, n_files: int, wanted: str | None = None) -> Layout:
+        """The layout to judge `n_files` files in: joint for several and pointwise for one, unless asked otherwise.
+
+        Raises: InputError for a layout that this rubric or this number of files cannot have.
+        """
+        if self.front.layout == "pairwise" or wanted == "pairwise":
+            if self.front.layout != "pairwise":
+                raise InputError(f"rubric {self.name!r} gives scores, not preferences", "use --rubric pairwise")
+            if wanted not in (None, "pairwise"):
+                raise InputError(f"rubric {self.name!r} is pairwise", "leave --layout out, or choose another rubric")
+            if n_files < 2:
+                raise InputError(f"rubric {self.name!r} compares two models", "name at least two results files")
+            return "pairwise"
+        if n_files == 1:
+            return "pointwise"
+        return cast("Layout", wanted or self.front.layout)
+
+    def render(self, item: Item, answers: Sequence[str], repeat: int = 0) -> Prompt:
+        """The prompt for one item with these answers in this order, labelled A, B, ...
+
+        Raises: InputError when the template fails.
+        """
+        labels = tuple(LABELS[: len(answers)])
+        code = fence_code([item.instruction, item.input, item.reference, *answers], repeat)
+        fenced = [Fenced(f"ANSWER {label}", code, answer, label) for label, answer in zip(labels, answers, strict=True)]
+        uses_reference = self.front.reference != "none"
+        values = {
+            "code": code,
+            "instruction": Fenced("INSTRUCTION", code, item.instruction),
+            "input": Fenced("INPUT", code, item.input),
+            "reference": Fenced("REFERENCE", code, item.reference if uses_reference else ""),
+            "answers": fenced,
+        }
+        return Prompt(self._system, self._block("user", **values), labels)
+
+    def schema(self, labels: Sequence[str]) -> dict[str, Any]:
+        """The JSON schema of a reply. Scores are an enum, defined once: grammars hold it where minimum is ignored."""
+        words: dict[str, Any] = {"explanation": {"type": "string"}} if self.front.output.explanation else {}
+        if self.front.output.type == "preference":
+            return _object({**words, self.criteria[0]: {"type": "string", "enum": [*labels, TIE]}})
+        score: dict[str, Any] = {"$ref": "#/$defs/score"}
+        answer = _object({**words, **dict.fromkeys(self.criteria, score)})
+        whole = all(isinstance(one, int) for one in self.front.scale.values)
+        numbers = {"type": "integer" if whole else "number", "enum": self.front.scale.values}
+        return {
+            **_object({label: {"$ref": "#/$defs/answer"} for label in labels}),
+            "$defs": {"score": numbers, "answer": answer},
+        }
+
+    @cached_property
+    def _template(self) -> Template:
+        from jinja2 import TemplateError
+
+        try:
+            return templates.environment().from_string(_FRONT.sub("", self.text, count=1))
+        except TemplateError as error:
+            line = f" (line {error.lineno})" if getattr(error, "lineno", None) else ""  # pyright: ignore
+            raise InputError(f"rubric {self.where}: {error.message}{line}", "mend the template") from None
+
+    @cached_property
+    def _system(self) -> str:
+        return self._block("system")
+
+    def _block(self, block: str, **values: Any) -> str:
+        from jinja2 import TemplateError
+
+        template = self._template
+        if block not in template.blocks:
+            raise InputError(f"rubric {self.where}: has no block {block!r}", f"add {{% block {block} %}}")
+        front = self.front
+        constants = {"scale": front.scale, "criteria": front.criteria, "reply": _reply(front), "rubric": front}
+        context = template.new_context({**constants, **values})
+        try:
+            return "".join(template.blocks[block](context)).strip()
+        except TemplateError as error:
+            raise InputError(f"rubric {self.where}: {error.message or error}", "mend the template") from None
+        except (TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
+            raise InputError(f"rubric {self.where}: block {block!r}: {error}", "mend the template") from None
+
+
+@dataclass(frozen=True)
+class Item:
+    """What was asked: the item that answers are judged on."""
+
+    id: str
+    instruction: str
+    input: str = ""
+    reference: str = ""
+    category: str | None = None
+
+
+def load(name: str) -> Rubric:
+    """A shipped rubric by its name, or a user's by its path; checked by rendering it once.
+
+    Raises: InputError that says what is wrong with it.
+    """
+    import yaml
+
+    text = templates.source("judge", name)
+    found = _FRONT.match(text)
+    if not found:
+        raise InputError(f"rubric {name}: has no front matter", "begin it with YAML between two lines of ---")
+    try:
+        data = yaml.safe_load(found.group(1))
+    except yaml.YAMLError as error:
+        raise InputError(f"rubric {name}: the front matter is not YAML: {error}", "mend it") from None
+    if not isinstance(data, dict):
+        raise InputError(f"rubric {name}: the front matter is not a mapping", "write name: ..., criteria: ...")
+    front = validate(Front, cast("dict[str, Any]", data), f"rubric {name}")
+    rubric = Rubric(front, text, name, hashlib.sha256(text.encode()).hexdigest())
+    _check(rubric)
+    return rubric
+
+
+def names() -> list[str]:
+    """The shipped rubrics."""
+    return templates.names("judge")
+
+
+def fence_code(texts: Sequence[str], repeat: int = 0) -> str:
+    """The code of a prompt's fences: a hash of all texts in it, so that no text can contain it but by chance.
+
+    It is the same in every run, as the key of a request must be; an answer that wanted to fake the end of its fence
+    would have to hold a part of its own hash. A chance hit is stepped over.
+    """
+    salt = 0
+    while True:
+        code = hashlib.sha256(json.dumps([repeat, salt, *texts], ensure_ascii=False).encode()).hexdigest()[:8]
+        if not any(code in text for text in texts):
+            return code
+        salt += 1
+
+
+def _check(rubric: Rubric) -> None:
+    count = 2 if rubric.front.layout == "pairwise" else 3
+    item = Item("check", "\x01instruction", "\x01input", "\x01reference")
+    prompt = rubric.render(item, [f"\x01answer-{index}" for index in range(count)])
+    if "\x01" in prompt.system:
+        raise InputError(f"rubric {rubric.where}: block 'system' shows an item", "print items in block 'user'")
+    needed = {"{{ instruction }}": "\x01instruction", "{{ input }}": "\x01input"}
+    needed["{{ answer }} for each of answers"] = f"\x01answer-{count - 1}"
+    if rubric.front.reference == "required":
+        needed["{{ reference }}"] = "\x01reference"
+    for what, mark in needed.items():
+        if mark not in prompt.user:
+            raise InputError(f"rubric {rubric.where}: block 'user' does not show {what}", "print it")
+    rubric.render(Item("check", "x"), ["y"] * count)
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _reply(front: Front) -> str:
+    """How to reply, for the system part: the same for any number of answers."""
+    words = f'"explanation": "at most {front.output.explanation_words} words", ' if front.output.explanation else ""
+    if front.output.type == "preference":
+        return f'{{{words}"{front.criteria[0].name}": "A", "B" or "{TIE}"}}'
+    scores = ", ".join(f'"{one.name}": <score>' for one in front.criteria)
+    return f'{{"A": {{{words}{scores}}}}}, with one such entry for each label shown and no other'
