@@ -282,10 +282,10 @@ def _join(generator: str, answers: tuple[Path, list[Response]] | None, named: Se
     path, responses = answers or _find_responses(generator, named)
     verdict_files = [one for one in named if kind_of(one) == "verdicts"]
     failure_files = [one for one in named if kind_of(one) == "failures"]
-    if path is not None and not named:
+    if path is not None and not verdict_files:
         beside = _beside(path, generator)
         verdict_files = [one for one in beside if kind_of(one) == "verdicts"]
-        failure_files = [one for one in beside if kind_of(one) == "failures"]
+        failure_files += [one for one in beside if kind_of(one) == "failures" and one not in failure_files]
     failure_files += [
         failures
         for one in verdict_files

@@ -4,28 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from judge.bootstrap import Interval
 from judge.compare import Comparison
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A number for a table: fixed digits, a real minus sign, a dash where there is none."""
-    if value is None:
-        return "–"
-    text = f"{value:.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
-
-
-def interval(value: Interval | None, digits: int = 2) -> str:
-    """An interval for a table."""
-    return "–" if value is None else f"[{number(value[0], digits)}, {number(value[1], digits)}]"
-
-
-def p_value(p: float | None) -> str:
-    """A p-value as papers print it."""
-    if p is None:
-        return "–"
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+from judge.numerals import interval, number, p_value
 
 
 def models(comparison: Comparison) -> Table:

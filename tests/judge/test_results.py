@@ -52,6 +52,14 @@ def test_verdicts_in_another_directory_meet_their_responses_when_both_are_named(
     assert len(both.responses) == len(both.verdicts) == 2
 
 
+def test_naming_a_failures_file_too_changes_nothing(write_run):
+    a = write_run("a", [[1.0, None, 3.0]])
+    failures = a.with_name("a.correctness.gpt-4.failures.jsonl")
+    assert results.load([a, failures]) == results.load([a])
+    [alone] = results.load([failures])
+    assert (alone.path, len(alone.verdicts), len(alone.failures)) == (a, 2, 1)
+
+
 def test_scores_are_nan_where_no_verdict_was_given(write_run):
     a = write_run("a", [[1.0, None, 3.0], [5.0, None, None]], categories=["x", None, "y"])
     b = write_run("b", [[2.0, 2.0, 2.0]])
