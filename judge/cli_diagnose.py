@@ -1,0 +1,80 @@
+"""The command `judge diagnose`. It parses and calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pretrain import console
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b")
+@click.option(
+    "--results",
+    "results_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results"),
+    show_default=True,
+    help="Where runs are looked for by name.",
+)
+@click.option("--rubric", help="The rubric to use, where there are several.")
+@click.option("--judge", help="The judge to use, where there are several.")
+@click.option(
+    "--margin", type=click.FloatRange(min=0, min_open=True), default=0.05, show_default=True, help="Nats per token."
+)
+@click.option(
+    "--explanation",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="What `study explain` wrote [found beside the results].",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Also write diagnosis.json there."
+)
+@console.option_json
+def diagnose(
+    a: str,
+    b: str,
+    results_dir: Path,
+    rubric: str | None,
+    judge: str | None,
+    margin: float,
+    explanation: Path | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Say why A and B score differently: six levels of elimination, and a verdict.
+
+    A and B are result files, verdict files, or names of runs (all seeds NAME.s1, NAME.s2, ... of a name together).
+    What is beside them is used: verdicts, run records, losses and probes of the base models, `study explain`'s reruns.
+
+    \b
+    Examples:
+      judge diagnose results/run1.jsonl results/run2.jsonl
+      judge diagnose base-a base-b --json
+    """
+    from judge.diagnose import show
+    from judge.diagnose.run import diagnose as run
+    from pretrain.runs import write_json
+
+    diagnosis = run(
+        a, b, results_dir=results_dir, rubric=rubric, judge=judge, margin_nats=margin, explanation=explanation
+    )
+    document = diagnosis.model_dump(mode="json")
+    if output is not None:
+        write_json(output / "diagnosis.json", document)
+        console.say(f"wrote {output / 'diagnosis.json'}")
+    if as_json:
+        console.emit_json(document)
+        return
+    if diagnosis.judge is not None and not diagnosis.judge_is_llm:
+        console.warn(f"the judge {diagnosis.judge} is not an LLM: it measures agreement with the reference answer")
+    for note in diagnosis.notes:
+        console.warn(note)
+    console.emit_table(show.ladder(diagnosis))
+    if diagnosis.causes:
+        console.emit_table(show.causes(diagnosis))
+    for line in show.closing(diagnosis):
+        console.out().print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,402 @@
+"""Level 5: the base model. What equal test loss hides, whether it has the gap's direction, and on which items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from judge.diagnose import kinds, prose
+from judge.diagnose.counterfactuals import Tried
+from judge.diagnose.decoding import different_settings
+from judge.diagnose.fields import BASE, Differing, differing, seeds_differ
+from judge.diagnose.gap import Array, Draw, Gap, mean_difference, on_items, regress, row_mean
+from judge.diagnose.inputs import Base, Case
+from judge.diagnose.judging import ALPHA, explains
+from judge.diagnose.measures import Measure, difference, measures
+from judge.diagnose.recipe import recipe_differences, same_base, whole_gap
+from judge.diagnose.records import LEVEL_TITLES, Cause, Estimate, Evidence, Level, not_tested
+
+LEAST_ITEMS = 8
+"""Items of a kind, and of the other kinds, for the pattern over items to be tested."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A cause in the base model: the measure that must differ, by how much at least, and the items that must suffer.
+
+    `better` is +1 where a higher value should give higher scores, -1 where a lower one should.
+    `pattern` picks the items on which the cause predicts the gap; None: `samples` of the measure are per item.
+    """
+
+    cause: str
+    title: str
+    measure: str
+    better: int
+    least: float
+    pattern: Callable[[Case], NDArray[np.bool_]] | None
+    items: str
+    says: str
+    source: str
+
+
+HYPOTHESES = (
+    Hypothesis(
+        "knowledge-extraction",
+        "facts stored but not extractable",
+        "cloze.first_mention_accuracy",
+        1,
+        0.1,
+        kinds.knowledge_items,
+        "items that ask for knowledge",
+        "completes known facts less often when the subject is mentioned for the first time, in wordings of its own",
+        "Allen-Zhu & Li, arXiv 2309.14316 and 2309.14402",
+    ),
+    Hypothesis(
+        "copying",
+        "copying from the context",
+        "copying.accuracy",
+        1,
+        0.05,
+        kinds.copying_items,
+        "items that ask to copy",
+        "continues repeated random sequences less often",
+        "Olsson et al., arXiv 2209.11895",
+    ),
+    Hypothesis(
+        "contamination",
+        "test items in the pretraining text",
+        "items.test_advantage",
+        1,
+        0.1,
+        None,
+        "items that the other base model finds likelier than its kind",
+        "finds the test items no likelier than the training items of the same data",
+        "difference in differences of answer losses; no paper",
+    ),
+)
+
+DESCRIPTIVE = (
+    ("calibration.error", "expected calibration error"),
+    ("noise.rise_at_0.05", "loss rise under 5 % relative weight noise"),
+    ("sharpness.trace", "trace of the loss's Hessian"),
+    ("sharpness.top_eigenvalue", "top eigenvalue of the Hessian"),
+    ("copying.induction_score", "induction score"),
+    ("few_shot.lift", "gain from examples in the prompt"),
+    ("weights.norm", "norm of the weights"),
+    ("weights.anisotropy", "anisotropy of the embedding"),
+    ("tolerance.best_loss", "loss after fine-tuning at the best learning rate"),
+    ("forgetting.rise", "loss on pretraining text after fine-tuning, minus before"),
+)
+PLASTIC = ("overtrained", "weight-decay", "rate-decay", "base-batch", "base-optimizer", "base-dropout")
+
+
+def level(case: Case, tried: Sequence[Tried] = ()) -> Level:
+    """Compare what the two base models are made of and what the probes measured."""
+    bases = [arm.base for arm in case.arms]
+    if same_base(case):
+        return Level(
+            number=5,
+            name="base",
+            title=LEVEL_TITLES[5],
+            status="clear",
+            says="Both sides started from the same base model, so no property of it can make a gap.",
+            evidence=(Evidence(name="base", says="The checkpoints' hashes are equal.", bearing="against"),),
+        )
+    found = [measures(base.probe) for base in bases]
+    made = [_made(base) for base in bases]
+    if not all(found) and not all(made):
+        paths = [base.path or "CHECKPOINT" for base in bases]
+        return not_tested(
+            5,
+            "probes or run records of the base models",
+            " && ".join(f"pretrain probe {path}" for path in dict.fromkeys(paths)),
+        )
+    fields = differing(made[0], made[1], BASE, "base") if all(made) else []
+    only_seeds = all(made) and not fields and bool(seeds_differ(made[0], made[1]))
+    evidence: list[Evidence] = []
+    if all(made):
+        told = prose.names([one.says for one in fields]) if fields else "no recorded field but the seeds"
+        if not fields and not only_seeds:
+            told = "no recorded field"
+        evidence.append(
+            Evidence(
+                name="differences",
+                says=f"The base runs differ in {told}.",
+                bearing="for" if fields else "against",
+            )
+        )
+    if all(found):
+        evidence += _descriptive(found[0], found[1])
+    elif missing := [arm.name for arm, one in zip(case.arms, found, strict=True) if not one]:
+        evidence.append(Evidence(name="probes", says=f"The base model of {prose.names(missing)} was not probed."))
+    causes = [] if only_seeds else _causes(case, found[0], found[1], fields, tried)
+    best = next((one for one in causes if one.status == "supported"), None)
+    unprobed = () if all(found) else ("probes of both base models",)
+    if only_seeds:
+        status, says = "clear", "The base runs differ in nothing but their seeds."
+    elif best is not None:
+        status, says = "accounts", best.says
+    elif unprobed or any(one.status == "possible" for one in causes):
+        status, says = "undetermined", "The base models differ, but nothing that was measured accounts for the gap."
+    else:
+        status, says = "clear", "No tested property of the base models accounts for the gap."
+    commands = [
+        f"pretrain probe {base.path or 'CHECKPOINT'}" for base, one in zip(bases, found, strict=True) if not one
+    ]
+    return Level(
+        number=5,
+        name="base",
+        title=LEVEL_TITLES[5],
+        status=status,
+        says=says,
+        effect=best.share if best else None,
+        share=best.share if best else None,
+        evidence=tuple(evidence),
+        causes=tuple(causes),
+        missing=unprobed,
+        command=" && ".join(commands) or None,
+        tables={
+            "measures": _table(found[0], found[1]),
+            "differences": [
+                {
+                    "field": one.key,
+                    "a": one.a if isinstance(one.a, (int, float, str, bool)) else str(one.a),
+                    "b": one.b if isinstance(one.b, (int, float, str, bool)) else str(one.b),
+                    "cause": one.field.cause,
+                    "weight": one.field.weight,
+                    "why": one.field.title,
+                    "source": one.field.source,
+                }
+                for one in fields
+            ],
+        },
+    )
+
+
+def _made(base: Base) -> dict[str, Any]:
+    """What a base model was made from: its shape, its training config and its data."""
+    made: dict[str, Any] = {}
+    if base.config:
+        made["model"] = dict(base.config)
+    run = base.run or {}
+    for key in ("config", "train", "data"):
+        part = run.get(key)
+        if isinstance(part, dict):
+            made[key] = {k: v for k, v in cast("dict[str, Any]", part).items() if k != "model"}
+    return made if base.run else {}
+
+
+def only_seeds_differ(case: Case) -> bool:
+    """Whether A and B are known to differ in nothing but seeds, in fine-tuning and in pretraining."""
+    a, b = case.a.record, case.b.record
+    if a is None or b is None or recipe_differences(a, b) or different_settings(case):
+        return False
+    if same_base(case):
+        return True
+    made = [_made(arm.base) for arm in case.arms]
+    return all(made) and not differing(made[0], made[1], BASE, "base") and bool(seeds_differ(made[0], made[1]))
+
+
+def _causes(
+    case: Case,
+    a: Mapping[str, Measure],
+    b: Mapping[str, Measure],
+    fields: Sequence[Differing],
+    tried: Sequence[Tried],
+) -> list[Cause]:
+    causes = [cause for one in HYPOTHESES if (cause := _test(case, one, a, b)) is not None]
+    grouped: dict[str, list[Differing]] = {}
+    for one in fields:
+        grouped.setdefault(one.field.cause, []).append(one)
+    for index, cause in enumerate(causes):
+        if cause.id in grouped and cause.status == "possible" and _stands_alone(case, grouped):
+            causes[index] = cause.model_copy(
+                update={
+                    "status": "supported",
+                    "share": whole_gap(case),
+                    "share_method": "by elimination: nothing else that is recorded differs",
+                    "says": _only(grouped[cause.id]),
+                }
+            )
+    known = {cause.id for cause in causes}
+    for name, members in grouped.items():
+        if name not in known:
+            causes.append(_structural(case, name, members, grouped, any(c.status == "supported" for c in causes)))
+    for index, cause in enumerate(causes):
+        rerun = next((one for one in tried if one.cause == cause.id and one.share is not None), None)
+        if rerun is not None and rerun.share is not None:
+            closes = rerun.share.low is not None and rerun.share.low > 0
+            causes[index] = cause.model_copy(
+                update={
+                    "status": "supported" if closes else "excluded" if rerun.settled else cause.status,
+                    "share": rerun.share,
+                    "share_method": "made equal and run again",
+                }
+            )
+    rank = {"supported": 0, "possible": 1, "not-tested": 2, "excluded": 3, "named": 0}
+    return sorted(causes, key=lambda one: (rank[one.status], -(one.share.value if one.share else 0), -(one.prior or 0)))
+
+
+def _stands_alone(case: Case, grouped: Mapping[str, Sequence[Differing]]) -> bool:
+    """Whether one group of fields is all that differs between A and B, in pretraining and fine-tuning."""
+    a, b = case.a.record, case.b.record
+    if len(grouped) != 1 or a is None or b is None or case.gap is None:
+        return False
+    return not recipe_differences(a, b) and not different_settings(case) and case.gap.estimate.excludes(0.0)
+
+
+def _only(members: Sequence[Differing]) -> str:
+    return f"The only recorded difference between the two sides is {prose.names([one.says for one in members])}."
+
+
+def _structural(
+    case: Case, name: str, members: Sequence[Differing], grouped: Mapping[str, Sequence[Differing]], explained: bool
+) -> Cause:
+    """A difference in how the base models were made: a cause by elimination where it is the only one."""
+    alone = _stands_alone(case, grouped) and not explained
+    says = _only(members) if alone else f"The base runs differ in {prose.names([one.says for one in members])}."
+    return Cause(
+        id=name,
+        level=5,
+        title=members[0].field.title,
+        status="supported" if alone else "possible",
+        share=whole_gap(case) if alone else None,
+        share_method="by elimination: nothing else that is recorded differs" if alone else "",
+        prior=members[0].field.weight,
+        says=says,
+        evidence_for=(says,),
+        source=members[0].field.source,
+    )
+
+
+def _test(case: Case, one: Hypothesis, a: Mapping[str, Measure], b: Mapping[str, Measure]) -> Cause | None:
+    """Whether the measure differs in the gap's direction, beyond noise, and the gap lies on the predicted items."""
+    gap = case.gap
+    if one.measure not in a or one.measure not in b or gap is None:
+        return None
+    effect = difference(a[one.measure], b[one.measure])
+    oriented = effect.value * one.better
+    worse = case.b.name if oriented > 0 else case.a.name
+    fits = oriented * gap.value > 0 and abs(effect.value) >= one.least and effect.excludes(0.0)
+    measured = f"{one.measure}: A minus B is {prose.span(effect)}"
+    if not fits:
+        reason = "is within noise" if not effect.excludes(0.0) else "is too small to matter"
+        if effect.excludes(0.0) and abs(effect.value) >= one.least:
+            reason = "has the wrong direction"
+        return Cause(
+            id=one.cause,
+            level=5,
+            title=one.title,
+            status="excluded",
+            says=f"{measured}, which {reason}.",
+            evidence_against=(f"{measured}, which {reason}.",),
+            source=one.source,
+        )
+    share, pattern, contradicts = _pattern(case, gap, one, a[one.measure], b[one.measure])
+    supported = explains(share)
+    return Cause(
+        id=one.cause,
+        level=5,
+        title=one.title,
+        status="supported" if supported else "possible",
+        share=share,
+        share_method=share.method if share else "",
+        says=f"The base model of {worse} {one.says} ({prose.span(effect)})"
+        + (f", and the gap lies on {one.items}." if supported else "."),
+        evidence_for=(f"{measured}.", *([pattern] if pattern and not contradicts else [])),
+        evidence_against=(pattern,) if pattern and contradicts else (),
+        source=one.source,
+    )
+
+
+def _pattern(case: Case, gap: Gap, one: Hypothesis, a: Measure, b: Measure) -> tuple[Estimate | None, str, bool]:
+    """The share of the gap on the items where the cause predicts it, a sentence, and whether it speaks against."""
+    if one.pattern is None:
+        return _mediated(case, gap, a, b, one.better)
+    chosen = _linked(case, a, b)
+    if chosen is None or not chosen.any():
+        chosen = one.pattern(case)
+    inside, outside = int(chosen.sum()), int((~chosen).sum())
+    if inside < LEAST_ITEMS or outside < LEAST_ITEMS:
+        return None, f"There are {inside} {one.items} and {outside} others: too few to see where the gap lies.", False
+    share = gap.share(on_items(~chosen), f"the gap on other items than {one.items}")
+    within = mean_difference(gap.a[:, chosen], gap.b[:, chosen])
+    without = mean_difference(gap.a[:, ~chosen], gap.b[:, ~chosen])
+
+    def contrast(a: Array, b: Array, draw: Draw) -> float:
+        here = chosen[draw.items]
+        return mean_difference(a[:, here], b[:, here]) - mean_difference(a[:, ~here], b[:, ~here])
+
+    draws = gap.resampled(contrast)
+    low, high = (float(v) for v in np.nanquantile(draws, [0.025, 0.975]))
+    fits = low > 0 if gap.value > 0 else high < 0
+    says = (
+        f"The gap is {prose.number(within)} on {inside} {one.items} and {prose.number(without)} on {outside} others "
+        f"(95 % interval of the contrast {prose.number(low)} to {prose.number(high)})."
+    )
+    return (share if fits else None), says, not fits
+
+
+def _linked(case: Case, a: Measure, b: Measure) -> NDArray[np.bool_] | None:
+    """Items whose question names a probed subject (the samples' keys are "subject / attribute")."""
+    keys = set(a.samples or {}) & set(b.samples or {})
+    subjects = sorted({key.split(" / ")[0] for key in keys if " / " in key})
+    if not subjects:
+        return None
+    return np.array([bool(found) for found in kinds.naming(case, subjects)], dtype=np.bool_)
+
+
+def _mediated(case: Case, gap: Gap, a: Measure, b: Measure, better: int) -> tuple[Estimate | None, str, bool]:
+    """The share that an item-by-item difference of the measure predicts: slope × mean difference / gap."""
+    if not a.samples or not b.samples:
+        return None, "", False
+    m = np.array([a.samples.get(one, np.nan) - b.samples.get(one, np.nan) for one in case.ids]) * better
+    there = ~np.isnan(m) & ~np.isnan(gap.paired)
+    fit = regress(gap.paired[there], [m[there]]) if there.sum() >= 2 * LEAST_ITEMS else None
+    if fit is None:
+        return None, "Too few items carry the measure to see where the gap lies.", False
+    slope = fit.estimate(1, gap.unit)
+    fits = slope.value > 0 and slope.p is not None and slope.p < ALPHA
+
+    def left(one_a: Array, one_b: Array, draw: Draw) -> float:
+        d, x = row_mean(one_a) - row_mean(one_b), m[draw.items]
+        both = ~np.isnan(d) & ~np.isnan(x)
+        again = regress(d[both], [x[both]])
+        return float("nan") if again is None else float(d[both].mean() - again.coefficients[1] * x[both].mean())
+
+    says = f"Over items, the gap rises with the difference in the measure by {prose.span(slope)} per unit."
+    return (gap.share(left, "predicted item by item") if fits else None), says, not fits
+
+
+def _descriptive(a: Mapping[str, Measure], b: Mapping[str, Measure]) -> list[Evidence]:
+    """Measures that describe a base model and never name a cause by themselves (sharpness was a decoy)."""
+    found: list[Evidence] = []
+    for name, title in DESCRIPTIVE:
+        if name in a and name in b:
+            effect = difference(a[name], b[name])
+            says = f"{title.capitalize()}: {prose.number(a[name].value)} for A, {prose.number(b[name].value)} for B."
+            found.append(Evidence(name=name, says=says, value=effect, a=a[name].value, b=b[name].value))
+    return found
+
+
+def _table(a: Mapping[str, Measure], b: Mapping[str, Measure]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for name in a:
+        if name in b:
+            effect = difference(a[name], b[name])
+            rows.append(
+                {
+                    "measure": name,
+                    "unit": a[name].unit,
+                    "a": a[name].value,
+                    "b": b[name].value,
+                    "difference": effect.value,
+                    "low": effect.low,
+                    "high": effect.high,
+                }
+            )
+    return rows

@@ -1,0 +1,237 @@
+"""The gap between two models over items and fine-tuning seeds, its uncertainty, and the share a change closes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from judge.diagnose.records import Estimate
+
+Array = NDArray[np.float64]
+DRAWS = 1000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One bootstrap draw: rows (seeds) of A, rows of B, items."""
+
+    a: NDArray[np.int64]
+    b: NDArray[np.int64]
+    items: NDArray[np.int64]
+
+    def of_a(self, values: Array) -> Array:
+        """A's values (S_a, I) as drawn."""
+        return values[self.a][:, self.items]
+
+    def of_b(self, values: Array) -> Array:
+        """B's values (S_b, I) as drawn."""
+        return values[self.b][:, self.items]
+
+
+Statistic = Callable[[Array, Array, Draw], float]
+"""A statistic of drawn scores of A, drawn scores of B, and the draw itself (for values that go with the answers)."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Scores of A (S_a, I) and B (S_b, I), a row per fine-tuning seed, means over repeats; NaN where not scored.
+
+    The gap is the mean of A's scored answers minus the mean of B's: where none is missing, the paired difference.
+    """
+
+    a: Array
+    b: Array
+    ids: tuple[str, ...]
+    categories: tuple[str | None, ...]
+    unit: str = "points"
+
+    @cached_property
+    def paired(self) -> Array:
+        """Per item the mean of A over seeds minus that of B (I,); NaN where either has no score."""
+        return row_mean(self.a) - row_mean(self.b)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every answer has a score."""
+        return not (np.isnan(self.a).any() or np.isnan(self.b).any())
+
+    @property
+    def value(self) -> float:
+        """The gap, mean of A minus mean of B."""
+        return float(np.nanmean(self.a) - np.nanmean(self.b))
+
+    @property
+    def seeds_measured(self) -> bool:
+        """Whether at least one side has several seeds, so that seed noise can be estimated."""
+        return max(len(self.a), len(self.b)) > 1
+
+    @cached_property
+    def estimate(self) -> Estimate:
+        """The gap with an interval over items and, where measured, over fine-tuning seeds.
+
+        Var = v_a/S_a + v_b/S_b + v_item/I: v_a, v_b the variance of the seeds' means (from one side where the other
+        has one seed); v_item the variance of the items' true differences, by expected mean squares. Degrees of
+        freedom after Satterthwaite (1946).
+        """
+        se, df = self.standard_error
+        if se == 0.0:
+            p = 1.0 if self.value == 0 else 0.0
+            return Estimate(value=self.value, low=self.value, high=self.value, unit=self.unit, p=p, method=self._method)
+        half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, df)) * se
+        p = float(2 * stats.t.sf(abs(self.value) / se, df))
+        return Estimate(
+            value=self.value, low=self.value - half, high=self.value + half, unit=self.unit, p=p, method=self._method
+        )
+
+    @property
+    def _method(self) -> str:
+        over = "items and fine-tuning seeds" if self.seeds_measured else "items only (one seed a side)"
+        return f"t interval over {over}"
+
+    @property
+    def item_part(self) -> float:
+        """The part of the gap's variance that more items would shrink."""
+        return self._item_variance() / self.n_items
+
+    @cached_property
+    def standard_error(self) -> tuple[float, float]:
+        """Standard error of the gap and its degrees of freedom."""
+        a, b = self.a, self.b
+        seeds = [(float(np.nanvar(row_mean(one.T), ddof=1)), len(one) - 1) for one in (a, b) if len(one) > 1]
+        parts = [(self.item_part, self.n_items - 1)]
+        if seeds:
+            pooled = sum(v * df for v, df in seeds) / sum(df for _, df in seeds)
+            df_seeds = sum(df for _, df in seeds)
+            if len(seeds) == 2:
+                parts += [(v / (df + 1), df) for v, df in seeds]
+            else:
+                parts.append((pooled * (1 / len(a) + 1 / len(b)), df_seeds))
+        variance = sum(v for v, _ in parts)
+        if variance <= 0:
+            return 0.0, float("inf")
+        below = sum(v * v / df for v, df in parts if df > 0)
+        return math.sqrt(variance), variance**2 / below if below > 0 else 1.0
+
+    @property
+    def n_items(self) -> int:
+        """Items with a score on both sides (at least 1)."""
+        return max(1, int((~np.isnan(self.paired)).sum()))
+
+    def _item_variance(self) -> float:
+        """Variance over items of the difference; with several seeds a side, without what seeds add to it."""
+        d = self.paired[~np.isnan(self.paired)]
+        if len(d) < 2:
+            return 0.0
+        total = float(d.var(ddof=1))
+        noise = 0.0
+        for one in (self.a, self.b):
+            if len(one) > 1:
+                within = one - row_mean(one)[None, :]
+                centred = within - row_mean(within.T)[:, None]
+                count = max(1, (len(one) - 1) * (one.shape[1] - 1))
+                noise += float(np.nansum(centred**2)) / count / len(one)
+        return max(0.0, total - noise) if len(self.a) > 1 or len(self.b) > 1 else total
+
+    @property
+    def all(self) -> Draw:
+        """The draw that takes everything once."""
+        return Draw(np.arange(len(self.a)), np.arange(len(self.b)), np.arange(len(self.ids)))
+
+    @cached_property
+    def draws(self) -> list[Draw]:
+        """Resampled (seeds of A, seeds of B, items), the same for every statistic so that shares are paired."""
+        rng = np.random.default_rng(20240615)
+        n = len(self.ids)
+        return [Draw(*(rng.integers(0, count, count) for count in (len(self.a), len(self.b), n))) for _ in range(DRAWS)]
+
+    def resampled(self, statistic: Statistic) -> Array:
+        """The statistic on every bootstrap draw (DRAWS,)."""
+        return np.array([statistic(draw.of_a(self.a), draw.of_b(self.b), draw) for draw in self.draws])
+
+    def share(self, adjusted: Statistic, method: str) -> Estimate | None:
+        """The share of the gap that an adjustment closes: 1 - adjusted/gap, percentile bootstrap over items and seeds.
+
+        `adjusted` gives the gap that would remain. None where the gap is 0 or the adjustment cannot be computed.
+        """
+        gap, left = self.value, adjusted(self.a, self.b, self.all)
+        if gap == 0 or math.isnan(left):
+            return None
+        gaps = self.resampled(lambda a, b, _: mean_difference(a, b))
+        lefts = self.resampled(adjusted)
+        usable = ~np.isnan(lefts) & ~np.isnan(gaps) & (np.sign(gaps) == np.sign(gap))
+        if usable.sum() < DRAWS / 2:
+            return Estimate(value=1 - left / gap, unit="share", method=method, note="too few usable resamples")
+        return interval(1 - left / gap, 1 - lefts[usable] / gaps[usable], "share", method)
+
+
+def interval(value: float, draws: Array, unit: str, method: str) -> Estimate:
+    """A percentile interval from bootstrap draws."""
+    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(value=value, low=float(low), high=float(high), unit=unit, method=method)
+
+
+def row_mean(values: Array) -> Array:
+    """Mean over the first axis, ignoring NaN; NaN where nothing is there (without a warning)."""
+    there = ~np.isnan(values)
+    count = there.sum(axis=0)
+    total = np.where(there, values, 0.0).sum(axis=0)
+    return cast("Array", np.where(count > 0, total / np.maximum(count, 1), np.nan))
+
+
+def mean_difference(a: Array, b: Array) -> float:
+    """Mean of A's scored answers minus mean of B's; NaN when a side has none."""
+    if np.isnan(a).all() or np.isnan(b).all():
+        return float("nan")
+    return float(np.nanmean(a) - np.nanmean(b))
+
+
+def on_items(kept: NDArray[np.bool_]) -> Statistic:
+    """The gap on some items alone, as an adjustment for `Gap.share`."""
+
+    def adjusted(a: Array, b: Array, draw: Draw) -> float:
+        here = kept[draw.items]
+        return mean_difference(a[:, here], b[:, here]) if here.any() else float("nan")
+
+    return adjusted
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Least squares with heteroscedasticity-robust errors: coefficients, standard errors, degrees of freedom."""
+
+    coefficients: Array
+    errors: Array
+    df: int
+
+    def estimate(self, index: int, unit: str, method: str = "least squares, HC3 errors") -> Estimate:
+        """One coefficient with its interval and p-value."""
+        value, error = float(self.coefficients[index]), float(self.errors[index])
+        if error == 0:
+            return Estimate(value=value, low=value, high=value, unit=unit, p=1.0 if value == 0 else 0.0, method=method)
+        half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, self.df)) * error
+        p = float(2 * stats.t.sf(abs(value) / error, self.df))
+        return Estimate(value=value, low=value - half, high=value + half, unit=unit, p=p, method=method)
+
+
+def regress(y: Array, columns: list[Array]) -> Fit | None:
+    """Ordinary least squares of y (N,) on an intercept and columns (N,), HC3 errors (MacKinnon & White 1985).
+
+    None when there are too few rows or the columns are not independent.
+    """
+    x = np.column_stack([np.ones(len(y)), *columns])
+    if len(y) < x.shape[1] + 3 or np.linalg.matrix_rank(x) < x.shape[1]:
+        return None
+    inverse = np.linalg.inv(x.T @ x)
+    coefficients = inverse @ x.T @ y
+    leverage = np.einsum("ij,jk,ik->i", x, inverse, x)
+    residual = (y - x @ coefficients) / np.maximum(1 - leverage, 1e-9)
+    covariance = inverse @ (x.T * residual**2) @ x @ inverse
+    return Fit(coefficients, np.sqrt(np.maximum(np.diag(covariance), 0)), len(y) - x.shape[1])

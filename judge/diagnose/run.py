@@ -1,0 +1,65 @@
+"""`judge diagnose A B`: read everything about A and B, go through the levels, and give the verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from judge.diagnose import base, counterfactuals, decoding, judging, premise, reality, recipe, verdict
+from judge.diagnose.inputs import Case, read_case
+from judge.diagnose.records import Diagnosis
+from pretrain.runs import provenance
+
+
+def diagnose(
+    a: str,
+    b: str,
+    *,
+    results_dir: Path = Path("results"),
+    rubric: str | None = None,
+    judge: str | None = None,
+    margin_nats: float = premise.MARGIN_NATS,
+    explanation: Path | None = None,
+) -> Diagnosis:
+    """Diagnose the gap between A and B, each a response file, a verdict file or a run's name.
+
+    `explanation`: a file that `study explain` wrote; without it, the one beside the results is used if it is there.
+    Raises: InputError for what cannot be read or compared.
+    """
+    return diagnose_case(read_case(a, b, results_dir, rubric, judge), margin_nats, explanation)
+
+
+def diagnose_case(case: Case, margin_nats: float = premise.MARGIN_NATS, explanation: Path | None = None) -> Diagnosis:
+    """Diagnose what has been read."""
+    names = (case.a.name, case.b.name)
+    folder = next((run.path.parent for arm in case.arms for run in arm.runs if run.path), None)
+    if explanation is not None:
+        tried = counterfactuals.read(explanation, names)
+    else:
+        tried = counterfactuals.find(folder, *names) if folder else []
+    levels = (
+        premise.level(case, margin_nats),
+        reality.level(case),
+        judging.level(case),
+        decoding.level(case),
+        recipe.level(case, tried),
+        base.level(case, tried),
+    )
+    decision, causes = verdict.decide(case, levels)
+    gap = case.gap
+    better = None
+    if gap is not None and gap.estimate.excludes(0.0):
+        better = case.a.name if gap.value > 0 else case.b.name
+    return Diagnosis(
+        a=case.side(case.a),
+        b=case.side(case.b),
+        rubric=case.panel.rubric if case.panel else None,
+        judge=case.panel.judge if case.panel else None,
+        judge_is_llm=case.panel.is_llm if case.panel else None,
+        gap=gap.estimate if gap else None,
+        better=better,
+        levels=levels,
+        causes=causes,
+        verdict=decision,
+        notes=case.notes,
+        provenance=provenance(),
+    )
