@@ -130,8 +130,9 @@ def write_shards(
 ) -> Shards:
     """Write `documents` as a data directory, which another command accepts only once it is complete.
 
-    Texts are compared as UTF-8 bytes: of equal ones the first is kept. Texts of white space alone are dropped. A
-    document that names its split keeps it; else `seed` and its text decide. The result does not depend on `workers`
+    Texts are compared as UTF-8 bytes: of equal ones the first is kept (all in one split, where the source sets it: it
+    repeats on purpose). Texts of white space alone are dropped. A document that names its split keeps it; else `seed`
+    and its text decide. The result does not depend on `workers`
     (None: one for each CPU). Memory: about 100 bytes per document, and `workers` × 2 batches of 1 MB of text.
     `on_progress` is called with the documents and tokens written so far. An older data directory is replaced.
     Raises: InputError when there is no document for training, or too many domains.
