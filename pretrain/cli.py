@@ -117,7 +117,7 @@ def run(
     resume: bool,
     as_json: bool,
 ) -> None:
-    """Train a base model: OUTPUT/NAME/ gets config.toml, metrics.jsonl, loss.png and, at the end, checkpoint.pt.
+    """Train a base model: OUTPUT/NAME/ gets config.toml, metrics.jsonl, report.html and, at the end, checkpoint.pt.
 
     \b
     CONFIG is a TOML file, the config.toml of another run, or a preset (tiny, gpt2-small, diary-baseline, ...):
@@ -136,6 +136,71 @@ def run(
     result = train(settings, data, output / (name or default), resume)
     if as_json and result.main:
         console.emit_json(result.document())
+
+
+@program.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The page.  [default: compare.html beside RUNS]")
+@console.option_json
+def compare(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
+    """Lay several RUNS over each other: a table, and a page with their curves and the fields in which they differ.
+
+    \b
+      pretrain compare runs/tied runs/untied
+      pretrain compare runs/* -o seeds.html --json
+    """
+    from pretrain.compare import compare as compare_runs
+
+    compare_runs(runs, output, as_json)
+
+
+@program.command()
+@click.argument("checkpoints", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="A data directory of `pretrain data`.")
+@click.option("--split", default="test", show_default=True, help="train, validation or test.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write.  [default: beside CHECKPOINTS]")
+@click.option("--stride", type=int, help="Tokens a window moves on by in long documents.  [default: half the context]")
+@click.option("--documents", type=click.IntRange(min=1), help="Only this many, spread evenly.  [default: all]")
+@click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16", "fp16", "auto"]), default="fp32")
+@click.option("--margin", type=float, default=0.05, show_default=True, help="Nats within which losses are equivalent.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
+@console.option_json
+def eval(
+    checkpoints: tuple[Path, ...],
+    data: Path,
+    split: str,
+    output: Path | None,
+    stride: int | None,
+    documents: int | None,
+    precision: str,
+    margin: float,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Measure the loss of CHECKPOINTS document by document; several are compared in pairs.
+
+    \b
+      pretrain eval runs/first/checkpoint.pt --data data/speeches
+      pretrain eval runs/*/checkpoint.pt --data data/speeches --margin 0.02 --json
+    Dropout is off. Each document is seen alone; intervals are clustered by document. The files
+    DATA.SPLIT.eval.json and .npz beside each checkpoint keep the losses of every document.
+    """
+    from pretrain import evaluation_tables as tables
+    from pretrain.evaluate import Method, evaluate_all
+
+    method = Method(split, stride, precision, documents)
+    with console.counting("tokens") as on_progress:
+        result = evaluate_all(list(checkpoints), data, method, output, margin, device, on_progress)
+    for row in result["evaluations"]:
+        console.say(f"wrote {row['file']}")
+    if as_json:
+        console.emit_json(result)
+        return
+    console.emit_table(tables.losses(result["evaluations"]))
+    for part, title in (("domains", "domain"), ("frequency_deciles", "frequency decile"), ("positions", "position")):
+        console.emit_table(tables.breakdown(result["evaluations"], part, title))
+    if result["comparisons"]:
+        console.emit_table(tables.comparisons(result["comparisons"]))
 
 
 def main() -> None:

@@ -209,6 +209,10 @@ class TrainConfig(Config):
     """Steps between losses on the validation split; None: a tenth of the run."""
     eval_tokens: int = Field(default=65536, ge=1)
     """How much of the validation split is used during the run, always the same part of it."""
+    samples: int = Field(default=3, ge=0)
+    """Beginnings of validation documents that the model goes on from at each evaluation."""
+    tracker: Literal["tensorboard", "trackio"] | None = None
+    """Who else gets the metrics; needs the extra of that name."""
     checkpoint: Literal["last", "best"] = "last"
     """Which weights checkpoint.pt holds: the last, or those with the lowest validation loss."""
     save_every: int | None = Field(default=None, ge=1)
@@ -218,6 +222,16 @@ class TrainConfig(Config):
     """How many states are kept."""
     max_skipped: int = Field(default=50, ge=1)
     """So many steps in a row with non-finite gradients stop the run."""
+
+
+FREE_FIELDS = frozenset(
+    f"train.{name}"
+    for name in (
+        *("device", "parallel", "threads", "compile", "save_every", "save_minutes", "keep"),
+        *("samples", "tracker"),
+    )
+)
+"""Fields that may differ when a run is resumed: they say where and how it is made and watched, not what it is."""
 
 
 class RunConfig(Config):

@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from pretrain import checkpoint, state
-from pretrain.config import RunConfig, differences, read_toml, to_toml, validate
+from pretrain.config import FREE_FIELDS, RunConfig, differences, read_toml, to_toml, validate
 from pretrain.console import say, warn
 from pretrain.cross_entropy import IGNORE
 from pretrain.data_order import DataOrder, Offsets, evenly_spaced, gather
 from pretrain.distributed import World, restarted_run_id, share, world
 from pretrain.errors import EquilossError, IncompleteError, InputError
 from pretrain.model import GPT
+from pretrain.observers import Observer, observers
 from pretrain.optim import Optimizers, lr_at
 from pretrain.precision import prepare
 from pretrain.progress import Display, duration
@@ -34,11 +35,6 @@ from pretrain.settle import settled
 from pretrain.shards import Shards
 from pretrain.state import Progress
 from pretrain.step import Stepper, my_share
-
-FREE_FIELDS = frozenset(
-    f"train.{name}" for name in ("device", "parallel", "threads", "compile", "save_every", "save_minutes", "keep")
-)
-"""Fields that may differ when a run is resumed: they say where and how, not what."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +85,13 @@ class Run:
         self.config = config = settled(config, shards, peers.device)
         self.world, self.directory, self.states = peers, directory, directory / "state"
         self.tokenizer: dict[str, Any] = shards.record["tokenizer"]
+        self.encoding = shards.tokenizer
+        self.observers: list[Observer] = []
         self.tokens = np.asarray(shards.split("train").tokens)  # mapped, without memmap's slow indexing
         self.validation = np.asarray(shards.split("validation").tokens)
         self.data = {
             "directory": str(data),
+            "source": shards.record.get("source"),
             "sha256": shards.sha256,
             "train": state.fingerprint(self.tokens),
             "validation": state.fingerprint(self.validation),
@@ -123,9 +122,14 @@ class Run:
         self._build()
         if todo:
             self._load(Path(todo))
-        with self._whole_files(), self._signals():
-            self._steps()
-            self._finish()
+        self._watch()
+        try:
+            with self._whole_files(), self._signals():
+                self._steps()
+                self._finish()
+        finally:
+            for observer in self.observers:
+                observer.close()
         return self._result()
 
     def _prepare(self, resume: bool) -> str | None:
@@ -194,6 +198,16 @@ class Run:
         self.optimizers = Optimizers(self.model, settings)
         forward: Any = torch.compile(wrapped, dynamic=False) if settings.compile else wrapped
         self.stepper = Stepper(self.model, forward, self.optimizers, self.config, peers)
+
+    def _watch(self) -> None:
+        """Set up who watches the run, on the main process."""
+        whole = self.world.size == 1 or self.config.train.parallel == "ddp"
+        step = self.progress.step
+        self.world.on_main(
+            lambda: self.observers.extend(
+                observers(self.config, self.directory, self.encoding, self.validation, step, whole)
+            )
+        )
 
     def _load(self, path: Path) -> None:
         tensors: dict[str, Any] | None = None
@@ -327,6 +341,8 @@ class Run:
         if self.world.main:
             append_jsonl(self.directory / "metrics.jsonl", row)
             self.progress.metrics_bytes += len(json_line(row).encode())
+            for observer in self.observers:
+                observer.logged(row)
 
     def _evaluate(self) -> None:
         """The loss on the validation split's fixed windows; the lowest so far makes these weights the best."""
@@ -354,6 +370,8 @@ class Run:
             if self.config.train.checkpoint == "best":
                 self.best = self._weights()
         self.display.line(f"step {progress.step}/{self.config.train.steps}: validation loss {loss:.4f}")
+        for observer in self.observers:
+            observer.evaluated(progress.step, self.model)
 
     def _weights(self) -> dict[str, Tensor]:
         """A copy of the weights, whole, on the main process."""
@@ -407,6 +425,8 @@ class Run:
         checkpoint.save_state(self.directory / "checkpoint.pt", self.config.model, weights, self.tokenizer, record)
         if progress.skipped:
             warn(f"{progress.skipped} steps were skipped: their gradients were not finite")
+        for observer in self.observers:
+            observer.finished()
         say(f"{self.directory / 'checkpoint.pt'}: {progress.step} steps in {duration(progress.elapsed_s)}")
 
     def _result(self, already_done: bool = False) -> Result:

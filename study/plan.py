@@ -84,11 +84,18 @@ def check_outputs(outputs: Mapping[str, Iterable[str]], where: str) -> dict[str,
 
 
 def matching(pattern: str, maker: Mapping[str, str]) -> list[str]:
-    """The outputs that a pattern such as `runs/*/checkpoint.pt` names; `*` stays within one directory level."""
+    """What a pattern such as `runs/*/checkpoint.pt` names among the outputs; `*` stays within one directory level.
+
+    Where an output is a directory that the front of the pattern matches, the rest is a path in it.
+    """
     parts = pattern.split("/")
-    return [
-        path for path in maker if len(split := path.split("/")) == len(parts) and all(map(fnmatchcase, split, parts))
-    ]
+    last = max((index for index, part in enumerate(parts) if any(c in part for c in "*?[")), default=0)
+    found: list[str] = []
+    for path in maker:
+        split = path.split("/")
+        if last < len(split) <= len(parts) and all(map(fnmatchcase, split, parts)):
+            found.append("/".join([path, *parts[len(split) :]]))
+    return found
 
 
 def link(cells: Sequence[Cell], services: Sequence[Service], maker: Mapping[str, str]) -> tuple[Cell, ...]:

@@ -71,7 +71,8 @@ def test_the_command_leaves_what_it_promises_and_the_run_repeats_from_it(
     directory = tmp_path / "runs" / "a"
     assert document["checkpoint"] == str(directory / "checkpoint.pt")
     assert document["steps"] == 30
-    assert {path.name for path in directory.iterdir()} == {"config.toml", "metrics.jsonl", "loss.png", "checkpoint.pt"}
+    expected = {"config.toml", "metrics.jsonl", "loss.png", "report.html", "samples.jsonl", "checkpoint.pt"}
+    assert {path.name for path in directory.iterdir()} == expected
     assert (directory / "loss.png").read_bytes()[:4] == b"\x89PNG"
     rows = metrics(directory)
     assert [row["step"] for row in rows if "loss" in row] == [10, 20, 30]

@@ -172,3 +172,17 @@ def test_unlinked_cells_keep_the_order_of_the_file() -> None:
 def test_only_names_what_there_is() -> None:
     with pytest.raises(InputError, match=r"no cell is called 'x'. cells: a"):
         plan.only([Cell("a", ())], ["x"])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("runs/*/checkpoint.pt", ["runs/a/checkpoint.pt", "runs/b/checkpoint.pt"]),
+        ("runs/a*", ["runs/a"]),
+        ("*.json", ["x.json"]),
+        ("runs/*", ["runs/a", "runs/b"]),
+        ("*/*/*/*", []),
+    ],
+)
+def test_patterns_reach_into_outputs_that_are_directories(pattern: str, found: list[str]) -> None:
+    assert plan.matching(pattern, {"runs/a": "a", "runs/b": "b", "x.json": "x", "deep/er/still": "d"}) == found
