@@ -17,6 +17,8 @@ from judge.diagnose.gap import Array, Gap
 from judge.diagnose.records import Side
 from judge.offline import agreement
 from judge.results import Judged, Panel, Scores
+from pretrain import equivalence
+from pretrain.equivalence import Evaluation
 from pretrain.errors import InputError
 from pretrain.runs import read_json
 
@@ -31,7 +33,7 @@ class Base:
     path: str | None = None
     config: Mapping[str, Any] | None = None
     run: Mapping[str, Any] | None = None
-    evaluation: Path | None = None
+    evaluations: tuple[Evaluation, ...] = ()
     probe: Mapping[str, Any] | None = None
     probe_path: Path | None = None
 
@@ -143,7 +145,8 @@ class Case:
         gap = self.gap
         values: Array | None = None if gap is None else (gap.a if arm is self.a else gap.b)
         files = [path for run in arm.runs for path in run.files]
-        more = [path for path in (arm.base.evaluation, arm.base.probe_path) if path]
+        more = [one.path for one in arm.base.evaluations if one.path]
+        more += [arm.base.probe_path] if arm.base.probe_path else []
         return Side(
             name=arm.name,
             generators=tuple(run.generator for run in arm.runs),
@@ -248,9 +251,10 @@ def find_base(record: Mapping[str, Any], folder: Path) -> Base:
     path = cast("str | None", base.get("path"))
     sha = cast("str | None", base.get("sha256"))
     run = base.get("run")
-    evaluation, probe_path, probe = None, None, None
+    probe_path, probe = None, None
+    evaluations: list[Evaluation] = []
     for checkpoint in _places(path, folder):
-        evaluation = evaluation or _beside(checkpoint, ".eval.json")
+        evaluations = evaluations or equivalence.find(checkpoint, sha)
         found = _beside(checkpoint, ".probe.json")
         if probe is None and found is not None:
             document = read_json(found)
@@ -261,7 +265,7 @@ def find_base(record: Mapping[str, Any], folder: Path) -> Base:
         path=path,
         config=cast("dict[str, Any] | None", base.get("config")),
         run=cast("dict[str, Any]", run) if isinstance(run, dict) else None,
-        evaluation=evaluation,
+        evaluations=tuple(evaluations),
         probe=probe,
         probe_path=probe_path,
     )

@@ -6,9 +6,8 @@ from judge.diagnose import prose
 from judge.diagnose.inputs import Case
 from judge.diagnose.recipe import same_base
 from judge.diagnose.records import LEVEL_TITLES, Estimate, Evidence, Level, not_tested
+from pretrain.equivalence import LEVEL, MARGIN_NATS, Evaluation, compare, equivalence_test, mean_over_tokens
 from pretrain.errors import InputError
-
-MARGIN_NATS = 0.05
 
 
 def level(case: Case, margin_nats: float = MARGIN_NATS) -> Level:
@@ -22,30 +21,30 @@ def level(case: Case, margin_nats: float = MARGIN_NATS) -> Level:
             says="Both sides started from the same base model, so their losses are equal.",
             evidence=(Evidence(name="base", says="The checkpoints' hashes are equal.", bearing="against"),),
         )
-    paths = [arm.base.evaluation for arm in case.arms]
-    if paths[0] is None or paths[1] is None:
-        without = [arm for arm, path in zip(case.arms, paths, strict=True) if path is None]
+    without = [arm for arm in case.arms if not arm.base.evaluations]
+    if without:
         known = [arm.base.path or "CHECKPOINT" for arm in without]
         return not_tested(
             0,
             f"per-document losses of the base model of {prose.names([arm.name for arm in without])}",
             " && ".join(f"pretrain eval {path} --data DATA" for path in dict.fromkeys(known)),
         )
-    from pretrain import equivalence
-
     try:
-        outcome = equivalence.compare(equivalence.read(paths[0]), equivalence.read(paths[1]), margin_nats=margin_nats)
+        first, second = comparable(case)
     except InputError as error:
         return not_tested(0, f"evaluations that can be compared ({error.message})", error.hint or None)
+    sums, tokens = first.arrays["nats"] - second.arrays["nats"], first.arrays["tokens"]
+    outcome = equivalence_test(sums, tokens, margin_nats)
+    interval = mean_over_tokens(sums, tokens, level=2 * LEVEL - 1)
     return outcome_level(
         Estimate(
-            value=outcome.difference_nats,
-            low=outcome.low_nats,
-            high=outcome.high_nats,
+            value=interval.value,
+            low=interval.low,
+            high=interval.high,
             unit="nats per token, A minus B",
-            confidence=outcome.confidence,
-            p=outcome.p,
-            method="paired over documents",
+            confidence=2 * LEVEL - 1,
+            p=outcome.p_equivalence,
+            method=f"two one-sided tests, paired over {interval.documents} documents",
         ),
         margin_nats,
     )
@@ -55,7 +54,7 @@ def outcome_level(difference: Estimate, margin_nats: float) -> Level:
     """The level for a difference in loss whose interval is the one that two one-sided tests at 5 % use (90 %)."""
     low, high = difference.low, difference.high
     if low is None or high is None:
-        raise ValueError("the difference in loss needs its interval")
+        return not_tested(0, "more than one test document", None)
     told = f"A's loss minus B's is {prose.span(difference)} nats a token"
     if -margin_nats < low and high < margin_nats:
         status, says = "clear", f"The base models are loss-equivalent within {margin_nats:g} nats: {told}."
@@ -75,3 +74,21 @@ def outcome_level(difference: Estimate, margin_nats: float) -> Level:
         effect=difference,
         evidence=(Evidence(name="loss difference", says=f"{told}.", value=difference),),
     )
+
+
+def comparable(case: Case) -> tuple[Evaluation, Evaluation]:
+    """The first evaluations of A's and B's base that are of the same documents; the test split's before others.
+
+    Raises: InputError when none are, saying why of the last pair.
+    """
+    pairs = [(a, b) for a in case.a.base.evaluations for b in case.b.base.evaluations]
+    pairs.sort(key=lambda pair: pair[0].record["data"]["split"] != "test")
+    failed = InputError("a base model was not evaluated", "run `pretrain eval`")
+    for first, second in pairs:
+        try:
+            compare(first, second)
+        except InputError as error:
+            failed = error
+        else:
+            return first, second
+    raise failed

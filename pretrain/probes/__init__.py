@@ -1,0 +1,1 @@
+"""Probes: what a base model's test loss does not show. Each module measures one thing and names its source."""

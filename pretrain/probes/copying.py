@@ -1,0 +1,80 @@
+"""Copying: does the model continue a random sequence that it has seen once, and do heads look where that needs?
+
+A sequence of random tokens is shown twice (Olsson et al. 2022, arXiv 2209.11895). `accuracy` and `loss` are over the
+second showing from its second token on; `lift` is the first showing's loss minus the second's. `induction_score` is the
+attention from each token of the second showing to the one after its first occurrence, in the head that has most of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pretrain.model import GPT
+from pretrain.probes.measure import mean_of, measure
+from pretrain.probes.windows import token_losses
+
+
+@torch.no_grad()
+def probe(
+    model: GPT, vocabulary: Tensor, sequences: int = 64, length: int | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """Copying of random sequences of `length` tokens drawn from `vocabulary` (K,) (default: a third of the context)."""
+    length = length or min(32, model.config.context // 2 - 1)
+    generator = torch.Generator().manual_seed(seed)
+    first = vocabulary[torch.randint(0, len(vocabulary), (sequences, length), generator=generator)]
+    rows = torch.cat([first, first], dim=1)  # (N, 2L)
+    losses = token_losses(model, rows)  # (N, 2L-1): entry t is the loss of token t+1
+    again = losses[:, length:]  # tokens 1.. of the second showing
+    guesses = model(rows[:, :-1]).argmax(-1)[:, length:]
+    right = (guesses == rows[:, length + 1 :]).float().mean(dim=1)
+    lift = losses[:, : length - 1].mean(dim=1) - again.mean(dim=1)
+    keys = [str(number) for number in range(sequences)]
+    scores = induction_scores(model, rows, length)
+    return {
+        "measures": {
+            "accuracy": mean_of(right.tolist(), unit="share of tokens", keys=keys),
+            "loss": mean_of(again.mean(dim=1).tolist(), unit="nats", keys=keys),
+            "lift": mean_of(lift.tolist(), unit="nats", keys=keys),
+            "induction_score": measure(float(scores.max()), unit="share of attention", n=sequences),
+        },
+        "heads": [[float(score) for score in layer] for layer in scores],
+        "length": length,
+    }
+
+
+@torch.no_grad()
+def induction_scores(model: GPT, rows: Tensor, length: int) -> Tensor:
+    """Mean attention (layers, heads) from position L+i to i+1, for i from 0 to L-2, in rows (N, 2L)."""
+    found: list[Tensor] = []
+    for weights in attention(model, rows):  # (N, H, T, T)
+        at = torch.arange(length - 1)
+        found.append(weights[:, :, length + at, at + 1].mean(dim=(0, 2)))
+    return torch.stack(found)
+
+
+@torch.no_grad()
+def attention(model: GPT, rows: Tensor) -> list[Tensor]:
+    """The attention weights of every layer, each (N, H, T, T), by softmax(QK'/sqrt(D)) under the causal mask."""
+    inputs: list[Tensor] = []
+
+    def keep(_: Any, __: Any, output: Tensor) -> None:
+        inputs.append(output)
+
+    hooks = [block.attention.qkv.register_forward_hook(keep) for block in model.blocks]  # type: ignore[union-attr]
+    try:
+        model.backbone(rows)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    weights: list[Tensor] = []
+    for qkv in inputs:
+        n, t, width = qkv.shape
+        heads, size = model.config.n_head, width // 3 // model.config.n_head
+        q, k, _ = qkv.view(n, t, 3, heads, size).permute(2, 0, 3, 1, 4).unbind(0)  # each (N, H, T, D)
+        scores = q.float() @ k.float().transpose(-1, -2) / size**0.5
+        causal = torch.ones(t, t, dtype=torch.bool).tril()
+        weights.append(scores.masked_fill(~causal, float("-inf")).softmax(dim=-1))
+    return weights

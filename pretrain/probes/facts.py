@@ -1,0 +1,98 @@
+"""Facts to ask a base model for: from a JSON Lines file, or those of a built-in world. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from pretrain.errors import InputError
+from pretrain.runs import read_jsonl
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A fact that the training text told. `told` are prefixes of that text up to the value; `asked` are fresh ones.
+
+    A fresh prefix mentions the subject for the first time and leads straight to the value, in any wording.
+    """
+
+    subject: str
+    attribute: str
+    value: str
+    told: tuple[str, ...]
+    asked: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """What pairs this fact between two models: "subject / attribute"."""
+        return f"{self.subject} / {self.attribute}"
+
+
+def read_facts(path: Path) -> list[Fact]:
+    """Read facts: a JSON object a line with subject, attribute, value, told (a list) and asked (a list).
+
+    Raises: InputError when the file is missing or broken, or a line lacks a field.
+    """
+    facts: list[Fact] = []
+    for number, row in enumerate(read_jsonl(path), start=1):
+        if not isinstance(row, dict):
+            raise InputError(f"{path}: line {number} is not an object", "give subject, attribute, value, told, asked")
+        entry = cast("dict[str, Any]", row)
+        missing = [key for key in ("subject", "attribute", "value", "asked") if not entry.get(key)]
+        if missing:
+            raise InputError(f"{path}: line {number} has no {missing[0]!r}", "give subject, attribute, value and asked")
+        facts.append(
+            Fact(
+                str(entry["subject"]),
+                str(entry["attribute"]),
+                str(entry["value"]),
+                tuple(map(str, cast("Sequence[Any]", entry.get("told") or ()))),
+                tuple(map(str, cast("Sequence[Any]", entry["asked"]))),
+            )
+        )
+    return facts
+
+
+def world_facts(name: str, most: int = 1000) -> list[Fact]:
+    """The facts of a built-in world's known people, `told` as in the first training text about each.
+
+    Raises: InputError for a name that stands for no world.
+    """
+    from pretrain.world import build, people
+    from pretrain.world.config import parse
+
+    known = build.known_people(parse(name))
+    texts: dict[str, str] = {}
+    waiting = {person.name for person in known}
+    for document in build.documents(name):
+        if not waiting:
+            break
+        if document.split == "train" and document.domain == "known":
+            told_of = next((one for one in waiting if one in document.text), None)
+            if told_of is not None:
+                texts[told_of] = document.text
+                waiting.discard(told_of)
+    facts: list[Fact] = []
+    for person, index in people.facts(known)[:most]:
+        attribute, value = people.ATTRIBUTES[index], person.values[index]
+        told: tuple[str, ...] = ()
+        text = texts.get(person.name)
+        if text is not None:
+            place = value_place(text, attribute.sentences, value)
+            told = (text[:place].rstrip(),) if place else ()
+        asked = tuple(one.split("{v}")[0].format(s=person.name).rstrip() for one in attribute.sentences)
+        facts.append(Fact(person.name, attribute.name, value, told, asked))
+    return facts
+
+
+def value_place(text: str, sentences: Sequence[str], value: str) -> int | None:
+    """Where the value stands in a text that uses one of these sentences for it; None when none is there."""
+    for sentence in sentences:
+        before, _, after = sentence.partition("{v}")
+        middle = before.partition("{s}")[2]  # the words between the subject and the value
+        place = text.find(f"{middle}{value}{after}")
+        if place >= 0:
+            return place + len(middle)
+    return None
