@@ -1,0 +1,118 @@
+"""Test items that training has seen: the same question again, or nearly so, or text of the base's corpus."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ift.records import Example
+
+SHINGLE_WORDS = 3
+NEAR = 0.7
+"""Jaccard similarity of the word 3-grams of question and answer from which two items count as near duplicates."""
+CORPUS_WORDS = 8
+"""A run of so many words that also stands in the pretraining text counts as overlap with it."""
+SHOWN = 20
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, lower case, without punctuation."""
+    return re.findall(r"\w+", text.casefold())
+
+
+def grams(text: str, n: int) -> set[str]:
+    """The n-grams of a text's words; the whole text where it is shorter."""
+    found = words(text)
+    if len(found) <= n:
+        return {" ".join(found)} if found else set()
+    return {" ".join(found[i : i + n]) for i in range(len(found) - n + 1)}
+
+
+def question(example: Example) -> str:
+    """What an item asks, as one text."""
+    return f"{example.instruction}\n{example.input}"
+
+
+def near_duplicates(test: Sequence[Example], train: Sequence[Example]) -> list[dict[str, Any]]:
+    """Each test item that a training item resembles: the most similar one and their Jaccard similarity, exactly.
+
+    An inverted index of word 3-grams finds every pair that shares one, so nothing is estimated or missed.
+    """
+    index: defaultdict[str, list[int]] = defaultdict(list)
+    sizes: list[int] = []
+    for number, example in enumerate(train):
+        own = grams(f"{question(example)}\n{example.reference}", SHINGLE_WORDS)
+        sizes.append(len(own))
+        for gram in own:
+            index[gram].append(number)
+    found: list[dict[str, Any]] = []
+    for example in test:
+        own = grams(f"{question(example)}\n{example.reference}", SHINGLE_WORDS)
+        shared: defaultdict[int, int] = defaultdict(int)
+        for gram in own:
+            for number in index.get(gram, ()):
+                shared[number] += 1
+        similarity, best = max(
+            ((count / (len(own) + sizes[number] - count), number) for number, count in shared.items()),
+            default=(0.0, -1),
+        )
+        if similarity >= NEAR:
+            found.append({"id": example.id, "train_id": train[best].id, "similarity": round(similarity, 4)})
+    return found
+
+
+def in_corpus(test: Sequence[Example], texts: Iterable[str]) -> list[str]:
+    """Ids of the test items of which a run of 8 words, in question or reference, stands in the texts too."""
+    wanted: defaultdict[bytes, set[str]] = defaultdict(set)
+    for example in test:
+        for text in (question(example), example.reference):
+            found = words(text)
+            for i in range(len(found) - CORPUS_WORDS + 1):
+                wanted[_key(found[i : i + CORPUS_WORDS])].add(example.id)
+    seen: set[str] = set()
+    if wanted:
+        for text in texts:
+            found = words(text)
+            for i in range(len(found) - CORPUS_WORDS + 1):
+                seen |= wanted.get(_key(found[i : i + CORPUS_WORDS]), set())
+    return [example.id for example in test if example.id in seen]
+
+
+def _key(gram: Sequence[str]) -> bytes:
+    return hashlib.blake2b(" ".join(gram).encode(), digest_size=8).digest()
+
+
+def report(parts: Mapping[str, Sequence[Example]], shards: Path | None = None) -> dict[str, Any]:
+    """Duplicates of test items among the training items, and overlap with the pretraining text in `shards`.
+
+    exact: the same question; near: similar question and answer. Shares are of the test items; None: not looked for.
+    """
+    train, test = parts["train"], parts["test"]
+    asked = {" ".join(words(question(one))) for one in train}
+    exact = [one.id for one in test if " ".join(words(question(one))) in asked]
+    near = near_duplicates(test, train)
+    corpus = None if shards is None else in_corpus(test, _texts(shards))
+    return {
+        "exact": _share(exact, test),
+        "near": {**_share([one["id"] for one in near], test), "threshold": NEAR, "pairs": near[:SHOWN]},
+        "corpus": None if corpus is None else {**_share(corpus, test), "words": CORPUS_WORDS, "shards": str(shards)},
+    }
+
+
+def _share(ids: Sequence[str], test: Sequence[Example]) -> dict[str, Any]:
+    return {"items": len(ids), "share": len(ids) / len(test) if test else 0.0, "ids": list(ids[:SHOWN])}
+
+
+def _texts(directory: Path) -> Iterable[str]:
+    """The documents of the training split of shards, as text."""
+    from pretrain.shards import Shards
+
+    shards = Shards.open(directory)
+    split = shards.split("train")
+    ends = [*split.starts[1:].tolist(), len(split.tokens)]
+    for start, end in zip(split.starts.tolist(), ends, strict=True):
+        yield shards.tokenizer.decode(split.tokens[start : end - 1].tolist())

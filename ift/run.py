@@ -1,0 +1,438 @@
+"""`ift run`: fine-tune a base model, keep the best epoch, answer the held-out items, record all that could matter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ift import formats, metrics, overlap, splits
+from ift.batches import Encoded, TooLong, encode_examples
+from ift.prompt import Template
+from ift.prompt import load as load_template
+from ift.recipe import Recipe
+from ift.records import Example, Response, write_responses
+from ift.respond import OnAnswer, answer, answer_resumably, answerable
+from ift.train import Epoch, Seeds, Trained, fine_tune, mean_loss
+from pretrain import checkpoint
+from pretrain.checkpoint import Checkpoint
+from pretrain.console import say, warn
+from pretrain.distributed import World
+from pretrain.errors import EquilossError, InputError
+from pretrain.progress import Display
+from pretrain.runs import provenance, read_json, sha256_of, write_json
+
+RUN_FORMAT = "equiloss.ift-run.v1"
+SAME_LOSS = 1e-4
+"""By how much the recomputed validation loss may differ from the selected epoch's: rounding, not other weights."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What several runs on the same base and data share."""
+
+    base: Checkpoint
+    source: str
+    data_sha256: str
+    recipe: Recipe
+    template: Template
+    context: int
+    parts: dict[str, list[Example]]
+    train: list[Encoded]
+    validation: list[Encoded]
+    too_long: dict[str, list[TooLong]]
+    overlap: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a run's files are."""
+
+    name: str
+    results: Path
+    models: Path
+
+    @property
+    def responses(self) -> Path:
+        """results/NAME.jsonl"""
+        return self.results / f"{self.name}.jsonl"
+
+    @property
+    def record(self) -> Path:
+        """results/NAME.run.json, written last: a run is done when it is there."""
+        return self.results / f"{self.name}.run.json"
+
+    @property
+    def model(self) -> Path:
+        """The fine-tuned model's directory."""
+        return self.models / self.name
+
+    @property
+    def checkpoint(self) -> Path:
+        """The fine-tuned model."""
+        return self.model / "checkpoint.pt"
+
+    @property
+    def state(self) -> Path:
+        """The last finished epoch, while the run is under way."""
+        return self.model / "state.pt"
+
+    @property
+    def answers(self) -> Path:
+        """The finished answers, while the run is under way."""
+        return self.model / "answers.jsonl"
+
+
+@dataclass
+class Outcome:
+    """A finished run."""
+
+    paths: Paths
+    record: dict[str, Any]
+    again: bool = False
+    """It had been finished before; nothing was done."""
+    notes: list[str] = field(default_factory=list)
+
+
+def default_data(base: Checkpoint) -> tuple[str, str]:
+    """The data of a run that names none, and why: the instructions of the world that the base was trained on.
+
+    A base of other text gets the built-in skills (copy, reverse, count, ...), which need no knowledge of a world.
+    """
+    data = base.run.get("data") or {}
+    source = data.get("source") or {}
+    name = source.get("name", "") if isinstance(source, dict) else str(source)
+    if name.startswith(formats.WORLD):
+        return name, f"no --data given: using the instructions of {name}, which the base was trained on"
+    return (
+        f"{formats.WORLD}demo?fact_items=0",
+        "no --data given and the base was not trained on a built-in world: using the built-in skills "
+        "(copy, reverse, count, ...); give --data FILE for instructions of your own",
+    )
+
+
+def prepare(base: Checkpoint, source: str, recipe: Recipe, against: Path | None = None) -> Prepared:
+    """Read, split and encode the data for a base model. `against`: shards of the pretraining text, to find overlap.
+
+    Raises: InputError when the data, the template or the recipe does not fit.
+    """
+    if recipe.context is not None and recipe.context > base.config.context:
+        raise InputError(
+            f"the recipe's context of {recipe.context} exceeds the base's {base.config.context}", "lower context"
+        )
+    context = recipe.context or base.config.context
+    template = load_template(recipe.template)
+    examples = formats.read_examples(source)
+    parts = splits.split_examples(examples, recipe.split)
+    if recipe.select == "best" and not parts["validation"]:
+        raise InputError("there are no validation items to select by", "give some, or set select=last")
+    encode, end_id = base.encoding.encode_ordinary, base.encoding.eot_token
+    encoded: dict[str, list[Encoded]] = {}
+    too_long: dict[str, list[TooLong]] = {}
+    for part in ("train", "validation"):
+        encoded[part], too_long[part] = encode_examples(
+            parts[part],
+            template,
+            encode,
+            end_id,
+            context,
+            loss_on=recipe.loss_on,
+            truncate=recipe.too_long == "truncate",
+        )
+        if parts[part] and not encoded[part]:
+            raise InputError(
+                f"every {part} item is longer than the context of {context} tokens",
+                "choose a shorter template (alpaca-short), or a base with a longer context",
+            )
+    fitting, others = answerable(parts["test"], template, base.encoding, context)
+    too_long["test"] = [TooLong(one, 0, "dropped") for one in others]
+    if recipe.loss_on == "response":
+        unanswered = [one.example.id for one in encoded["train"] if not one.example.reference]
+        if unanswered:
+            raise InputError(
+                f"{len(unanswered)} training items have no answer to learn (first: {unanswered[0]})",
+                "give each an output, or delete them",
+            )
+    found = overlap.report(parts, against)
+    return Prepared(
+        base,
+        source,
+        sha256_of([one.model_dump() for one in examples]),
+        recipe,
+        template,
+        context,
+        {**parts, "test": fitting},
+        encoded["train"],
+        encoded["validation"],
+        too_long,
+        found,
+    )
+
+
+def seeds_of(recipe: Recipe, seed: int) -> Seeds:
+    """The run's named seeds: the recipe's where it gives one, else `seed`."""
+
+    def choose(own: int | None) -> int:
+        return seed if own is None else own
+
+    return Seeds(choose(recipe.order_seed), choose(recipe.dropout_seed), choose(recipe.noise_seed))
+
+
+def run(prepared: Prepared, paths: Paths, seed: int, world: World, extra: dict[str, Any] | None = None) -> Outcome:
+    """Fine-tune from the base on disk, answer, record. A finished run is left alone; a killed one goes on.
+
+    `extra` joins the record. Raises: InputError when the name belongs to another run, EquilossError when training
+    fails or the saved model is not the selected one.
+    """
+    recipe, base = prepared.recipe, prepared.base
+    seeds = seeds_of(recipe, seed)
+    print_of = {
+        "base": base.sha256,
+        "data": prepared.data_sha256,
+        "recipe": recipe.model_dump(exclude={"device", "threads", "micro_batch_tokens"}),
+        "template": prepared.template.sha256,
+        "seed": seed,
+    }
+    fingerprint = sha256_of(print_of)
+    if paths.record.exists():
+        record = read_json(paths.record)
+        if record.get("fingerprint") != fingerprint:
+            raise InputError(
+                f"{paths.record} is of another run (other base, data, recipe or seed)", "choose another --name"
+            )
+        return Outcome(paths, record, again=True)
+
+    start = time.monotonic()
+    paths.model.mkdir(parents=True, exist_ok=True)
+    model = checkpoint.load(base.path, world.device, dropout=recipe.dropout).model
+    before = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    sample = _pretraining_sample(base)
+    forgetting = {
+        "tokens": 0 if sample is None else sample[:, 1:].numel(),
+        "before": _sample_loss(model, sample, world),
+    }
+    steps = -(-len(prepared.train) // recipe.batch_size) * recipe.epochs
+    display = Display(paths.name, steps, 0, enabled=world.main)
+    tick = {"start": time.monotonic(), "step": 0}
+
+    def on_step(step: int, steps: int, loss: float, lr: float) -> None:
+        tick["step"] += 1
+        per_step = (time.monotonic() - tick["start"]) / tick["step"]
+        tokens = recipe.batch_size * sum(len(one.tokens.ids) for one in prepared.train) / len(prepared.train)
+        display.update(step, loss, lr, tokens / per_step, per_step * (steps - step))
+
+    def on_epoch(epoch: Epoch) -> None:
+        losses = f"train {epoch.train_loss:.4f}"
+        if epoch.validation_loss is not None:
+            losses += f", validation {epoch.validation_loss:.4f}"
+        display.line(f"epoch {epoch.epoch}: {losses} ({epoch.seconds:.1f} s)")
+
+    try:
+        trained = fine_tune(
+            model,
+            prepared.train,
+            prepared.validation,
+            recipe,
+            seeds,
+            world,
+            state_path=paths.state,
+            fingerprint=fingerprint,
+            on_step=on_step,
+            on_epoch=on_epoch,
+        )
+    finally:
+        display.close()
+    train_s = time.monotonic() - start
+    made_by = {
+        "kind": "ift",
+        "name": paths.name,
+        "base": {"path": str(base.path), "sha256": base.sha256},
+        "template": {"name": prepared.template.name, "sha256": prepared.template.sha256},
+        "recipe": recipe.model_dump(),
+        "seed": seed,
+        "data": base.run.get("data"),
+        "selected_epoch": trained.selected_epoch,
+        "provenance": provenance(),
+    }
+    if world.main:
+        checkpoint.save(paths.checkpoint, model, base.tokenizer, made_by)
+    world.barrier()
+    saved = checkpoint.load(paths.checkpoint, world.device)
+    recomputed = _prove(saved.model, prepared, trained, world)
+
+    begin = time.monotonic()
+    responses = _answers(saved, prepared, paths, seed, fingerprint, world)
+    answer_s = time.monotonic() - begin
+    record = {
+        "format": RUN_FORMAT,
+        "name": paths.name,
+        "fingerprint": fingerprint,
+        "base": {
+            "path": str(base.path),
+            "sha256": base.sha256,
+            "config": base.config.model_dump(),
+            "run": base.run,
+            "tokenizer_sha256": sha256_of(base.tokenizer),
+        },
+        "data": {
+            "source": prepared.source,
+            "sha256": prepared.data_sha256,
+            "items": {part: len(items) for part, items in prepared.parts.items()},
+            "split": {part: [one.id for one in items] for part, items in prepared.parts.items()},
+            "too_long": {part: [asdict(one) for one in found] for part, found in prepared.too_long.items()},
+            "overlap": prepared.overlap,
+        },
+        "template": {
+            "name": prepared.template.name,
+            "sha256": prepared.template.sha256,
+            "text": prepared.template.text,
+        },
+        "recipe": recipe.model_dump(),
+        "recipe_beside_base": _beside(recipe, base, prepared.context),
+        "seed": seed,
+        "seeds": {**asdict(seeds), "split": recipe.split.seed, "decoding": seed},
+        "epochs": [asdict(epoch) for epoch in trained.epochs],
+        "base_validation_loss": trained.base_validation_loss,
+        "selected_epoch": trained.selected_epoch,
+        "selected_validation_loss": trained.selected_validation_loss,
+        "recomputed_validation_loss": recomputed,
+        "stopped": trained.stopped,
+        "steps": trained.steps,
+        "loss_tokens_per_epoch": trained.loss_tokens,
+        "pretraining_loss": {**forgetting, "after": _sample_loss(saved.model, sample, world)},
+        "weight_distance": _distance(before, saved.model),
+        "decoding": {**recipe.decoding.model_dump(), "greedy": recipe.decoding.temperature == 0},
+        "answers": metrics.summary(responses),
+        "files": {"responses": str(paths.responses), "model": str(paths.model), "model_sha256": saved.sha256},
+        "environment": {
+            "device": str(world.device),
+            "processes": world.size,
+            "threads": torch.get_num_threads(),
+            "train_s": round(train_s, 2),
+            "answer_s": round(answer_s, 2),
+            "wall_s": round(time.monotonic() - start, 2),
+        },
+        "provenance": provenance(),
+        **(extra or {}),
+    }
+    if world.main:
+        write_responses(paths.responses, responses)
+        write_json(paths.record, record)
+        for path in (paths.state, paths.answers):
+            path.unlink(missing_ok=True)
+    world.barrier()
+    return Outcome(paths, record)
+
+
+def _prove(model: Any, prepared: Prepared, trained: Trained, world: World) -> float | None:
+    """The validation loss of the model as saved: it must be the selected epoch's.
+
+    Raises: EquilossError when it is not.
+    """
+    loss = mean_loss(model, prepared.validation, prepared.recipe, world)
+    wanted = trained.selected_validation_loss
+    if loss is not None and wanted is not None and abs(loss - wanted) > SAME_LOSS * max(1.0, wanted):
+        raise EquilossError(
+            f"the saved model's validation loss is {loss:.6f}, the selected epoch's was {wanted:.6f}",
+            "this is a bug: the weights saved are not those selected",
+        )
+    return loss
+
+
+def _answers(
+    saved: Checkpoint, prepared: Prepared, paths: Paths, seed: int, fingerprint: str, world: World
+) -> list[Response]:
+    """Answers to the test items; several processes share them and merge by id."""
+    test = prepared.parts["test"]
+    if not test:
+        return []
+    mine = test[world.rank :: world.size]
+    path = paths.answers if world.size == 1 else paths.answers.with_name(f"answers.{world.rank}.jsonl")
+
+    def answers(examples: Sequence[Example], on_answer: OnAnswer) -> list[Response]:
+        return answer(
+            saved.model,
+            saved.encoding,
+            prepared.template,
+            examples,
+            prepared.recipe.decoding,
+            generator=paths.name,
+            seed=seed,
+            on_answer=on_answer,
+        )
+
+    if world.main:
+        say(f"{paths.name}: answering {len(test)} test items")
+    own = answer_resumably(mine, path, fingerprint, answers)
+    if world.size == 1:
+        return own
+    gathered: list[Any] = [None] * world.size
+    torch.distributed.all_gather_object(gathered, [one.model_dump(by_alias=True) for one in own])
+    path.unlink(missing_ok=True)
+    merged = {row["id"]: Response.model_validate(row) for rows in gathered for row in rows}
+    return [merged[example.id] for example in test]
+
+
+def _beside(recipe: Recipe, base: Checkpoint, context: int) -> dict[str, dict[str, Any]]:
+    """Each field of the recipe that the base's training had too, with both values."""
+    config = base.run.get("config") or {}
+    train = config.get("train") or {}
+    beside = {
+        name: {"recipe": value, "base": train[name]} for name, value in recipe.model_dump().items() if name in train
+    }
+    beside["dropout"] = {"recipe": recipe.dropout, "base": base.config.dropout}
+    beside["context"] = {"recipe": context, "base": base.config.context}
+    return beside
+
+
+SAMPLE_TOKENS = 8192
+
+
+def _pretraining_sample(base: Checkpoint) -> torch.Tensor | None:
+    """Evenly spaced windows (n, context + 1) of the pretraining test text, where its shards are still there."""
+    from pretrain.shards import Shards
+
+    directory = (base.run.get("data") or {}).get("directory")
+    if not directory or not (Path(directory) / "data.json").exists():
+        return None
+    try:
+        tokens = Shards.open(Path(directory)).split("test").tokens
+    except InputError as error:
+        warn(f"no loss on the pretraining text: {error}")
+        return None
+    length = base.config.context + 1
+    count = min(max(1, SAMPLE_TOKENS // length), len(tokens) // length)
+    if not count:
+        return None
+    starts = torch.linspace(0, len(tokens) - length, count).long().tolist()
+    return torch.stack([torch.from_numpy(tokens[start : start + length].astype("int64")) for start in starts])
+
+
+@torch.no_grad()
+def _sample_loss(model: Any, sample: torch.Tensor | None, world: World) -> float | None:
+    """The mean loss of the sample in nats per token; what rises here was forgotten."""
+    if sample is None:
+        return None
+    training = model.training
+    model.eval()
+    total = sum(
+        float(model.loss_sum(part[:, :-1].to(world.device), part[:, 1:].to(world.device))[0])
+        for part in sample.split(16)
+    )
+    model.train(training)
+    return total / sample[:, 1:].numel()
+
+
+def _distance(before: dict[str, torch.Tensor], model: Any) -> dict[str, Any]:
+    """How far the weights moved: the norm of the change over the norm of the base, in all and by parameter."""
+    by_name: dict[str, float] = {}
+    moved = size = 0.0
+    for name, value in model.state_dict().items():
+        change, norm = float((value - before[name]).double().norm()), float(before[name].double().norm())
+        moved, size = moved + change**2, size + norm**2
+        by_name[name] = change / norm if norm else change
+    return {"relative": (moved / size) ** 0.5, "by_parameter": by_name}

@@ -1,0 +1,214 @@
+"""What the commands do: one run or several seeds, answers alone, and the words that sum them up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ift import formats, metrics, recipe, sweep
+from ift.models import open_answerer
+from ift.records import write_responses
+from ift.respond import answer_resumably
+from ift.run import Outcome, Paths, default_data, prepare
+from ift.run import run as run_one
+from pretrain import checkpoint
+from pretrain.console import say, warn
+from pretrain.distributed import World, world
+from pretrain.errors import InputError
+from pretrain.runs import sha256_of, write_json
+
+RESPOND_FORMAT = "equiloss.ift-respond.v1"
+
+
+@dataclass
+class Report:
+    """What a command found and wrote: `lines` for people, `document` for programs."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    main: bool = True
+
+    def document(self) -> dict[str, Any]:
+        """`runs`: the records (of `ift run`: NAME.run.json) without the text of templates and the ids of splits."""
+        return {"runs": [_short(record) for record in self.records]}
+
+
+def fine_tune(
+    base: Path,
+    *,
+    data: str | None,
+    name: str | None,
+    results: Path,
+    models: Path,
+    seed: int,
+    seeds: int | None,
+    recipe: str,
+    sets: Sequence[str] = (),
+    lr_sweep: str | None = None,
+    overlap: Path | None = None,
+) -> Report:
+    """`ift run`: see its help. Raises: InputError and EquilossError as `prepare` and `run` do."""
+    chosen = _recipe(recipe, sets)
+    rates = None if lr_sweep is None else sweep.parse(lr_sweep)
+    with world(chosen.device) as peers:
+        if chosen.threads is not None:
+            torch.set_num_threads(chosen.threads)
+        loaded = checkpoint.load(base)
+        source = data
+        if source is None:
+            source, why = default_data(loaded)
+            if peers.main:
+                say(why)
+        prepared = prepare(loaded, source, chosen, overlap)
+        for line in _remarks(prepared.too_long, prepared.overlap) if peers.main else []:
+            warn(line)
+        name = name or _name_of(base)
+        names = [(name, seed)] if seeds is None else [(f"{name}.s{k}", seed + k) for k in range(1, seeds + 1)]
+        extra: dict[str, Any] = {}
+        if rates is not None:
+            prepared, extra["lr_sweep"] = sweep.pick(prepared, rates, names[0][1], peers, models / name)
+        outcomes = [run_one(prepared, Paths(one, results, models), number, peers, extra) for one, number in names]
+        return _report(outcomes, peers)
+
+
+def _recipe(name: str, sets: Sequence[str]) -> recipe.Recipe:
+    return recipe.load(name, sets)
+
+
+def _name_of(path: Path) -> str:
+    """A run's name from its base's path: runs/first/checkpoint.pt is first."""
+    if path.name == "checkpoint.pt":
+        return path.resolve().parent.name
+    return path.stem
+
+
+def _remarks(too_long: dict[str, Any], overlap: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for part, items in too_long.items():
+        if items:
+            lines.append(f"{len(items)} {part} items are longer than the context: {items[0].action}")
+    for kind, what in (("exact", "ask exactly what a training item asks"), ("near", "nearly repeat a training item")):
+        found = overlap[kind]
+        if found["items"]:
+            lines.append(f"{found['items']} test items ({found['share']:.1%}) {what}")
+    corpus = overlap["corpus"]
+    if corpus is not None and corpus["items"]:
+        lines.append(f"{corpus['items']} test items ({corpus['share']:.1%}) share 8 words in a row with the shards")
+    return lines
+
+
+def _report(outcomes: Sequence[Outcome], peers: World) -> Report:
+    report = Report([one.record for one in outcomes], main=peers.main)
+    if not peers.main:
+        return report
+    for one in outcomes:
+        record, paths = one.record, one.paths
+        if one.again:
+            report.lines.append(f"{paths.name}: finished before; nothing to do")
+        loss = record["selected_validation_loss"]
+        report.lines.append(
+            f"{paths.name}: {len(record['epochs'])} epochs, epoch {record['selected_epoch']} selected"
+            + ("" if loss is None else f", validation loss {loss:.4f}")
+            + f"; {record['environment']['wall_s']:.0f} s"
+        )
+        report.lines += [f"  {line}" for line in answers_in_words(record["answers"])]
+        report.lines.append(f"  answers {paths.responses}, record {paths.record}, model {paths.model}/")
+    files = " ".join(str(one.paths.responses) for one in outcomes)
+    report.lines.append(f"next: judge score {files}")
+    return report
+
+
+def answers_in_words(summary: dict[str, dict[str, Any]]) -> list[str]:
+    """The answers' statistics in one line, and exact matches by category in another."""
+    total = summary[metrics.ALL]
+    if not total["items"]:
+        return ["no test items"]
+    line = f"{total['items']} answers, {total['finish_reason']['length']} unfinished, {total['empty']} empty"
+    if total["exact_match"] is not None:
+        line += f"; exact match {total['exact_match']:.1%}"
+    if total["rouge_l"] is not None:
+        line += f", ROUGE-L {total['rouge_l']:.2f}"
+    by_category = {
+        name: group["exact_match"]
+        for name, group in summary.items()
+        if name != metrics.ALL and group["exact_match"] is not None
+    }
+    if not by_category:
+        return [line]
+    return [line, "exact match: " + ", ".join(f"{name} {share:.0%}" for name, share in sorted(by_category.items()))]
+
+
+def respond(
+    model: str,
+    *,
+    data: str,
+    name: str | None,
+    results: Path,
+    template: str | None,
+    seed: int,
+    decoding: dict[str, Any],
+    device: str,
+) -> Report:
+    """`ift respond`: see its help. Raises: InputError for a model, data or template that does not work."""
+    with world(device) as peers:
+        if peers.size > 1:
+            raise InputError("ift respond runs in one process", "start it without torchrun")
+        answerer = open_answerer(model, template, decoding, peers.device)
+        examples, unanswerable = answerer.answerable(formats.read_examples(data))
+        if unanswerable:
+            warn(
+                f"{len(unanswerable)} items are longer than the model's context and get no answer: {unanswerable[0]} …"
+            )
+        if not examples:
+            raise InputError("no item fits the model's context", "choose a shorter template (alpaca-short)")
+        name = name or _name_of(Path(model))
+        paths = Paths(name, results, results)
+        about = {
+            "model": answerer.about,
+            "data": {"source": data, "sha256": sha256_of([one.model_dump() for one in examples])},
+            "template": {"name": answerer.template_name, "sha256": answerer.template_sha256},
+            "decoding": answerer.decoding.model_dump(),
+            "seed": seed,
+        }
+        fingerprint = sha256_of({**about, "name": name})
+        partial = results / f".{name}.answers.jsonl"
+        results.mkdir(parents=True, exist_ok=True)
+        responses = answer_resumably(
+            examples,
+            partial,
+            fingerprint,
+            lambda items, on_answer: answerer.answer(items, name, seed, on_answer),
+        )
+        write_responses(paths.responses, responses)
+        record = {
+            "format": RESPOND_FORMAT,
+            "name": name,
+            **about,
+            "too_long": unanswerable,
+            "answers": metrics.summary(responses),
+            "files": {"responses": str(paths.responses)},
+            "provenance": _provenance(),
+        }
+        write_json(paths.record, record)
+        partial.unlink(missing_ok=True)
+        lines = [f"{name}: {line}" for line in answers_in_words(record["answers"])]
+        return Report([record], [*lines, f"answers {paths.responses}", f"next: judge score {paths.responses}"])
+
+
+def _provenance() -> dict[str, Any]:
+    from pretrain.runs import provenance
+
+    return provenance()
+
+
+def _short(record: dict[str, Any]) -> dict[str, Any]:
+    short = dict(record)
+    if "text" in short.get("template", {}):
+        short["template"] = {key: value for key, value in short["template"].items() if key != "text"}
+    if "split" in short.get("data", {}):
+        short["data"] = {key: value for key, value in short["data"].items() if key != "split"}
+    return short
