@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -201,6 +202,95 @@ def eval(
         console.emit_table(tables.breakdown(result["evaluations"], part, title))
     if result["comparisons"]:
         console.emit_table(tables.comparisons(result["comparisons"]))
+
+
+@program.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="The data directory: its test split.")
+@click.option("--facts", type=click.Path(path_type=Path, dir_okay=False), help="Facts [those of the data's world].")
+@click.option("--items", type=click.Path(path_type=Path, dir_okay=False), help="Instruction items: the whole data set.")
+@click.option("--test", type=click.Path(path_type=Path, dir_okay=False), help="The held-out items, or answers to them.")
+@click.option("--tuned", type=click.Path(path_type=Path), help="A fine-tuning of the checkpoint, to see forgetting.")
+@click.option("--only", multiple=True, metavar="PROBE", help="Run this probe alone; may be repeated.")
+@click.option("--tokens", type=click.IntRange(min=64), default=65_536, show_default=True, help="Test text for losses.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of random sequences, noise and samples.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The record  [beside the checkpoint].")
+@console.option_json
+def probe(checkpoint: Path, output: Path | None, as_json: bool, **options: Any) -> None:
+    """Measure what the loss of CHECKPOINT does not show, for `judge diagnose`: facts, copying, sharpness, items.
+
+    \b
+    Probes: cloze, copying, noise, sharpness, weights, items, tolerance (only when named), forgetting.
+    Those that lack their input are skipped, and the record says so.
+
+    \b
+    Examples:
+      pretrain probe runs/a/checkpoint.pt --data data/demo --items alpaca.json --test results/a.jsonl
+      pretrain probe runs/a/checkpoint.pt --data data/speeches --facts facts.jsonl --only cloze
+    """
+    from pretrain.probes import run, show
+
+    document, path = run.run(checkpoint, run.Request(**options), output)
+    if as_json:
+        console.emit_json(document)
+        return
+    console.emit_table(show.table(document))
+    for name, reason in document["skipped"].items():
+        console.say(f"{name}: skipped, {reason}")
+    console.out().print(str(path), markup=False)
+
+
+@program.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("prompt", default="")
+@click.option("-n", "--count", type=click.IntRange(min=1), default=1, show_default=True, help="How many continuations.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy.")
+@click.option("--top-k", type=click.IntRange(min=0), default=0, help="Sample from the K likeliest tokens; 0: all.")
+@click.option("--top-p", type=click.FloatRange(min=0, max=1, min_open=True), default=1.0, help="... the likeliest P.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", default="auto", show_default=True)
+@console.option_json
+def sample(
+    checkpoint: Path,
+    prompt: str,
+    count: int,
+    max_new_tokens: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    seed: int,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Let a model write on after PROMPT (without one: from the start of a document).
+
+    \b
+      pretrain sample runs/first/checkpoint.pt "My fellow citizens"
+      pretrain sample runs/first/checkpoint.pt "My fellow" -n 3 --temperature 0.8 --top-p 0.95
+    """
+    from dataclasses import asdict
+
+    from pretrain.sample import sample as write
+
+    samples = write(
+        checkpoint,
+        prompt,
+        count=count,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        device=device,
+    )
+    if as_json:
+        console.emit_json({"prompt": prompt, "seed": seed, "samples": [asdict(one) for one in samples]})
+        return
+    for number, one in enumerate(samples, start=1):
+        if count > 1:
+            console.say(f"-- {number} of {count} ({one.finish_reason})")
+        click.echo(prompt + one.text)
 
 
 def main() -> None:
