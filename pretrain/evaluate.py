@@ -324,6 +324,9 @@ def evaluate_all(
     The files go beside each checkpoint as DATA.SPLIT.eval.*, or into `output` as NAME.DATA.SPLIT.eval.*.
     Gives {"format", "evaluations": [records, each with its "file"], "comparisons": [see `equivalence.compare`]}.
     """
+    if not margin_nats > 0:
+        raise InputError(f"a margin of {margin_nats} nats", "it must be above 0")
+    place = _device(device)
     shards = Shards.open(data)
     label = data.resolve().name
     names = [run_name(path) for path in paths]
@@ -337,7 +340,7 @@ def evaluate_all(
     results: list[Evaluation] = []
     written: list[dict[str, Any]] = []
     for path, name in zip(paths, names, strict=True):
-        result = evaluate(checkpoints.load(path, device), shards, method, name, deciles, on_progress)
+        result = evaluate(checkpoints.load(path, place), shards, method, name, deciles, on_progress)
         base = f"{label}.{method.split}"
         file = write(result, path.parent / base if output is None else output / f"{name}.{base}")
         results.append(result)
@@ -348,3 +351,13 @@ def evaluate_all(
         "evaluations": written,
         "comparisons": [equivalence.compare(a, b, margin_nats) for a, b in pairs],
     }
+
+
+def _device(name: str) -> torch.device:
+    """Raise InputError for a device that this machine or this torch does not have."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(f"no device {name!r} here", "cpu always works") from None
+    return device
