@@ -17,16 +17,21 @@ DRAWS = 10_000
 _CHUNK_VALUES = 4_000_000
 
 
-def resampled_means(values: Floats, draws: int = DRAWS, seed: int = 0) -> Floats:
+def resampled_means(
+    values: Floats, draws: int = DRAWS, seed: int = 0, clusters: NDArray[np.intp] | None = None
+) -> Floats:
     """Means of every row over the same resamples of the columns: (K, I) with NaN for missing → (draws, K).
 
-    A row's mean is over the columns that it has; NaN in a resample that holds none of them.
+    With `clusters` (I,), numbers from 0, whole clusters are drawn. A row's mean is over the columns that it has; NaN
+    in a resample that holds none of them.
     """
-    rows, items = values.shape
+    rows = len(values)
     present = ~np.isnan(values)
     stacked = np.concatenate([np.where(present, values, 0.0), present.astype(np.float64)]).T  # (I, 2K)
+    if clusters is not None:
+        stacked = sums_by_cluster(stacked, clusters)
     replicates = np.empty((draws, rows))
-    for first, counts in _item_counts(items, draws, seed):
+    for first, counts in _item_counts(len(stacked), draws, seed):
         sums = counts @ stacked
         with np.errstate(invalid="ignore", divide="ignore"):
             replicates[first : first + len(counts)] = sums[:, :rows] / sums[:, rows:]
@@ -77,14 +82,27 @@ def bca(values: Floats, replicates: Floats, confidence: float = 0.95) -> Interva
     return float(low), float(high)
 
 
-def sign_flip_p(differences: Floats, draws: int = DRAWS, seed: int = 0) -> Floats:
+def sums_by_cluster(values: Floats, clusters: NDArray[np.intp]) -> Floats:
+    """Sums of rows (I, K) that belong to one cluster: (C, K)."""
+    summed = np.zeros((int(clusters.max()) + 1, values.shape[1]))
+    np.add.at(summed, clusters, values)
+    return summed
+
+
+def sign_flip_p(
+    differences: Floats, draws: int = DRAWS, seed: int = 0, clusters: NDArray[np.intp] | None = None
+) -> Floats:
     """Two-sided p of "no difference" for every row of paired differences (K, I; NaN: no pair), by flipping signs.
+
+    With `clusters` (I,), numbers from 0, the items of a cluster are flipped together.
 
     Exact over all flips for at most 13 items, else by `draws` random flips, counting the observed one:
     Phipson & Smyth (2010), "Permutation p-values should never be zero".
     """
-    rows, items = differences.shape
     filled = np.where(np.isnan(differences), 0.0, differences)
+    if clusters is not None:
+        filled = sums_by_cluster(filled.T, clusters).T
+    rows, items = filled.shape
     observed = np.abs(filled.sum(axis=1))
     tolerance = 1e-9 * np.maximum(1.0, np.abs(filled).sum(axis=1))
     if items <= 13:

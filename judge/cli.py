@@ -31,6 +31,8 @@ def program() -> None:
     show_default=True,
     help="Pool the seeds NAME.s1, NAME.s2, ... into NAME, or keep every run apart.",
 )
+@click.option("--cluster", metavar="FIELD", help="Items that share this field of the responses go together.")
+@click.option("--effect", type=float, help="The gap worth finding, in points; default: a twentieth of the scale.")
 @console.option_json
 def compare(
     files: tuple[Path, ...],
@@ -41,6 +43,8 @@ def compare(
     draws: int,
     seed: int,
     by: str,
+    cluster: str | None,
+    effect: float | None,
     as_json: bool,
 ) -> None:
     """Compare judged FILES: means, paired differences, intervals, categories.
@@ -64,6 +68,8 @@ def compare(
         draws=draws,
         seed=seed,
         pool_seeds=by == "model",
+        cluster=cluster,
+        effect=effect,
     )
     if as_json:
         console.emit_json(comparison.model_dump(mode="json"))

@@ -2,110 +2,80 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
-from judge import bootstrap, results
+from judge import bootstrap, length, missing, ranking, results, variance
 from judge.bootstrap import Floats, Interval
+from judge.comparison import (
+    CategoryScore,
+    Comparison,
+    Difference,
+    LengthEffect,
+    ModelScore,
+    Needed,
+    Strength,
+    VarianceSplit,
+)
 from judge.results import Judged, Panel
 from pretrain.errors import InputError
 
-COMPARISON_SCHEMA = "equiloss.comparison.v1"
+POWER = 0.8
+_REPEATED = re.compile(r"-\d+$")
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+@dataclass(frozen=True)
+class Settings:
+    """How to compare. `effect` is the difference worth finding, in points; None: a twentieth of the scale."""
 
-
-class ModelScore(_Document):
-    """One model's mean score."""
-
-    name: str = Field(description="the model: a generator, or NAME for the seeds NAME.s1, NAME.s2, ...")
-    runs: list[str] = Field(description="the generators that it is made of")
-    mean: float | None = Field(description="mean score over the items in common; null when there are none")
-    standard_error: float | None = Field(description="of the mean, over items")
-    interval: Interval | None = Field(description="bootstrap interval (BCa) of the mean over items")
-    n_scored: int = Field(description="items with a score in every run of this model")
-    mean_scored: float | None = Field(description="mean over all those items, in common or not")
-    n_missing: int = Field(description="items judged in some file but without a score in some run of this model")
-    failures: dict[str, int] = Field(description="the judge's failures on this model's answers, by reason")
-
-
-class Difference(_Document):
-    """Two models on the same items: a minus b."""
-
-    a: str
-    b: str
-    n_items: int = Field(description="items with a score for both")
-    difference: float | None = Field(description="mean of a's score minus b's, over those items")
-    standard_error: float | None
-    interval: Interval | None = Field(description="bootstrap interval (BCa) over items")
-    interval_percentile: Interval | None = Field(description="the plain percentile bootstrap interval")
-    wins: int = Field(description="items on which a's score is higher")
-    ties: int
-    losses: int
-    p: float | None = Field(description="two-sided sign-flip permutation test over items")
-    p_holm: float | None = Field(description="the same after Holm's correction for all differences in the table")
-    significant: bool = Field(description="p_holm is below 1 - confidence")
-
-
-class CategoryScore(_Document):
-    """Every model's mean in one category of items, over the items in common."""
-
-    category: str
-    n_items: int
-    means: dict[str, float]
-    intervals: dict[str, Interval]
-
-
-class Comparison(_Document):
-    """What `judge compare --json` prints."""
-
-    schema_: str = Field(COMPARISON_SCHEMA, alias="schema")
-    rubric: str
-    judge: str
-    is_llm: bool = Field(description="false for the offline reference judge")
-    criterion: str = Field(description='"overall", or the criterion asked for')
-    confidence: float
-    draws: int = Field(description="bootstrap and permutation draws")
-    seed: int
-    n_items: int = Field(description="items in common: a score for every model")
-    n_items_any: int = Field(description="items that the judge was asked about for any model")
-    n_repeats: int
-    models: list[ModelScore] = Field(description="in the order of the files")
-    differences: list[Difference] = Field(description="all pairs")
-    categories: list[CategoryScore]
-    warnings: list[str]
+    confidence: float = 0.95
+    draws: int = bootstrap.DRAWS
+    seed: int = 0
+    pool_seeds: bool = True
+    cluster: str | None = None
+    effect: float | None = None
 
 
 @dataclass(frozen=True)
 class ModelValues:
-    """A model's scores: `values` (S, I), one row per run, mean over repeats; NaN where no score was given."""
+    """A model's scores: `repeats` (S, I, R), one row per run; NaN where no score was given."""
 
     name: str
     runs: tuple[str, ...]
-    values: Floats
+    repeats: Floats
+    lengths: Floats
+
+    @property
+    def values(self) -> Floats:
+        """Means over repeats, (S, I)."""
+        return _mean_there(self.repeats, 2)
 
     def by_item(self) -> Floats:
         """Mean over runs, (I,); NaN where any run has no score."""
         return self.values.mean(axis=0)
 
 
-def by_model(judged: Sequence[Judged], scores: results.Scores, *, pool_seeds: bool = True) -> list[ModelValues]:
-    """Scores of each model, its seeds as rows; with `pool_seeds` off every run is a model of its own."""
-    rows: dict[str, list[int]] = {}
-    for row, run in enumerate(judged):
-        rows.setdefault(run.model if pool_seeds and run.seed is not None else run.generator, []).append(row)
-    by_item = scores.by_item()
-    return [
-        ModelValues(name, tuple(scores.generators[row] for row in members), by_item[members])
-        for name, members in rows.items()
-    ]
+@dataclass(frozen=True)
+class _Table:
+    """What all parts of a comparison share: models, means by model and item (M, I), items in common, clusters (I,)."""
+
+    models: list[ModelValues]
+    stacked: Floats
+    common: NDArray[np.bool_]
+    clusters: NDArray[np.intp]
+    won: Floats  # (I, M, M)
+    scale: Interval
+    settings: Settings
+
+    def clustered(self, items: NDArray[np.bool_]) -> NDArray[np.intp] | None:
+        """Clusters of these items, numbered from 0; None where every item stands alone."""
+        kept, numbers = np.unique(self.clusters[items], return_inverse=True)
+        return None if len(kept) == int(items.sum()) else numbers.astype(np.intp)
 
 
 def compare(
@@ -118,11 +88,16 @@ def compare(
     draws: int = bootstrap.DRAWS,
     seed: int = 0,
     pool_seeds: bool = True,
+    cluster: str | None = None,
+    effect: float | None = None,
 ) -> Comparison:
     """Means, paired differences and categories of the runs, on one panel.
 
+    Items with the same question (ids that differ in a "-2", "-3", ...) are one cluster; with `cluster`, those that
+    share the value of that field of the responses.
     Raises: InputError when they share no panel, or when no item was judged for all of them.
     """
+    settings = Settings(confidence, draws, seed, pool_seeds, cluster, effect)
     panel = results.choose_panel(judged, rubric, judge)
     scores = results.scores(judged, panel, criterion)
     models = by_model(judged, scores, pool_seeds=pool_seeds)
@@ -132,7 +107,13 @@ def compare(
         raise InputError(
             "no item has a score for every file", "judge the same items for all: `judge score` with all files"
         )
-    differences = _differences(models, stacked, confidence, draws, seed)
+    won = ranking.preferences(judged, scores, panel)
+    if won is None or len(models) < len(judged):
+        won = ranking.outcomes(stacked)
+    table = _Table(
+        models, stacked, common, _clusters(judged, scores.ids, cluster), won, results.scale(judged, panel), settings
+    )
+    clustered = table.clustered(common)
     return Comparison.model_validate(
         {
             "rubric": panel.rubric,
@@ -144,132 +125,266 @@ def compare(
             "seed": seed,
             "n_items": int(common.sum()),
             "n_items_any": len(scores.ids),
+            "n_clusters": int(common.sum()) if clustered is None else int(clustered.max()) + 1,
             "n_repeats": scores.values.shape[2],
-            "models": _models(judged, panel, models, stacked, common, confidence, draws, seed),
-            "differences": differences,
-            "categories": _categories(models, stacked, common, scores.categories, confidence, draws, seed),
-            "warnings": [*scores.warnings, *_warnings(scores, common, panel)],
+            "models": _models(judged, panel, table),
+            "differences": _differences(table),
+            "categories": _categories(table, scores.categories),
+            "warnings": [*scores.warnings, *_warnings(scores, table, panel)],
         }
     )
 
 
-def standard_error(values: Floats) -> float | None:
-    """Standard error of a mean over items; None for fewer than two."""
+def by_model(judged: Sequence[Judged], scores: results.Scores, *, pool_seeds: bool = True) -> list[ModelValues]:
+    """Scores of each model, its seeds as rows; with `pool_seeds` off every run is a model of its own."""
+    rows: dict[str, list[int]] = {}
+    for row, run in enumerate(judged):
+        rows.setdefault(run.model if pool_seeds and run.seed is not None else run.generator, []).append(row)
+    lengths = np.array(
+        [[len(run.responses[key].output) if key in run.responses else np.nan for key in scores.ids] for run in judged]
+    )
+    return [
+        ModelValues(
+            name,
+            tuple(scores.generators[row] for row in members),
+            scores.values[members],
+            lengths[members].mean(axis=0),
+        )
+        for name, members in rows.items()
+    ]
+
+
+def standard_error(values: Floats, clusters: NDArray[np.intp] | None = None) -> float | None:
+    """Standard error of a mean over items, robust to clusters where given; None for fewer than two."""
+    if clusters is not None:
+        return length.clustered_standard_error(values, clusters.astype(np.float64))
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
 
 
-def _models(
-    judged: Sequence[Judged],
-    panel: Panel,
-    models: Sequence[ModelValues],
-    stacked: Floats,
-    common: NDArray[np.bool_],
-    confidence: float,
-    draws: int,
-    seed: int,
-) -> list[ModelScore]:
-    shared = stacked[:, common]
-    replicates = bootstrap.resampled_means(shared, draws, seed)
-    failures: dict[str, dict[str, int]] = {}
-    for run in judged:
-        counts = failures.setdefault(run.generator, {})
-        for one in run.failures:
-            if Panel(one.rubric, one.judge) == panel:
-                counts[one.reason] = counts.get(one.reason, 0) + 1
+def _models(judged: Sequence[Judged], panel: Panel, table: _Table) -> list[ModelScore]:
+    settings, clustered = table.settings, table.clustered(table.common)
+    shared = table.stacked[:, table.common]
+    replicates = bootstrap.resampled_means(shared, settings.draws, settings.seed, clustered)
+    strengths: list[tuple[float, Interval] | None] = [None] * len(table.models)
+    if len(table.models) > 1:
+        draws = min(settings.draws, 1000)
+        strengths = ranking.strength_intervals(table.won, settings.confidence, draws, settings.seed)
     rows: list[ModelScore] = []
-    for index, model in enumerate(models):
-        own = stacked[index][~np.isnan(stacked[index])]
-        counted: dict[str, int] = {}
-        for run in model.runs:
-            for reason, count in failures[run].items():
-                counted[reason] = counted.get(reason, 0) + count
+    for index, model in enumerate(table.models):
+        own = table.stacked[index][~np.isnan(table.stacked[index])]
+        if len(model.runs) > 1:
+            kept = model.values[:, table.common]
+            crossed = bootstrap.resampled_crossed_means([kept], settings.draws, settings.seed)[:, 0]
+            interval = bootstrap.percentile(crossed, settings.confidence)
+        elif clustered is not None:
+            interval = bootstrap.percentile(replicates[:, index], settings.confidence)
+        else:
+            interval = bootstrap.bca(shared[index], replicates[:, index], settings.confidence)
+        strength = strengths[index]
         rows.append(
             ModelScore(
                 name=model.name,
                 runs=list(model.runs),
                 mean=float(shared[index].mean()),
-                standard_error=standard_error(shared[index]),
-                interval=bootstrap.bca(shared[index], replicates[:, index], confidence),
+                standard_error=standard_error(shared[index], clustered),
+                interval=interval,
                 n_scored=len(own),
                 mean_scored=float(own.mean()) if len(own) else None,
-                n_missing=stacked.shape[1] - len(own),
-                failures=dict(sorted(counted.items())),
+                n_missing=table.stacked.shape[1] - len(own),
+                bounds=missing.mean_bounds(table.stacked[index], table.scale),
+                failures=_failures(judged, panel, model.runs),
+                strength=Strength(value=strength[0], interval=strength[1]) if strength else None,
             )
         )
     return rows
 
 
-def _differences(
-    models: Sequence[ModelValues], stacked: Floats, confidence: float, draws: int, seed: int
-) -> list[Difference]:
-    pairs = list(combinations(range(len(models)), 2))
+def _failures(judged: Sequence[Judged], panel: Panel, runs: Sequence[str]) -> dict[str, int]:
+    counted: dict[str, int] = {}
+    for run in judged:
+        for one in run.failures:
+            if run.generator in runs and Panel(one.rubric, one.judge) == panel:
+                counted[one.reason] = counted.get(one.reason, 0) + 1
+    return dict(sorted(counted.items()))
+
+
+def _differences(table: _Table) -> list[Difference]:
+    settings = table.settings
+    pairs = list(combinations(range(len(table.models)), 2))
     if not pairs:
         return []
-    gaps = np.stack([stacked[a] - stacked[b] for a, b in pairs])  # (P, I)
-    replicates = bootstrap.resampled_means(gaps, draws, seed)
-    p_values = bootstrap.sign_flip_p(gaps, draws, seed)
-    corrected = bootstrap.holm([float(p) for p in p_values])
-    rows: list[Difference] = []
-    for index, (a, b) in enumerate(pairs):
-        gap = gaps[index][~np.isnan(gaps[index])]
-        rows.append(
-            Difference(
-                a=models[a].name,
-                b=models[b].name,
-                n_items=len(gap),
-                difference=float(gap.mean()),
-                standard_error=standard_error(gap),
-                interval=bootstrap.bca(gap, replicates[:, index], confidence),
-                interval_percentile=bootstrap.percentile(replicates[:, index], confidence),
-                wins=int((gap > 0).sum()),
-                ties=int((gap == 0).sum()),
-                losses=int((gap < 0).sum()),
-                p=float(p_values[index]),
-                p_holm=corrected[index],
-                significant=corrected[index] < 1 - confidence,
-            )
-        )
+    gaps = np.stack([table.stacked[a] - table.stacked[b] for a, b in pairs])  # (P, I)
+    everything = np.ones(gaps.shape[1], dtype=np.bool_)
+    clustered = table.clustered(everything)
+    replicates = bootstrap.resampled_means(gaps, settings.draws, settings.seed, clustered)
+    flipped = bootstrap.sign_flip_p(gaps, settings.draws, settings.seed, clustered)
+    rows = [_difference(table, a, b, replicates[:, index], float(flipped[index])) for index, (a, b) in enumerate(pairs)]
+    with_p = [index for index, row in enumerate(rows) if row.p is not None]
+    corrected = bootstrap.holm([rows[index].p or 0.0 for index in with_p])
+    for index, p in zip(with_p, corrected, strict=True):
+        rows[index] = rows[index].model_copy(update={"p_holm": p, "significant": p < 1 - settings.confidence})
     return rows
 
 
-def _categories(
-    models: Sequence[ModelValues],
-    stacked: Floats,
-    common: NDArray[np.bool_],
-    categories: Sequence[str | None],
-    confidence: float,
-    draws: int,
-    seed: int,
-) -> list[CategoryScore]:
+def _difference(table: _Table, a: int, b: int, replicates: Floats, flipped: float) -> Difference:
+    settings, left, right = table.settings, table.models[a], table.models[b]
+    there: NDArray[np.bool_] = np.asarray(~np.isnan(table.stacked[a] - table.stacked[b]))
+    gap = (table.stacked[a] - table.stacked[b])[there]
+    if not len(gap):
+        return Difference(
+            a=left.name,
+            b=right.name,
+            n_items=0,
+            difference=None,
+            standard_error=None,
+            interval=None,
+            p=None,
+            p_holm=None,
+            significant=False,
+            interval_percentile=None,
+            wins=0,
+            ties=0,
+            losses=0,
+            bounds=missing.difference_bounds(table.stacked[a], table.stacked[b], table.scale),
+        )
+    clustered = table.clustered(there)
+    percentile = bootstrap.percentile(replicates, settings.confidence)
+    split = variance.gap(left.repeats, right.repeats)
+    error, p = standard_error(gap, clustered), flipped
+    interval = percentile if clustered is not None else bootstrap.bca(gap, replicates, settings.confidence)
+    covers_seeds = split is not None and split.covers_seeds
+    if split is not None and covers_seeds:
+        crossed = bootstrap.resampled_crossed_means(
+            [left.values[:, there], right.values[:, there]], settings.draws, settings.seed
+        )
+        percentile = bootstrap.percentile(crossed[:, 0] - crossed[:, 1], settings.confidence)
+        error, p, interval = split.standard_error, split.p, split.interval(settings.confidence)
+    wins = ranking.win_rate(np.where(gap > 0, 1.0, np.where(gap == 0, 0.5, 0.0)))
+    return Difference(
+        a=left.name,
+        b=right.name,
+        n_items=len(gap),
+        difference=split.difference if split is not None and covers_seeds else float(gap.mean()),
+        standard_error=error,
+        interval=interval,
+        p=p,
+        method="seeds and items" if covers_seeds else "items",
+        p_holm=p,
+        significant=False,
+        interval_percentile=percentile,
+        wins=wins.wins,
+        ties=wins.ties,
+        losses=wins.losses,
+        win_rate=wins.rate,
+        win_rate_standard_error=wins.standard_error,
+        bounds=missing.difference_bounds(table.stacked[a], table.stacked[b], table.scale),
+        length_adjusted=_length(table, a, b),
+        variance=_split(split) if split else None,
+        minimum_detectable=split.detectable(POWER, 1 - settings.confidence) if split else None,
+        needed=_needed(split, table) if split else None,
+    )
+
+
+def _length(table: _Table, a: int, b: int) -> LengthEffect | None:
+    found = length.adjusted(
+        table.stacked[a] - table.stacked[b],
+        table.models[a].lengths,
+        table.models[b].lengths,
+        table.settings.confidence,
+    )
+    if found is None:
+        return None
+    return LengthEffect(
+        difference=found.difference,
+        interval=found.interval,
+        slope=found.slope,
+        slope_interval=found.slope_interval,
+        mean_length_difference=found.mean_length_difference,
+    )
+
+
+def _split(split: variance.Gap) -> VarianceSplit:
+    parts = split.components
+    return VarianceSplit(
+        seed=parts.seed,
+        model_item=parts.model_item,
+        seed_item=parts.seed_item,
+        residual=parts.residual,
+        shares=split.shares(),
+        standard_error=split.standard_error,
+        df=split.df,
+        n_seeds=split.n_seeds,
+        n_items=split.n_items,
+        n_repeats=split.n_repeats,
+    )
+
+
+def _needed(split: variance.Gap, table: _Table) -> Needed:
+    effect = table.settings.effect or (table.scale[1] - table.scale[0]) / 20
+    found = split.needed(effect, POWER, 1 - table.settings.confidence)
+    return Needed(effect=effect, items=found["items"], seeds=found["seeds"], repeats=found["repeats"])
+
+
+def _categories(table: _Table, categories: Sequence[str | None]) -> list[CategoryScore]:
+    settings = table.settings
     rows: list[CategoryScore] = []
     for category in sorted({one for one in categories if one is not None}):
-        inside = common & np.array([one == category for one in categories])
-        if inside.any():
-            values = stacked[:, inside]
-            replicates = bootstrap.resampled_means(values, draws, seed)
-            rows.append(
-                CategoryScore(
-                    category=category,
-                    n_items=int(inside.sum()),
-                    means={model.name: float(values[i].mean()) for i, model in enumerate(models)},
-                    intervals={
-                        model.name: bootstrap.bca(values[i], replicates[:, i], confidence)
-                        for i, model in enumerate(models)
-                    },
-                )
-            )
+        inside = table.common & np.array([one == category for one in categories])
+        if not inside.any():
+            continue
+        values, clustered = table.stacked[:, inside], table.clustered(inside)
+        replicates = bootstrap.resampled_means(values, settings.draws, settings.seed, clustered)
+        intervals = {
+            model.name: bootstrap.bca(values[i], replicates[:, i], settings.confidence)
+            if clustered is None
+            else bootstrap.percentile(replicates[:, i], settings.confidence)
+            for i, model in enumerate(table.models)
+        }
+        means = {model.name: float(values[i].mean()) for i, model in enumerate(table.models)}
+        rows.append(CategoryScore(category=category, n_items=int(inside.sum()), means=means, intervals=intervals))
     return rows
 
 
-def _warnings(scores: results.Scores, common: NDArray[np.bool_], panel: Panel) -> list[str]:
+def _clusters(judged: Sequence[Judged], ids: Sequence[str], field: str | None) -> NDArray[np.intp]:
+    """The cluster of every item, numbered from 0.
+
+    Raises: InputError when no response has the field.
+    """
+    names: list[str] = []
+    for key in ids:
+        response = next((run.responses[key] for run in judged if key in run.responses), None)
+        if field is None:
+            names.append(_REPEATED.sub("", key))
+        else:
+            value = response.model_dump().get(field) if response else None
+            names.append(f"{field}={value}" if value is not None else f"item={key}")
+    if field is not None and not any(name.startswith(f"{field}=") for name in names):
+        raise InputError(f"no response has the field {field!r}", "name a field of the result files, e.g. category")
+    return np.unique(np.array(names), return_inverse=True)[1].astype(np.intp)
+
+
+def _warnings(scores: results.Scores, table: _Table, panel: Panel) -> list[str]:
     warnings: list[str] = []
     if not panel.is_llm:
         warnings.append("the offline reference judge measures agreement with the reference answer; it is not an LLM")
-    missing = len(scores.ids) - int(common.sum())
-    if missing:
+    kept = int(table.common.sum())
+    absent = len(scores.ids) - kept
+    if absent:
         warnings.append(
-            f"{missing} of {len(scores.ids)} items lack a score for some model and are left out of the means"
+            f"{absent} of {len(scores.ids)} items lack a score for some model and are left out of the means"
         )
-    if 0 < int(common.sum()) < 20:
-        warnings.append(f"only {int(common.sum())} items in common: bootstrap intervals are too narrow for so few")
+    if kept < 20:
+        warnings.append(f"only {kept} items in common: bootstrap intervals are too narrow for so few")
+    seeds = [len(model.runs) for model in table.models]
+    if len(seeds) > 1 and max(seeds) > 1 and min(seeds) == 1:
+        alone = ", ".join(model.name for model in table.models if len(model.runs) == 1)
+        warnings.append(f"{alone}: one seed only, so the spread over seeds is taken from the other models")
     return warnings
+
+
+def _mean_there(values: Floats, dimension: int) -> Floats:
+    """Mean over a dimension, leaving NaN out; NaN where there is nothing else."""
+    there = ~np.isnan(values)
+    count = there.sum(axis=dimension)
+    total = np.where(there, values, 0.0).sum(axis=dimension)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

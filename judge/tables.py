@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from judge.compare import Comparison
+from judge.comparison import Comparison
 from judge.numerals import interval, number, p_value
 
 
@@ -32,10 +32,23 @@ def models(comparison: Comparison) -> Table:
 
 def differences(comparison: Comparison) -> Table:
     """All paired differences."""
-    table = Table(title="paired differences")
+    over_seeds = any(one.method == "seeds and items" for one in comparison.differences)
+    caption = "p over seeds and items" if over_seeds else "p over items, for these runs alone"
+    table = Table(
+        title="paired differences",
+        caption=f"{caption}; finds: the gap found with 80 % power; equal length: the gap at equal length of answers",
+    )
     for name in ("a", "b"):
         table.add_column(name, no_wrap=True)
-    for name in ("a − b", f"{comparison.confidence:.0%} interval", "wins/ties/losses", "items", "p", "p (Holm)"):
+    for name in (
+        "a − b",
+        f"{comparison.confidence:.0%} interval",
+        "wins/ties/losses",
+        "items",
+        "p (Holm)",
+        "finds",
+        "equal length",
+    ):
         table.add_column(name, justify="right")
     for one in comparison.differences:
         table.add_row(
@@ -45,8 +58,9 @@ def differences(comparison: Comparison) -> Table:
             interval(one.interval),
             f"{one.wins}/{one.ties}/{one.losses}",
             str(one.n_items),
-            p_value(one.p),
             p_value(one.p_holm),
+            number(one.minimum_detectable),
+            number(one.length_adjusted.difference if one.length_adjusted else None),
         )
     return table
 

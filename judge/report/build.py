@@ -13,7 +13,8 @@ from typing import Any
 from markupsafe import Markup
 
 from judge import results
-from judge.compare import Comparison, compare
+from judge.compare import compare
+from judge.comparison import Comparison
 from judge.numerals import digits_for, number, p_value
 from judge.report import items, overview, prose
 from judge.report.sections import KeyFigure, Report, Rung, Section
@@ -153,9 +154,9 @@ def _figures(comparison: Comparison, scale: tuple[float, float]) -> tuple[KeyFig
         )
         figures.append(
             KeyFigure(
-                "Permutation p",
+                "p of no difference",
                 p_value(comparison.differences[0].p),
-                "two-sided, over items",
+                f"two-sided, over {comparison.differences[0].method}",
             )
         )
     else:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from judge import compare as comparing
 from judge import numerals
-from judge.compare import Comparison
+from judge.comparison import Comparison, Difference
 from judge.report import plots
 from judge.report.sections import Section
 from judge.results import Judged, Scores
@@ -83,7 +82,16 @@ def differences(comparison: Comparison, scale: tuple[float, float]) -> Section:
             list(zip(counts, ("fill win", "fill tie", "fill loss"), strict=True)),
             f"{row['a']} higher on {counts[0]} items, equal on {counts[1]}, lower on {counts[2]}",
         )
-    body = fill("differences", rows=turned, place=place, ruler=plots.ruler(axis), comparison=comparison, digits=digits)
+    body = fill(
+        "differences",
+        rows=turned,
+        place=place,
+        ruler=plots.ruler(axis),
+        comparison=comparison,
+        digits=digits,
+        effect=next((one.needed.effect for one in comparison.differences if one.needed), None),
+        missing=any(one.n_missing for one in comparison.models),
+    )
     data = [one.model_dump(mode="json") for one in comparison.differences]
     return Section("differences", "Paired differences", body, {"differences": data, "widest": max(spans, default=0.0)})
 
@@ -137,12 +145,20 @@ def _given(comparison: Comparison, scores: Scores, judged: Sequence[Judged]) -> 
     return given
 
 
-def _turned(one: comparing.Difference) -> dict[str, Any]:
+def _turned(one: Difference) -> dict[str, Any]:
     row: dict[str, Any] = one.model_dump()
     if (one.difference or 0.0) < 0:
         row |= {"a": one.b, "b": one.a, "wins": one.losses, "losses": one.wins, "difference": -(one.difference or 0.0)}
-        row["interval"] = None if one.interval is None else (-one.interval[1], -one.interval[0])
+        row["interval"] = _negated(one.interval)
+        row["bounds"] = _negated(one.bounds)
+        if one.length_adjusted:
+            adjusted = one.length_adjusted
+            row["length_adjusted"] = {"difference": -adjusted.difference, "interval": _negated(adjusted.interval)}
     return row
+
+
+def _negated(span: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if span is None else (-span[1], -span[0])
 
 
 def _span(span: tuple[float, float] | None, digits: int) -> str:

@@ -41,7 +41,7 @@ def axis(values: Sequence[float], *, include: Sequence[float] = (), ticks: int =
     """An axis with round ticks that covers all values with a little room."""
     everything = [*values, *include] or [0.0, 1.0]
     low, high = min(everything), max(everything)
-    if high - low < 1e-12:
+    if high - low < 1e-9 * max(1.0, abs(low), abs(high)):
         room = max(1.0, abs(high)) * 0.5
         low, high = low - room, high + room
     rough = (high - low) / ticks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from judge.compare import Comparison, Difference
+from judge.comparison import Comparison, Difference
 from judge.numerals import digits_for, number, p_value, percent
 from pretrain import templates
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ift.records import Response, item_id, write_responses
+from ift.records import Response, item_id, number_repeats, write_responses
 from judge.verdicts import Failure, Verdict, file_name, write_verdicts
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -55,14 +55,17 @@ def write_run(tmp_path: Path) -> WriteRun:
         instructions: Sequence[str] | None = None,
         run: Mapping[str, object] | None = None,
         directory: Path = tmp_path,
+        unique: bool = False,
         **fields: object,
     ) -> Path:
         n = len(scores[0]) if scores else len(outputs or ())
         asked = list(instructions or (f"Question {i}?" for i in range(n)))
+        ids = [item_id(one, "") for one in asked]
+        ids = number_repeats(ids) if unique else ids
         responses = [
             Response.model_validate(
                 {
-                    "id": item_id(asked[i], ""),
+                    "id": ids[i],
                     "instruction": asked[i],
                     "output": outputs[i] if outputs else f"{name} says {i}",
                     "reference": f"answer {i}",

@@ -11,7 +11,8 @@ from scipy import stats
 
 from judge import results
 from judge.cli import program
-from judge.compare import Comparison, compare
+from judge.compare import compare
+from judge.comparison import Comparison
 from pretrain.errors import InputError
 
 
@@ -126,3 +127,77 @@ def test_help_imports_nothing_heavy():
         "print(sorted({'numpy', 'scipy', 'pandas', 'torch', 'openai', 'statsmodels'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_one_run_a_side_is_tested_over_items_and_says_what_it_could_have_found(write_run):
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(50, 10, 60), rng.normal(50, 10, 60)
+    [one] = compare(results.load([write_run("a", [list(a)]), write_run("b", [list(b)])]), draws=500).differences
+    assert one.method == "items"
+    assert one.variance is not None
+    assert one.variance.seed is None
+    t = stats.t.ppf(0.975, 59) + stats.t.ppf(0.8, 59)
+    assert one.minimum_detectable == pytest.approx(t * (a - b).std(ddof=1) / np.sqrt(60))
+    assert one.needed is not None
+    assert one.needed.seeds is None
+    assert one.win_rate == pytest.approx((a > b).mean())
+
+
+def test_several_seeds_are_tested_over_seeds(write_run):
+    """Five seeds a side that differ much among themselves: sure over items, not over seeds."""
+    rng = np.random.default_rng(5)
+    item = rng.normal(50, 20, 100)
+    files = [
+        write_run(f"{name}.s{s}", [list(item + level + rng.normal(0, 3, 100))])
+        for name, levels in (("m", (-9, 9, 4, -4, 3)), ("n", (8, -7, -5, 6, -6)))
+        for s, level in enumerate(levels)
+    ]
+    judged = results.load(files)
+    [one] = compare(judged, draws=500).differences
+    assert one.method == "seeds and items"
+    assert not one.significant
+    assert one.variance is not None
+    assert one.variance.shares["seed"] > 0.9
+    assert one.variance.n_seeds == (5, 5)
+    assert one.interval is not None
+    assert one.interval_percentile is not None
+    assert one.interval[0] < one.interval_percentile[0] < one.interval_percentile[1] < one.interval[1]
+    single = compare([judged[1], judged[6]], draws=500).differences[0]
+    assert single.significant
+
+
+def test_the_same_question_asked_twice_counts_once(write_run):
+    """An item that is there ten times has ids -2, -3, ...: its copies are one cluster."""
+    rng = np.random.default_rng(6)
+    base = rng.normal(5, 10, 12)
+    once = compare(results.load([write_run("a", [list(base)]), write_run("b", [[0.0] * 12])]), draws=4000).differences[
+        0
+    ]
+    asked = [f"Q{i}" for i in range(12) for _ in range(10)]
+    files = [
+        write_run(name, [list(row)], instructions=asked, unique=True)
+        for name, row in (("c", np.repeat(base, 10)), ("d", np.zeros(120)))
+    ]
+    comparison = compare(results.load(files), draws=4000)
+    twice = comparison.differences[0]
+    assert (comparison.n_items, comparison.n_clusters) == (120, 12)
+    assert twice.standard_error == pytest.approx(once.standard_error)
+    assert twice.p == pytest.approx(once.p, abs=0.02)
+
+
+def test_clusters_by_a_field(write_run):
+    kinds = ["x"] * 10 + ["y"] * 10
+    a = write_run("a", [[10.0] * 10 + [20.0] * 10], categories=kinds)
+    comparison = compare(results.load([a]), draws=200, cluster="category")
+    assert comparison.n_clusters == 2
+    assert comparison.models[0].standard_error == pytest.approx(np.sqrt(2 * 2 * 50.0**2) / 20)
+    with pytest.raises(InputError, match="no response has the field 'sauce'"):
+        compare(results.load([a]), cluster="sauce")
+
+
+def test_missing_scores_are_bounded(write_run):
+    a = write_run("a", [[10.0, None, 30.0, 40.0]])
+    b = write_run("b", [[0.0, 20.0, 10.0, 0.0]])
+    comparison = compare(results.load([a, b]), draws=100)
+    assert comparison.models[0].bounds == (20.0, 30.0)  # an unknown rubric: the scale is that of the scores, 0 to 40
+    assert comparison.differences[0].bounds == ((10 - 20 + 20 + 40) / 4, (10 + 20 + 20 + 40) / 4)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from judge.compare import Comparison, Difference, ModelScore
+from judge.comparison import Comparison, Difference, ModelScore
 from judge.numerals import digits_for, number, p_value
 from judge.report import prose
 
@@ -57,6 +57,7 @@ def comparison(means: dict[str, float], differences: list[Difference], *, is_llm
                     mean_scored=mean,
                     n_missing=0,
                     failures={},
+                    bounds=(0.0, 100.0),
                 )
                 for name, mean in means.items()
             ],
