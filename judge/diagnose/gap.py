@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from judge import variance
 from judge.diagnose.records import Estimate
 
 Array = NDArray[np.float64]
@@ -75,12 +76,12 @@ class Gap:
 
     @cached_property
     def estimate(self) -> Estimate:
-        """The gap with an interval over items and, where measured, over fine-tuning seeds.
+        """The gap with an interval over items and, where measured, over fine-tuning seeds (`judge.variance`).
 
-        Var = v_a/S_a + v_b/S_b + v_item/I: v_a, v_b the variance of the seeds' means (from one side where the other
-        has one seed); v_item the variance of the items' true differences, by expected mean squares. Degrees of
-        freedom after Satterthwaite (1946).
+        Without bounds where there are fewer than two items.
         """
+        if self.split is None:
+            return Estimate(value=self.value, unit=self.unit, note="fewer than two items")
         se, df = self.standard_error
         if se == 0.0:
             p = 1.0 if self.value == 0 else 0.0
@@ -96,49 +97,20 @@ class Gap:
         over = "items and fine-tuning seeds" if self.seeds_measured else "items only (one seed a side)"
         return f"t interval over {over}"
 
-    @property
-    def item_part(self) -> float:
-        """The part of the gap's variance that more items would shrink."""
-        return self._item_variance() / self.n_items
-
     @cached_property
+    def split(self) -> variance.Gap | None:
+        """The gap's variance by source (see `judge.variance`); None for fewer than two items."""
+        return variance.gap(self.a[:, :, None], self.b[:, :, None])
+
+    @property
     def standard_error(self) -> tuple[float, float]:
         """Standard error of the gap and its degrees of freedom."""
-        a, b = self.a, self.b
-        seeds = [(float(np.nanvar(row_mean(one.T), ddof=1)), len(one) - 1) for one in (a, b) if len(one) > 1]
-        parts = [(self.item_part, self.n_items - 1)]
-        if seeds:
-            pooled = sum(v * df for v, df in seeds) / sum(df for _, df in seeds)
-            df_seeds = sum(df for _, df in seeds)
-            if len(seeds) == 2:
-                parts += [(v / (df + 1), df) for v, df in seeds]
-            else:
-                parts.append((pooled * (1 / len(a) + 1 / len(b)), df_seeds))
-        variance = sum(v for v, _ in parts)
-        if variance <= 0:
-            return 0.0, float("inf")
-        below = sum(v * v / df for v, df in parts if df > 0)
-        return math.sqrt(variance), variance**2 / below if below > 0 else 1.0
+        return (self.split.standard_error, self.split.df) if self.split else (float("inf"), 1.0)
 
     @property
     def n_items(self) -> int:
         """Items with a score on both sides (at least 1)."""
         return max(1, int((~np.isnan(self.paired)).sum()))
-
-    def _item_variance(self) -> float:
-        """Variance over items of the difference; with several seeds a side, without what seeds add to it."""
-        d = self.paired[~np.isnan(self.paired)]
-        if len(d) < 2:
-            return 0.0
-        total = float(d.var(ddof=1))
-        noise = 0.0
-        for one in (self.a, self.b):
-            if len(one) > 1:
-                within = one - row_mean(one)[None, :]
-                centred = within - row_mean(within.T)[:, None]
-                count = max(1, (len(one) - 1) * (one.shape[1] - 1))
-                noise += float(np.nansum(centred**2)) / count / len(one)
-        return max(0.0, total - noise) if len(self.a) > 1 or len(self.b) > 1 else total
 
     @property
     def all(self) -> Draw:

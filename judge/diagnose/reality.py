@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import stats
 
 from judge.diagnose import prose
 from judge.diagnose.gap import Gap, mean_difference, row_mean
 from judge.diagnose.inputs import Case
 from judge.diagnose.records import LEVEL_TITLES, Estimate, Evidence, Level, not_tested
-
-POWER = 0.8
 
 
 def level(case: Case) -> Level:
@@ -22,6 +19,8 @@ def level(case: Case) -> Level:
         unjudged = [run for arm in case.arms for run in arm.runs if not run.panels()]
         files = " ".join(str(run.path or run.generator) for arm in case.arms for run in arm.runs)
         return not_tested(1, f"verdicts on {prose.names([run.generator for run in unjudged])}", f"judge score {files}")
+    if gap.split is None:
+        return not_tested(1, "two or more items with scores on both sides", None)
     estimate = gap.estimate
     same = identical_share(case)
     evidence = [_seed_evidence(gap), _detectable(gap), *_repeat_evidence(case)]
@@ -63,23 +62,9 @@ def identical_share(case: Case) -> float:
     return sum(same) / len(same)
 
 
-def minimum_detectable(gap: Gap, seeds: int | None = None, items: int | None = None) -> float:
-    """The gap that this design would find with 80 % power at 5 %, two-sided: (t_0.975 + t_0.8) standard errors.
-
-    With `seeds` a side or `items` other than those at hand, the variance parts are scaled (Miller 2024,
-    arXiv 2411.00640, for items).
-    """
-    se, df = gap.standard_error
-    if se == 0:
-        return 0.0
-    if seeds is not None or items is not None:
-        of_items = gap.item_part
-        of_seeds = max(0.0, se**2 - of_items)
-        now = 2 / (1 / len(gap.a) + 1 / len(gap.b))
-        se = math.sqrt(of_items * gap.n_items / (items or gap.n_items) + of_seeds * now / (seeds or now))
-        df = 2 * (seeds - 1) if seeds and of_seeds > of_items else df
-    df = max(1.0, df)
-    return float(stats.t.ppf(0.975, df) + stats.t.ppf(POWER, df)) * se
+def minimum_detectable(gap: Gap) -> float:
+    """The gap that this design would find four times in five, at 5 % two-sided."""
+    return gap.split.detectable() if gap.split else float("inf")
 
 
 def _detectable(gap: Gap) -> Evidence:
@@ -110,10 +95,12 @@ def _repeat_evidence(case: Case) -> list[Evidence]:
 
 def _needed(gap: Gap) -> list[dict[str, float | int | None]]:
     """The least detectable gap with other numbers of seeds and items."""
-    plans = [(s, i) for s in (3, 5, 10) for i in (gap.n_items, 2 * gap.n_items, 4 * gap.n_items)]
-    if not gap.seeds_measured:
-        plans = [(len(gap.a), i) for i in (gap.n_items, 2 * gap.n_items, 4 * gap.n_items)]
-    return [{"seeds": s, "items": i, "detectable": minimum_detectable(gap, s, i)} for s, i in plans]
+    split = gap.split
+    if split is None:
+        return []
+    items = [gap.n_items * factor for factor in (1, 2, 4)]
+    seeds = [3, 5, 10] if split.covers_seeds else [None]
+    return [{"seeds": s, "items": i, "detectable": split.detectable(seeds=s, items=i)} for s in seeds for i in items]
 
 
 def _categories(gap: Gap) -> list[dict[str, str | float | int | None]]:

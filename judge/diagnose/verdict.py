@@ -25,8 +25,15 @@ def decide(case: Case, levels: Sequence[Level]) -> tuple[Verdict, tuple[Cause, .
     missing = tuple(dict.fromkeys(one for level in levels for one in level.missing))
     against = tuple(_against(level) for level in levels if level.status == "clear")
 
-    if case.gap is None:
-        return _cannot_tell("not-judged", "The answers are not judged.", causes, against, missing, reality.command)
+    if case.gap is None or reality.status == "not-tested":
+        return _cannot_tell(
+            "not-judged",
+            "Cannot tell: there are no scores on both sides to compare.",
+            causes,
+            against,
+            missing,
+            reality.command,
+        )
 
     in_judging = best_cause(list(judging.causes))
     if reality.status == "accounts":

@@ -44,7 +44,7 @@ def probe(model: GPT, rows: Tensor, draws: int = 8, steps: int = 20, seed: int =
 
 def _loss(model: GPT, rows: Tensor) -> Tensor:
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
-        logits = model(rows[:, :-1]).float()
+        logits = model(rows[:, :-1])
         return torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
 
 

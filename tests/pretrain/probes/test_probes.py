@@ -1,0 +1,295 @@
+"""Each probe against a closed form or a brute-force computation on a tiny model."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiktoken import Encoding
+from torch import Tensor
+
+from pretrain.checkpoint import save
+from pretrain.config import ModelConfig
+from pretrain.errors import InputError
+from pretrain.model import GPT
+from pretrain.probes import cloze, copying, forgetting, items, noise, run, sharpness, tolerance, weights, windows
+from pretrain.probes.facts import Fact, read_facts, value_place, world_facts
+from pretrain.probes.items import Item
+from pretrain.probes.measure import mean_of
+from pretrain.tokenizer import to_record, train_bpe
+
+CONFIG = ModelConfig(n_layer=1, n_head=2, n_embd=8, context=16, vocab_size=11)
+TEXTS = ["Ada Hill lives in Rome.", "Ben Cole lives in Oslo.", "Ada Hill plays the harp.", "Where does Ada live?"] * 3
+
+
+@pytest.fixture
+def model() -> GPT:
+    return GPT(CONFIG, seed=1).eval()
+
+
+@pytest.fixture(scope="module")
+def encoding() -> Encoding:
+    return train_bpe(TEXTS, 300)
+
+
+@pytest.fixture
+def rows() -> Tensor:
+    return torch.randint(0, 11, (4, 9), generator=torch.Generator().manual_seed(0))
+
+
+def test_mean_of_has_the_standard_error_of_the_mean() -> None:
+    found = mean_of([1.0, 2.0, 4.0], unit="x", keys=["a", "b", "c"])
+    assert found["value"] == pytest.approx(7 / 3)
+    assert found["standard_error"] == pytest.approx(np.std([1, 2, 4], ddof=1) / math.sqrt(3))
+    assert found["samples"] == {"a": 1.0, "b": 2.0, "c": 4.0}
+
+
+def test_windows_are_slices_of_the_text_that_fit_it() -> None:
+    tokens = np.arange(100, dtype=np.uint16)
+    found = windows.windows(tokens, context=10, most_tokens=45)
+    assert found.shape == (4, 11)
+    assert found[0, 0] == 0
+    assert found[-1, -1] == 99
+    assert (found[:, 1:] - found[:, :-1] == 1).all()
+    with pytest.raises(InputError):
+        windows.windows(tokens[:2], context=10, most_tokens=45)
+
+
+def test_token_losses_average_to_the_models_own_loss(model: GPT, rows: Tensor) -> None:
+    with torch.no_grad():
+        expected = float(model(rows[:, :-1], rows[:, 1:]))
+    assert windows.mean_loss(model, rows) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_hessians_trace_and_top_eigenvalue_match_the_explicit_matrix(model: GPT, rows: Tensor) -> None:
+    model = model.double()
+    parameters: list[Tensor] = [model.blocks[0].attention.qkv.weight, model.final_norm.weight]  # type: ignore
+    product = sharpness.hessian_product(lambda: sharpness._loss(model, rows), parameters)
+    sizes = [p.numel() for p in parameters]
+    columns = []
+    for index in range(sum(sizes)):
+        flat = torch.zeros(sum(sizes), dtype=torch.double)
+        flat[index] = 1.0
+        parts = [part.view_as(p) for part, p in zip(flat.split(sizes), parameters, strict=True)]
+        columns.append(torch.cat([h.flatten() for h in product(parts)]))
+    hessian = torch.stack(columns, dim=1)
+    assert torch.allclose(hessian, hessian.T, atol=1e-5)
+    generator = torch.Generator().manual_seed(3)
+    samples = sharpness.trace_samples(product, parameters, 400, generator)
+    error = np.std(samples, ddof=1) / math.sqrt(len(samples))
+    assert abs(np.mean(samples) - float(hessian.trace())) < 4 * error
+    top, _ = sharpness.top_eigenvalue(product, parameters, 300, generator)
+    values = torch.linalg.eigvalsh((hessian + hessian.T) / 2)
+    assert abs(top) == pytest.approx(float(values.abs().max()), rel=0.02)
+
+
+def test_the_product_is_the_gradients_finite_difference(model: GPT, rows: Tensor) -> None:
+    model = model.double()
+    weight = model.final_norm.weight
+    product = sharpness.hessian_product(lambda: sharpness._loss(model, rows), [weight])
+    direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1), dtype=torch.double)
+    found = product([direction])[0]
+    step = 1e-5
+    gradients = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            weight += sign * step * direction
+        gradients.append(torch.autograd.grad(sharpness._loss(model, rows), weight)[0])
+        with torch.no_grad():
+            weight -= sign * step * direction
+    expected = (gradients[0] - gradients[1]) / (2 * step)
+    assert torch.allclose(found, expected, atol=1e-7)
+
+
+def test_noise_has_the_strength_asked_for_and_leaves_the_model_alone(model: GPT, rows: Tensor) -> None:
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    found = noise.probe(model, rows, strengths=(0.01, 0.3), draws=3)
+    for name, p in model.named_parameters():
+        assert torch.equal(p, before[name])
+    assert found["measures"]["rise_at_0.3"]["value"] != 0
+    weight = torch.randn(400, 500)
+    drawn = noise.disturbance(weight, 0.05, seed=7)
+    assert float(drawn.std() / weight.pow(2).mean().sqrt()) == pytest.approx(0.05, rel=0.02)
+    assert torch.equal(drawn, noise.disturbance(weight, 0.05, seed=7))
+
+
+def test_attention_is_what_the_model_itself_computes(model: GPT, rows: Tensor) -> None:
+    weights_found = copying.attention(model, rows)[0]  # (N, H, T, T)
+    assert torch.allclose(weights_found.sum(-1), torch.ones(4, 2, 9))
+    assert float(weights_found.triu(1).abs().max()) == 0
+    block = model.blocks[0]
+    x = model.token_embedding(rows) + model.position_embedding(torch.arange(9))
+    normed = block.attention_norm(x)  # type: ignore[operator]
+    qkv = block.attention.qkv(normed)  # type: ignore[union-attr,operator]
+    v = qkv.view(4, 9, 3, 2, 4).permute(2, 0, 3, 1, 4)[2]
+    mine = block.attention.out((weights_found @ v).transpose(1, 2).reshape(4, 9, 8))  # type: ignore[union-attr,operator]
+    theirs = block.attention(normed, None, None)  # type: ignore[operator]
+    assert torch.allclose(mine, theirs, atol=1e-5)
+
+
+def test_the_induction_score_is_the_mean_attention_to_the_next_token(model: GPT) -> None:
+    first = torch.randint(0, 11, (3, 5), generator=torch.Generator().manual_seed(2))
+    rows = torch.cat([first, first], dim=1)
+    scores = copying.induction_scores(model, rows, 5)
+    attention = copying.attention(model, rows)[0]
+    expected = np.mean([float(attention[n, 1, 5 + i, i + 1]) for n in range(3) for i in range(4)])
+    assert float(scores[0, 1]) == pytest.approx(float(expected), rel=1e-5)
+
+
+class Copier(torch.nn.Module):
+    """Predicts, at each place, the token that followed the last occurrence of the present one."""
+
+    config = CONFIG
+
+    def forward(self, ids: Tensor) -> Tensor:
+        logits = torch.zeros(*ids.shape, 11)
+        for row in range(len(ids)):
+            for place in range(ids.shape[1]):
+                earlier = [p for p in range(place) if ids[row, p] == ids[row, place]]
+                if earlier:
+                    logits[row, place, ids[row, earlier[-1] + 1]] = 50.0
+        return logits
+
+
+def test_a_perfect_copier_has_accuracy_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copying, "induction_scores", lambda model, rows, length: torch.ones(1, 1))
+    monkeypatch.setattr(torch, "randint", lambda low, high, size, generator: torch.stack([torch.randperm(11)[:5]] * 4))
+    found = copying.probe(Copier(), torch.arange(11), sequences=4, length=5)["measures"]  # type: ignore[arg-type]
+    assert found["accuracy"]["value"] == 1.0
+    assert found["loss"]["value"] == pytest.approx(0.0, abs=1e-6)
+    assert found["lift"]["value"] == pytest.approx(math.log(11), rel=1e-3)
+
+
+def test_stable_rank_and_anisotropy_in_closed_form() -> None:
+    assert weights.stable_rank(torch.eye(6)) == pytest.approx(6.0)
+    assert weights.stable_rank(torch.outer(torch.arange(1.0, 5), torch.ones(3))) == pytest.approx(1.0)
+    assert weights.anisotropy(torch.eye(5)) == pytest.approx(0.0, abs=1e-6)
+    assert weights.anisotropy(torch.ones(4, 3)) == pytest.approx(1.0)
+    vectors = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
+    unit = torch.nn.functional.normalize(vectors, dim=1)
+    pairs = [float(unit[i] @ unit[j]) for i in range(7) for j in range(7) if i != j]
+    assert weights.anisotropy(vectors) == pytest.approx(np.mean(pairs), abs=1e-5)
+
+
+def small(encoding: Encoding) -> GPT:
+    return GPT(ModelConfig(n_layer=1, n_head=2, n_embd=32, context=32, vocab_size=encoding.n_vocab), seed=0).eval()
+
+
+def test_cloze_counts_a_value_when_greedy_decoding_would_give_it(encoding: Encoding) -> None:
+    model = small(encoding)
+    ids = torch.tensor([[encoding.eot_token, *encoding.encode_ordinary("Ada Hill lives in Rome")]])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model(ids[:, :-1], ids[:, 1:]).backward()
+        optimizer.step()
+    facts = [
+        Fact("Ada Hill", "city", "Rome", ("Ada Hill lives in",), ("Ada Hill lives in",)),
+        Fact("Ada Hill", "pet", "Oslo", (), ("Ada Hill lives in",)),
+    ]
+    found = cloze.probe(model, encoding, facts)["measures"]
+    assert found["stored_accuracy"]["value"] == 1.0
+    assert found["first_mention_accuracy"]["samples"] == {"Ada Hill / city": 1.0, "Ada Hill / pet": 0.0}
+    value = encoding.encode_ordinary(" Rome")
+    with torch.no_grad():
+        logs = torch.log_softmax(model(ids[:, :-1]).float(), -1)[0, -len(value) :]
+    expected = -float(sum(logs[i, token] for i, token in enumerate(value)))
+    assert found["stored_loss"]["value"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_padding_in_a_batch_changes_no_completion(encoding: Encoding) -> None:
+    model = small(encoding)
+    pairs = [("Ada", "Rome"), ("Ben Cole plays the harp and lives in", "Oslo"), ("Ada Hill", "harp")]
+    together = cloze.complete(model, encoding, pairs)
+    for pair, both in zip(pairs, together, strict=True):
+        assert cloze.complete(model, encoding, [pair])[0] == pytest.approx(both, abs=1e-4)
+
+
+def test_answer_losses_are_those_of_the_answers_tokens_alone(encoding: Encoding) -> None:
+    model = small(encoding)
+    found = items.answer_losses(
+        model, encoding, [("Where does Ada live?", "Rome"), ("Who?", "Ben Cole lives in Oslo.")]
+    )
+    for (question, answer), loss in zip(
+        [("Where does Ada live?", "Rome"), ("Who?", "Ben Cole lives in Oslo.")], found, strict=True
+    ):
+        before = [encoding.eot_token, *encoding.encode_ordinary(question)]
+        after = encoding.encode_ordinary(f"\n{answer}")
+        row = torch.tensor([[*before, *after]])
+        with torch.no_grad():
+            losses = windows.token_losses(model, row)[0, -len(after) :]
+        assert loss == pytest.approx(float(losses.mean()), abs=1e-4)
+
+
+def test_a_model_that_saw_the_test_items_has_an_advantage_on_them(encoding: Encoding) -> None:
+    model = small(encoding)
+    everything = [Item(f"Where is number {i}?", word) for i, word in enumerate(["Rome", "Oslo", "harp", "Ben"] * 3)]
+    test = everything[:4]
+    clean = items.probe(model, encoding, everything, test)["measures"]["test_advantage"]["value"]
+    tuned = tolerance.fine_tune(model, encoding, test, rate=1e-2, steps=40, batch=4, seed=0)
+    planted = items.probe(tuned, encoding, everything, test)["measures"]["test_advantage"]
+    assert planted["value"] - clean > 0.3
+    assert len(planted["samples"]) == 4
+    with pytest.raises(InputError, match="besides"):
+        items.probe(model, encoding, test, test)
+
+
+def test_the_tolerance_curve_is_lowest_at_a_rate_that_learns(encoding: Encoding) -> None:
+    model = small(encoding)
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    data = [Item("Where does Ada live?", "Rome"), Item("Where does Ben live?", "Oslo")]
+    found = tolerance.probe(model, encoding, data, data, rates=(1e-6, 1e-2), steps=30, batch=4)
+    assert found["curve"][1]["loss"] < found["curve"][0]["loss"]
+    assert found["measures"]["best_log10_rate"]["value"] == pytest.approx(-2)
+    for name, p in model.named_parameters():
+        assert torch.equal(p, before[name])
+
+
+def test_forgetting_is_the_rise_in_loss_and_the_distance_of_the_weights(model: GPT, rows: Tensor) -> None:
+    other = GPT(CONFIG, seed=1).eval()
+    with torch.no_grad():
+        for p in other.parameters():
+            p.mul_(1.1)
+    found = forgetting.probe(model, other, rows)["measures"]
+    assert found["distance"]["value"] == pytest.approx(0.1, rel=1e-4)
+    expected = windows.mean_loss(other, rows) - windows.mean_loss(model, rows)
+    assert found["rise"]["value"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_place_of_a_value_is_that_of_its_own_sentence() -> None:
+    text = "Ada Hill once bought a cat. She lives in Rome. She has a pet dog."
+    assert value_place(text, ("{s} lives in {v}.",), "Rome") == text.index("Rome")
+    assert value_place(text, ("{s} has a pet {v}.",), "dog") == text.index("dog.")
+    assert value_place(text, ("{s} owns a {v}.",), "dog") is None
+
+
+def test_a_worlds_facts_are_told_where_the_training_text_tells_them() -> None:
+    found = world_facts("world:tiny?biographies=1")
+    assert len(found) > 10
+    told = [one for one in found if one.told]
+    assert len(told) >= 0.5 * len(found)
+    for one in found:
+        assert all(prefix.startswith(one.subject) and one.value not in prefix for prefix in one.asked)
+
+
+def test_a_facts_file_says_which_line_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "facts.jsonl"
+    path.write_text(
+        '{"subject": "Ada", "attribute": "city", "value": "Rome", "asked": ["Ada lives in"]}\n{"subject": 1}\n'
+    )
+    with pytest.raises(InputError, match="line 2 has no 'attribute'"):
+        read_facts(path)
+
+
+def test_the_record_says_what_was_skipped_and_why(tmp_path: Path, encoding: Encoding) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save(path, small(encoding), to_record(encoding), {"name": "x"})
+    document, target = run.run(path, run.Request())
+    assert target == tmp_path / "checkpoint.probe.json"
+    assert set(document["probes"]) == {"weights"}
+    assert document["skipped"]["items"] == "needs --items and --test"
+    with pytest.raises(InputError, match="no probe named 'clouds'"):
+        run.run(path, run.Request(only=("clouds",)))
