@@ -20,6 +20,7 @@ from judge.rubrics import Prompt, Rubric
 from pretrain.errors import BudgetError, EquilossError, InputError
 
 CHARACTERS_PER_TOKEN = 3.5
+MOST_REASKS = 2
 _DEFERRED_POLL_S = 0.5
 _DEFERRED_MOST_S = 900.0
 
@@ -223,12 +224,12 @@ class Asker:
                 cost = self._count(reply)
             finally:
                 budget.settle(worst, cost)
-            verdict, failure, problem = judge_reply(self._rubric, prompt, reply, last=bool(drafts))
+            verdict, failure, problem = judge_reply(self._rubric, prompt, reply, asked_before=len(drafts))
             price = cost if self._price else None
             self._ledger.record(sha, reply, price, about, verdict=verdict, failure=failure, problem=problem)
             if verdict is not None or failure is not None:
                 return
-            drafts = [(reply.text, problem or "")]
+            drafts = [*drafts, (reply.text, problem or "")]
             self.spent.reasked += 1
 
     def _count(self, reply: Reply) -> float:
@@ -252,9 +253,9 @@ class Asker:
 
 
 def judge_reply(
-    rubric: Rubric, prompt: Prompt, reply: Reply, *, last: bool
+    rubric: Rubric, prompt: Prompt, reply: Reply, *, asked_before: int
 ) -> tuple[dict[str, Any] | None, dict[str, str] | None, str | None]:
-    """Verdict, failure or problem (worth one re-ask) of a reply: exactly one of the three is given."""
+    """Verdict, failure or problem (worth a re-ask) of a reply: exactly one of the three is given."""
     if reply.refusal or reply.finish_reason == "content_filter":
         detail = reply.refusal or "stopped by the endpoint's content filter"
         return None, {"reason": "refusal", "detail": detail}, None
@@ -263,7 +264,7 @@ def judge_reply(
     except Unreadable as error:
         if reply.finish_reason == "length":
             return None, {"reason": "truncated", "detail": "the reply reached its limit of tokens"}, None
-        if last:
+        if asked_before >= MOST_REASKS:
             return None, {"reason": "unparsable", "detail": str(error)}, None
         return None, None, str(error)
     verdict: dict[str, Any] = {

@@ -41,6 +41,8 @@ SEED = click.option("--seed", type=int, default=20260101, show_default=True, hel
 @click.option("--rpm", type=float, help="Requests per minute [learnt from the endpoint].")
 @click.option("--tpm", type=float, help="Tokens per minute [learnt from the endpoint].")
 @click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds for one answer.")
+@click.option("--batch", is_flag=True, help="Use the endpoint's Batch API: half the price, up to a day.")
+@click.option("--batch-poll", type=float, default=60.0, show_default=True, help="Seconds between looks at a batch.")
 @click.option("--retry-failures", is_flag=True, help="Ask again what was refused, cut off or unreadable.")
 @SEED
 @console.option_json

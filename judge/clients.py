@@ -80,7 +80,7 @@ def only_model(url: str) -> str:
     """
     import httpx2
 
-    headers = {"Authorization": f"Bearer {_key()}"}
+    headers = {"Authorization": f"Bearer {api_key()}"}
     try:
         answer = httpx2.get(f"{url}/models", timeout=10, headers=headers)
         rows = cast("list[dict[str, Any]]", answer.json()["data"])
@@ -118,7 +118,7 @@ class Client:
             limits=Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
         )
         self._client: AsyncOpenAI = AsyncOpenAI(
-            base_url=judge.base_url, api_key=_key(), max_retries=0, http_client=transport
+            base_url=judge.base_url, api_key=api_key(), max_retries=0, http_client=transport
         )
 
     async def __aenter__(self) -> Client:
@@ -292,5 +292,6 @@ def _words(error: BaseException) -> str:
     return text[:160]
 
 
-def _key() -> str:
+def api_key() -> str:
+    """The key for a judge, from the environment; servers that want none get the word "none"."""
     return os.environ.get("JUDGE_API_KEY") or os.environ.get("OPENAI_API_KEY") or "none"

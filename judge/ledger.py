@@ -168,6 +168,7 @@ class Ledger:
                     reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens, cost_usd,
                 ),
             )  # fmt: skip
+            self._db.execute("DELETE FROM batched WHERE request_sha = ?", (request_sha,))
             if verdict is not None or failure is not None:
                 self._db.execute(
                     "INSERT OR REPLACE INTO outcomes (request_sha, reply, failure, verdict, asks) VALUES (?, ?, ?, ?, "
@@ -215,18 +216,24 @@ class Ledger:
 
     # Batches --------------------------------------------------------------------------------------------------------
 
-    def keep_batch(self, id: str, base_url: str, model: str, shas: Sequence[str]) -> None:
-        """Remember a batch that an endpoint accepted, and the requests in it."""
+    def keep_batch(self, id: str, base_url: str, model: str, shas: Sequence[str], state: str = "uploaded") -> None:
+        """Remember an uploaded file of requests ("uploaded"; `id` is the file's) or a batch ("submitted")."""
         with self._write():
-            row = (id, base_url, model, "submitted", _now(), len(shas))
+            row = (id, base_url, model, state, _now(), len(shas))
             self._db.execute("INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?, ?, ?)", row)
             self._db.executemany("INSERT OR REPLACE INTO batched VALUES (?, ?)", ((sha, id) for sha in shas))
 
-    def open_batches(self, base_url: str, model: str) -> list[str]:
-        """Batches that were submitted and not yet collected, oldest first."""
+    def submitted(self, file_id: str, batch_id: str) -> None:
+        """An uploaded file has become a batch."""
+        with self._write():
+            self._db.execute("UPDATE OR REPLACE batches SET id = ?, state = 'submitted' WHERE id = ?", (batch_id, file_id))
+            self._db.execute("UPDATE OR REPLACE batched SET batch = ? WHERE batch = ?", (batch_id, file_id))
+
+    def batches(self, base_url: str, model: str, state: str) -> list[str]:
+        """Uploaded files, or batches that were submitted and not yet collected, oldest first."""
         rows = self._db.execute(
-            "SELECT id FROM batches WHERE base_url = ? AND model = ? AND state = 'submitted' ORDER BY created, id",
-            (base_url, model),
+            "SELECT id FROM batches WHERE base_url = ? AND model = ? AND state = ? ORDER BY created, id",
+            (base_url, model, state),
         )
         return [one[0] for one in rows]
 
@@ -237,7 +244,7 @@ class Ledger:
             self._db.execute("DELETE FROM batched WHERE batch = ?", (id,))
 
     def in_batch(self, request_sha: str) -> bool:
-        """Whether a request waits in a submitted batch."""
+        """Whether a request waits in a batch for its result."""
         return self._db.execute("SELECT 1 FROM batched WHERE request_sha = ?", (request_sha,)).fetchone() is not None
 
     # What people look at --------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from judge.prices import PriceTable
 from judge.progress import Progress
 from judge.rubrics import Rubric
 from judge.scoring import Scored, Scoring
+from pretrain import console
 from pretrain.config import apply_sets
 from pretrain.errors import BudgetError, EquilossError, IncompleteError, InputError
 from pretrain.runs import provenance, sha256_file, write_json
@@ -44,6 +45,8 @@ class Request:
     canaries: float = 0.1
     early_stop: float | None = None
     seed: int = 20260101
+    batch: bool = False
+    batch_poll: float = 60.0
     settings: Settings = field(default_factory=Settings)
 
     @classmethod
@@ -97,6 +100,10 @@ def score_files(request: Request) -> Result:
         f"{name}: {count:,} items have no answer in the other files and are not judged"
         for name, count in comparison.unmatched.items()
     ]
+    if request.batch and request.early_stop is not None:
+        raise InputError("--batch and --early-stop exclude each other", "a batch cannot be stopped when it is settled")
+    if request.batch_poll <= 0:
+        raise InputError(f"--batch-poll {request.batch_poll:g} is not positive", "give seconds")
     online = any(not one.is_offline for one in judges)
     if any(one.is_offline for one in judges):
         check_offline(rubric)
@@ -151,6 +158,8 @@ def _score_one(result: Result, judge: Judge, judges: Sequence[Judge], ledger: Le
         _file_name(judge, judges),
         request.expected_score,
         None if judge.is_offline else request.early_stop,
+        request.batch_poll if request.batch else None,
+        console.say,
     )
     survey = scoring.survey(_counter() if request.dry_run and not judge.is_offline else None)
     if request.dry_run:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from judge.asking import Asker, Settings, Spent
+from judge.batch_api import BatchRun
 from judge.clients import Judge
 from judge.early_stop import Watch
 from judge.ledger import Ledger, Outcome
@@ -79,12 +80,15 @@ class Scoring:
         file_name: str | None = None,
         expected: bool = False,
         early_stop: float | None = None,
+        batch_poll_s: float | None = None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Raises: InputError when the settings are wrong, or there is a budget but no price."""
         settings.check()
         self.plan, self.judge, self.settings = plan, judge, settings
         self.price = prices.find(judge.model)
-        self._ledger = ledger
+        self._ledger, self._batch_poll_s, self._say = ledger, batch_poll_s, say
+        self._discount = prices.batch_discount
         self._name, self._expected = file_name or judge.model, expected
         self._watch = Watch(plan, early_stop) if early_stop is not None else None
         if settings.max_usd is not None and self.price is None and not judge.is_offline:
@@ -133,7 +137,10 @@ class Scoring:
         stopped: EquilossError | None = None
         if survey.to_ask:
             try:
-                asyncio.run(asker.run(self._pending(survey), survey.paid_usd))
+                if self._batch_poll_s is None:
+                    asyncio.run(asker.run(self._pending(survey), survey.paid_usd))
+                else:
+                    self._run_batches(survey, asker.spent, self._batch_poll_s)
             except BudgetError as error:
                 stopped = error
             except IncompleteError as error:
@@ -159,6 +166,20 @@ class Scoring:
                 "the same command asks them again",
             )
         return Scored(self.judge, survey, asker.spent, written, asker.profile, self.price, stopped, early)
+
+    def _run_batches(self, survey: Survey, spent: Spent, poll_s: float) -> None:
+        assert self._ledger is not None
+        batches = BatchRun(
+            self.judge, self.plan.rubric, self._ledger, self.settings, self.price, self._discount, self._say
+        )
+        try:
+            batches.run(lambda: self._outcomes(survey), survey.paid_usd, poll_s)
+        finally:
+            done = batches.done
+            spent.replies, spent.reasked, spent.retries = done.replies, done.reasked, done.resubmitted
+            spent.prompt_tokens, spent.completion_tokens = done.prompt_tokens, done.completion_tokens
+            spent.cached_tokens = done.cached_tokens
+            spent.cost_usd = done.cost_usd if self.price else None
 
     def _is_decided(self, survey: Survey) -> bool:
         """Feed the watch with the items that are complete, in the plan's order, and ask it."""

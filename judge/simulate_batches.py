@@ -43,6 +43,9 @@ class Batches:
             return self._on_files(method, parts[1:], headers, body)
         if method == "POST" and len(parts) == 1:
             return self._create(body)
+        if method == "GET" and len(parts) == 1:
+            rows = [_view(one) for one in reversed(self.batches.values())]
+            return 200, {"object": "list", "data": rows, "has_more": False}
         batch = self.batches.get(parts[1]) if len(parts) > 1 else None
         if batch is None:
             return 404, _error("no such batch")

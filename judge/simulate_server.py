@@ -78,6 +78,7 @@ class Server:
         self.stopped = asyncio.Event()
         self._attempts: dict[bytes, int] = {}
         self._at_once = 0
+        self._first_request = self._last_reply = 0.0
         self._window: list[tuple[float, int]] = []
         self._connections: set[_Connection] = set()
 
@@ -95,9 +96,20 @@ class Server:
 
     def count(self, what: str) -> None:
         """Count an event, and stop when enough judgements were given."""
+        if what == "requests":
+            self._first_request = self._first_request or time.monotonic()
+        elif what == "200":
+            self._last_reply = time.monotonic()
         self.counts[what] = self.counts.get(what, 0) + 1
         if what == "200" and self.service.stop_after is not None and self.counts[what] >= self.service.stop_after:
             asyncio.get_running_loop().call_later(0.05, self.stopped.set)
+
+    def stats(self) -> dict[str, Any]:
+        """What was counted since the last look, and the seconds from the first request to the last reply."""
+        found = {"counts": self.counts, "span_s": self._last_reply - self._first_request}
+        self.counts = {}
+        self._first_request = self._last_reply = 0.0
+        return found
 
     def attempt_of(self, body: bytes) -> int:
         """How often exactly this body came before."""
@@ -188,6 +200,8 @@ class _Connection(asyncio.Protocol):
             self._send(401, _error("Incorrect API key provided", "invalid_api_key"))
         elif method == "POST" and path in ("/v1/chat/completions", "/chat/completions"):
             self._chat(body)
+        elif method == "GET" and path == "/simulation":
+            self._send(200, server.stats())
         elif method == "GET" and path.endswith("/models"):
             names = list(server.service.simulation.models) or ["simulated"]
             rows = [{"id": name, "object": "model", "created": 0, "owned_by": "equiloss"} for name in names]

@@ -132,6 +132,7 @@ def _judge(result: Result, scored: Scored) -> dict[str, Any]:
         cost = None
         if scored.price is not None:
             cost = scored.price.cost_usd(survey.prompt_tokens, survey.completion_tokens)
+            cost *= result.prices.batch_discount if result.request.batch else 1.0
         tokens = {"prompt": survey.prompt_tokens, "completion": survey.completion_tokens}
         return {**found, "tokens": tokens, "cost_usd": 0.0 if scored.judge.is_offline else cost}
     tokens = {"prompt": spent.prompt_tokens, "completion": spent.completion_tokens, "cached": spent.cached_tokens}
