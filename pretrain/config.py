@@ -31,7 +31,8 @@ def validate(cls: type[C], data: dict[str, Any], where: str) -> C:
     try:
         return cls.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key also leaves its field missing: the unknown key is what to name.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             known = _known_keys(cls, [str(part) for part in first["loc"][:-1]])

@@ -1,0 +1,56 @@
+"""Fixtures for all tests: the programs, and the real data where it is present."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# No test is about time: a busy machine must not fail a property.
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a program ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def no_real_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test talks to an endpoint that the developer's environment names."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run one of the four programs in this process, through its real entry point: `program("judge", "score", …)`."""
+
+    def run(name: str, *arguments: object) -> Outcome:
+        monkeypatch.setattr("sys.argv", [name, *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            importlib.import_module(f"{name}.cli").main()
+        captured = capfd.readouterr()
+        return Outcome(int(stop.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real data; skips where it is not present."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the real data is not present")
+    return SHARED_DATA
