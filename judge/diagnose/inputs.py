@@ -168,7 +168,7 @@ def read_case(
     Raises: InputError when a file or name is unknown, a file is broken, or several rubrics or judges remain.
     """
     arms = [_arm(target, results_dir) for target in (a, b)]
-    if [run.path for run in arms[0].runs] == [run.path for run in arms[1].runs]:
+    if [run.files for run in arms[0].runs] == [run.files for run in arms[1].runs]:
         raise InputError(f"A and B are the same files ({a})", "name two different runs")
     runs = [run for arm in arms for run in arm.runs]
     notes: list[str] = []

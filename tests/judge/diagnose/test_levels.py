@@ -12,6 +12,7 @@ import pytest
 from ift.records import Response
 from judge.diagnose.records import Diagnosis
 from judge.diagnose.run import diagnose
+from judge.verdicts import file_name
 from pretrain.errors import InputError
 
 Make = Callable[..., dict[str, Any]]
@@ -66,6 +67,16 @@ def test_one_recipe_and_one_base_is_chance_even_when_seeds_happen_to_differ(pair
     assert found.gap is not None
     assert found.gap.excludes(0)
     assert (found.verdict.kind, found.verdict.reason) == ("chance", "seeds-only")
+
+
+def test_verdict_files_alone_are_two_runs(pair: Any) -> None:
+    runs = [pair.answers(name, lambda i: 0.6, seed) for seed, name in enumerate("ab")]
+    pair.judge(runs)
+    names = [file_name(name, "correctness-test", "gpt-4") for name in "ab"]
+    found = diagnose(*(str(pair.folder / name) for name in names))
+    assert (found.a.generators, found.b.generators) == (("a",), ("b",))
+    with pytest.raises(InputError, match="the same files"):
+        diagnose(*[str(pair.folder / names[0])] * 2)
 
 
 def test_the_same_answers_under_two_names_have_no_gap(pair: Any) -> None:
