@@ -19,6 +19,8 @@ def program() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("-o", "--output", "directory", type=click.Path(path_type=Path), help="Where it works.  [default: name]")
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Cells at once.  [default: the study's, or per GPU or core]")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--address", metavar="ADDRESS", help="The Ray cluster, e.g. auto or HOST:6379.  [default: this machine]")
 @click.option("--only", multiple=True, metavar="PATTERN", help="These cells and what they need, e.g. --only 'base-*'.")
 @click.option("--again", multiple=True, metavar="PATTERN", help="Run these cells even if they are finished.")
 @click.option("--dry-run", is_flag=True, help="Show the cells, in order, and why each would run.")
@@ -28,6 +30,8 @@ def run_command(
     file: Path,
     directory: Path | None,
     jobs: int | None,
+    engine: str,
+    address: str | None,
     only: tuple[str, ...],
     again: tuple[str, ...],
     dry_run: bool,
@@ -45,7 +49,70 @@ def run_command(
     """
     from study.command import execute
 
-    execute(file, directory, jobs, only, again, dry_run, sets, as_json)
+    execute(file, directory, jobs, (engine, address), only, again, dry_run, sets, as_json)
+
+
+@program.command("explain")
+@click.argument("a")
+@click.argument("b")
+@click.option(
+    "--results",
+    "results_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results"),
+    show_default=True,
+    help="Where runs are looked for by name.",
+)
+@click.option("--seeds", type=click.IntRange(2), default=3, show_default=True, help="Fine-tunings of each change.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after so long (exit code 4).")
+@click.option("--max-usd", type=click.FloatRange(min=0), help="Stop before the judge costs more (exit code 4).")
+@click.option("--only", multiple=True, metavar="CAUSE", help="Try this factor, e.g. recipe-rate; may be repeated.")
+@click.option("--everything", is_flag=True, help="Go on when a factor explains the gap.")
+@click.option("--rubric", help="The rubric to use, where there are several.")
+@click.option("--judge", help="The judge to use, where there are several.")
+@console.option_json
+def explain_command(
+    a: str,
+    b: str,
+    results_dir: Path,
+    seeds: int,
+    minutes: float | None,
+    max_usd: float | None,
+    only: tuple[str, ...],
+    everything: bool,
+    rubric: str | None,
+    judge: str | None,
+    as_json: bool,
+) -> None:
+    """Make one factor equal, fine-tune and judge again, and measure how much of the gap between A and B closes.
+
+    The factors are the recipe's fields that differ, the most suspected first. It stops when one explains the gap.
+    What was tried is in RESULTS/A.vs.B.explain.json, which `judge diagnose A B` reads; the same command goes on.
+
+    \b
+    Example:
+      study explain base-a base-b --seeds 3 --minutes 30 --max-usd 1
+    """
+    from study import explain_table
+    from study.explain import Budget, explain
+
+    tried, path = explain(
+        a,
+        b,
+        results_dir=results_dir,
+        seeds=seeds,
+        budget=Budget(minutes, max_usd),
+        only=only,
+        rubric=rubric,
+        judge=judge,
+        everything=everything,
+    )
+    if as_json:
+        console.emit_json({"file": str(path), "tried": [one.model_dump(mode="json") for one in tried]})
+        return
+    console.emit_table(explain_table.table(tried))
+    console.out().print(explain_table.closing(tried), markup=False, soft_wrap=True)
+    console.out().print(f"Next: judge diagnose {a} {b}", markup=False, soft_wrap=True)
 
 
 def main() -> None:

@@ -9,19 +9,17 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from judge.diagnose import kinds, prose
+from judge.diagnose import composition, kinds, prose
 from judge.diagnose.counterfactuals import Tried
 from judge.diagnose.decoding import different_settings
 from judge.diagnose.fields import BASE, Differing, differing, seeds_differ
-from judge.diagnose.gap import Array, Draw, Gap, mean_difference, on_items, regress, row_mean
+from judge.diagnose.gap import Array, Draw, Gap, mean_difference, on_items
 from judge.diagnose.inputs import Base, Case
-from judge.diagnose.judging import ALPHA, explains
+from judge.diagnose.judging import explains
 from judge.diagnose.measures import Measure, difference, measures
+from judge.diagnose.mediation import LEAST_ITEMS, mediated
 from judge.diagnose.recipe import recipe_differences, same_base, whole_gap
 from judge.diagnose.records import LEVEL_TITLES, Cause, Estimate, Evidence, Level, not_tested
-
-LEAST_ITEMS = 8
-"""Items of a kind, and of the other kinds, for the pattern over items to be tested."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +207,8 @@ def _causes(
     tried: Sequence[Tried],
 ) -> list[Cause]:
     causes = [cause for one in HYPOTHESES if (cause := _test(case, one, a, b)) is not None]
+    mixed = composition.test(case, a, b)
+    causes += [mixed] if mixed else []
     grouped: dict[str, list[Differing]] = {}
     for one in fields:
         grouped.setdefault(one.field.cause, []).append(one)
@@ -316,7 +316,7 @@ def _test(case: Case, one: Hypothesis, a: Mapping[str, Measure], b: Mapping[str,
 def _pattern(case: Case, gap: Gap, one: Hypothesis, a: Measure, b: Measure) -> tuple[Estimate | None, str, bool]:
     """The share of the gap on the items where the cause predicts it, a sentence, and whether it speaks against."""
     if one.pattern is None:
-        return _mediated(case, gap, a, b, one.better)
+        return mediated(case, gap, a, b, one.better)
     chosen = _linked(case, a, b)
     if chosen is None or not chosen.any():
         chosen = one.pattern(case)
@@ -348,28 +348,6 @@ def _linked(case: Case, a: Measure, b: Measure) -> NDArray[np.bool_] | None:
     if not subjects:
         return None
     return np.array([bool(found) for found in kinds.naming(case, subjects)], dtype=np.bool_)
-
-
-def _mediated(case: Case, gap: Gap, a: Measure, b: Measure, better: int) -> tuple[Estimate | None, str, bool]:
-    """The share that an item-by-item difference of the measure predicts: slope × mean difference / gap."""
-    if not a.samples or not b.samples:
-        return None, "", False
-    m = np.array([a.samples.get(one, np.nan) - b.samples.get(one, np.nan) for one in case.ids]) * better
-    there = ~np.isnan(m) & ~np.isnan(gap.paired)
-    fit = regress(gap.paired[there], [m[there]]) if there.sum() >= 2 * LEAST_ITEMS else None
-    if fit is None:
-        return None, "Too few items carry the measure to see where the gap lies.", False
-    slope = fit.estimate(1, gap.unit)
-    fits = slope.value > 0 and slope.p is not None and slope.p < ALPHA
-
-    def left(one_a: Array, one_b: Array, draw: Draw) -> float:
-        d, x = row_mean(one_a) - row_mean(one_b), m[draw.items]
-        both = ~np.isnan(d) & ~np.isnan(x)
-        again = regress(d[both], [x[both]])
-        return float("nan") if again is None else float(d[both].mean() - again.coefficients[1] * x[both].mean())
-
-    says = f"Over items, the gap rises with the difference in the measure by {prose.span(slope)} per unit."
-    return (gap.share(left, "predicted item by item") if fits else None), says, not fits
 
 
 def _descriptive(a: Mapping[str, Measure], b: Mapping[str, Measure]) -> list[Evidence]:

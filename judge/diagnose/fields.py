@@ -158,6 +158,7 @@ SEEDS = re.compile(r"(^|\.)(?<!split\.)(?!split_seed)([a-z_]*seeds?)(\.|$)")
 """Fields that only move random draws."""
 
 _NEVER = re.compile(
+    r"^data\.(source|overlap|too_long|items|directory)(\.|$)|"
     r"(^|\.)(created|wall|wall_s|seconds|duration.*|energy.*|device|devices|threads|compile|parallel|world_size|log_every|"
     r"save_.*|keep|eval_every|eval_tokens|max_skipped|path|name|out|output|provenance.*|libraries.*|git_commit|python|"
     r"platform|equiloss|tokens_per_s|micro_batch_tokens|throughput.*|metrics.*|losses?\..*|final_.*|validation_loss|train_loss|loss_.*_nats|"

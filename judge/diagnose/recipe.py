@@ -12,8 +12,7 @@ from judge.diagnose.fields import RECIPE, Differing, differing, seeds_differ
 from judge.diagnose.inputs import Case
 from judge.diagnose.records import LEVEL_TITLES, Cause, Estimate, Evidence, Level, not_tested
 
-SECTIONS = ("recipe", "template", "data", "split", "selection", "precision", "adapter")
-OUTCOMES = ("selected_epoch", "epochs", "curve", "overlap", "duplicates")
+SECTIONS = ("recipe", "template", "data")
 
 
 def level(case: Case, tried: Sequence[Tried] = ()) -> Level:
@@ -196,16 +195,20 @@ def find_traps(record: Mapping[str, Any], name: str) -> list[str]:
     if used is not None and size is not None and used < size:
         found.append(f"{name}: the epoch was selected on {used} of {size} validation items.")
     decoding = _dict(record.get("decoding"))
-    if float(decoding.get("temperature") or 0.0) > 0 and decoding.get("seed") is None and "seeds" not in record:
+    if float(decoding.get("temperature") or 0.0) > 0 and _dict(record.get("seeds")).get("decoding") is None:
         found.append(f"{name}: answers were sampled without a recorded seed.")
     base_model = _dict(_dict(record.get("base")).get("config"))
     recipe = _dict(record.get("recipe"))
     if recipe and recipe.get("dropout") is None and float(base_model.get("dropout") or 0) > 0:
         found.append(f"{name}: dropout was inherited from the base model's config ({base_model.get('dropout')}).")
-    for key, what in (("overlap", "test items are near copies of training items"),
-                      ("pretraining_overlap", "test items occur in the pretraining text")):  # fmt: skip
-        share = _overlap(record, key)
-        if share:
+    overlap = _dict(_dict(record.get("data")).get("overlap"))
+    for key, what in (
+        ("exact", "test items are asked in training too"),
+        ("near", "test items nearly repeat a training item"),
+        ("corpus", "test items stand in the pretraining text"),
+    ):
+        share = float(_dict(overlap.get(key)).get("share") or 0.0)
+        if share > 0:
             found.append(f"{name}: {prose.percent(share)} of the {what}.")
     return found
 
@@ -223,7 +226,7 @@ def traps_between(a: Mapping[str, Any], b: Mapping[str, Any], name_a: str, name_
         found.append(
             "One learning rate was used for two base models and tuned on neither: it may suit one of them better."
         )
-    items = [_dict(_dict(one.get("data")).get("split_ids")).get("test") for one in (a, b)]
+    items = [_dict(_dict(one.get("data")).get("split")).get("test") for one in (a, b)]
     if items[0] is not None and items[1] is not None and items[0] != items[1]:
         found.append("The two runs were tested on different items.")
     return found
@@ -234,28 +237,15 @@ def _sha(record: Mapping[str, Any]) -> Any:
 
 
 def _verified(record: Mapping[str, Any]) -> float | None:
-    for key in ("verified_validation_loss", "evaluated_validation_loss", "recomputed_validation_loss"):
-        value = record.get(key)
-        if isinstance(value, (int, float)):
-            return float(value)
-    return None
+    value = record.get("recomputed_validation_loss")
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _validation_used(record: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    data = _dict(record.get("data"))
-    split = _dict(data.get("split_ids")) or _dict(data.get("split"))
-    ids = split.get("validation")
-    size = len(cast("list[Any]", ids)) if isinstance(ids, list) else ids if isinstance(ids, int) else None
-    recipe = _dict(record.get("recipe"))
-    used = recipe.get("validation_items")
-    return (used if isinstance(used, int) else None), size
-
-
-def _overlap(record: Mapping[str, Any], key: str) -> float:
-    value = record.get(key)
-    if isinstance(value, dict):
-        value = cast("dict[str, Any]", value).get("share")
-    return float(value) if isinstance(value, (int, float)) else 0.0
+    """How many validation items select the epoch, where the recipe limits them, and how many there are."""
+    size = _dict(_dict(record.get("data")).get("items")).get("validation")
+    used = _dict(record.get("recipe")).get("validation_items")
+    return (used if isinstance(used, int) else None), (size if isinstance(size, int) else None)
 
 
 def _curves(case: Case) -> list[dict[str, Any]]:
