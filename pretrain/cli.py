@@ -140,6 +140,46 @@ def run(
 
 
 @program.command()
+@click.argument("config")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="A data directory, for its vocabulary.  [default: GPT-2's]"
+)
+@click.option("--memory", type=float, metavar="GIB", help="Memory that may be used.  [default: 90 % of what is free]")
+@click.option("--devices", type=int, default=1, show_default=True, help="So many devices for the estimate.")
+@click.option("--usd-per-hour", type=float, help="Price of one device, for the estimate.")
+@console.option_set
+@console.option_json
+def fit(
+    config: str,
+    data: Path | None,
+    memory: float | None,
+    devices: int,
+    usd_per_hour: float | None,
+    sets: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Find the largest micro-batch that fits here, and what the whole run will take in time, money and disk.
+
+    \b
+      pretrain fit gpt2-small --devices 8 --usd-per-hour 2.5
+      pretrain fit tiny --data data/speeches --set model.context=256
+    Small steps are measured; larger ones are tried only where the measured growth says that they fit.
+    """
+    from pretrain import fit as fitting
+    from pretrain.config import load_run_config
+    from pretrain.shards import Shards
+
+    settings = load_run_config(config, sets)
+    vocab_size = None if data is None else Shards.open(data).tokenizer.n_vocab
+    found = fitting.fit(settings, vocab_size, None if memory is None else int(memory * 2**30))
+    whole = fitting.estimate(found, devices, usd_per_hour)
+    for text in fitting.lines(found, whole):
+        console.say(text)
+    if as_json:
+        console.emit_json(fitting.document(found, whole))
+
+
+@program.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The page.  [default: compare.html beside RUNS]")
 @console.option_json
@@ -291,6 +331,52 @@ def sample(
         if count > 1:
             console.say(f"-- {number} of {count} ({one.finish_reason})")
         click.echo(prompt + one.text)
+
+
+@program.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--template", help="The instruction template of the chat template.  [default: its own, or alpaca]")
+@click.option("--push", metavar="OWNER/NAME", help="Upload it to the Hugging Face Hub as well (token: HF_TOKEN).")
+@click.option("--private", is_flag=True, help="With --push: a repository that only you see.")
+def export(checkpoint: Path, directory: Path, template: str | None, push: str | None, private: bool) -> None:
+    """Write CHECKPOINT as a Hugging Face DIRECTORY that transformers loads with no custom code.
+
+    \b
+      pretrain export runs/first/checkpoint.pt hf/first
+      pretrain export runs/ift/first/checkpoint.pt hf/first-ift --push me/first-ift --private
+    """
+    from pretrain.checkpoint import load
+    from pretrain.exchange import export as exporting
+
+    name = exporting.export(load(checkpoint), directory, template, push)
+    console.say(f"wrote {directory} (chat template: {name})")
+    if push:
+        console.say(f"uploaded to {exporting.push(directory, push, private)}")
+
+
+@program.command("import")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The checkpoint.pt to write.")
+@click.option("--tokenizer", help="gpt2, or a tokenizer.json of `pretrain data`.  [default: the source's own]")
+def import_(source: Path, output: Path, tokenizer: str | None) -> None:
+    """Read a model from elsewhere: SOURCE becomes a checkpoint.pt.
+
+    \b
+    SOURCE is a GPT-2 directory of Hugging Face, a directory with model.json and model.safetensors
+    (gpjt/ddp-base-model-from-scratch), or a checkpoint of nanoGPT:
+      pretrain import downloads/gpt2 -o runs/gpt2/checkpoint.pt
+      pretrain import nanoGPT/out/ckpt.pt -o runs/nano/checkpoint.pt --tokenizer gpt2
+    """
+    from pretrain.exchange.importing import import_checkpoint
+
+    found = import_checkpoint(source, output, tokenizer)
+    for note in found.notes:
+        console.say(f"note: {note}")
+    shape = found.config
+    console.say(
+        f"wrote {output} ({found.layout}: {shape.n_layer} layers, {shape.n_embd} wide, {shape.vocab_size:,} ids)"
+    )
 
 
 def main() -> None:
