@@ -105,16 +105,18 @@ for _command in cli_score.COMMANDS:
 def report(
     files: tuple[Path, ...], directory: Path, rubric: str | None, judge: str | None, title: str, as_json: bool
 ) -> None:
-    """Write report.json and report.html (one self-contained page) about judged FILES.
+    """Write report.json and report.html (one self-contained page) about judged FILES; of two models, with a diagnosis.
 
     \b
     Example:
       judge report results/run1.jsonl results/run2.jsonl -o report
     """
+    from judge.diagnose.run import report_of_two
     from judge.report import build
     from judge.results import load
 
-    made = build.build(load(files), rubric=rubric, judge=judge, title=title)
+    judged = load(files)
+    made = report_of_two(judged, rubric, judge, title) or build.build(judged, rubric=rubric, judge=judge, title=title)
     json_path, html_path = build.write(made, directory)
     if as_json:
         console.emit_json(build.document(made))

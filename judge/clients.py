@@ -282,7 +282,9 @@ def _transport_problem(error: Exception) -> str | None:
     from aiohttp import ClientError
     from openai import APIConnectionError
 
-    if isinstance(error, APIConnectionError | httpx2.TransportError | ClientError | OSError | TimeoutError):
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, APIConnectionError | httpx2.TransportError | ClientError | OSError):
         return _words(error.__cause__ or error)
     return None
 

@@ -92,15 +92,12 @@ class Comparison:
     ids: Sequence[str]
     unmatched: dict[str, int]
 
-    def item(self, id: str) -> Item:
-        """The item itself, as the first file that has a reference for it states it."""
+    def read(self, id: str) -> tuple[Item, list[str]]:
+        """An item, as the first file with a reference for it states it, and the answers in the order of the files."""
         found = [file.get(id) for file in self.files]
         best = next((one for one in found if one.reference.strip()), found[0])
-        return Item(id, best.instruction, best.input, best.reference, best.category)
-
-    def answers(self, id: str) -> list[str]:
-        """The answers of all files to an item, in the order of the files."""
-        return [file.get(id).output for file in self.files]
+        item = Item(id, best.instruction, best.input, best.reference, best.category)
+        return item, [one.output for one in found]
 
 
 def compare_files(paths: Sequence[Path]) -> Comparison:

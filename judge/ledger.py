@@ -226,7 +226,9 @@ class Ledger:
     def submitted(self, file_id: str, batch_id: str) -> None:
         """An uploaded file has become a batch."""
         with self._write():
-            self._db.execute("UPDATE OR REPLACE batches SET id = ?, state = 'submitted' WHERE id = ?", (batch_id, file_id))
+            self._db.execute(
+                "UPDATE OR REPLACE batches SET id = ?, state = 'submitted' WHERE id = ?", (batch_id, file_id)
+            )
             self._db.execute("UPDATE OR REPLACE batched SET batch = ? WHERE batch = ?", (batch_id, file_id))
 
     def batches(self, base_url: str, model: str, state: str) -> list[str]:

@@ -87,7 +87,8 @@ class Profile:
         if self.mode != "text" and (status in (415, 501) or (status in (400, 404, 422) and about_format)):
             return self.next_mode(f"{status} {_short(message)}")
         # A plain 400 without a name: try the next form as long as nothing has worked yet.
-        return status in (400, 422) and not self.settled and self.next_mode(f"{status} {_short(message)}")
+        why = f"{status} {_short(message)}"
+        return status in (400, 422) and not self.settled and (self.next_mode(why) or self._drop_any(body, why))
 
     def next_mode(self, why: str) -> bool:
         """Fall back to the next form of structured output; False after the last."""
@@ -97,6 +98,15 @@ class Profile:
         self.notes.append(f"no {self.mode}: {why}")
         self.mode = MODES[place + 1]
         return True
+
+    def _drop_any(self, body: dict[str, Any], why: str) -> bool:
+        """Leave out parameters that the refusal does not name, the least needed first."""
+        for names in (("logprobs", "top_logprobs"), ("temperature",)):
+            if found := [name for name in names if name in body]:
+                self.dropped += found
+                self.notes.append(f"no {' and '.join(found)}: {why}")
+                return True
+        return False
 
     def _is_outdated(self, body: dict[str, Any]) -> bool:
         if any(name in body for name in self.dropped):

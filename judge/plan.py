@@ -79,7 +79,9 @@ class Plan:
         options.check()
         self.comparison, self.rubric, self.options = comparison, rubric, options
         self.ids = list(order or comparison.ids)
-        if rubric.front.reference == "required" and not any(comparison.item(one).reference.strip() for one in self.ids):
+        if rubric.front.reference == "required" and not any(
+            comparison.read(one)[0].reference.strip() for one in self.ids
+        ):
             raise InputError(
                 f"rubric {rubric.name!r} needs reference answers, and no item has one",
                 "use --rubric helpfulness, or add `reference` to the items",
@@ -101,7 +103,7 @@ class Plan:
         orders = _JointOrders(self.n_files, self.options)
         others = _OtherAnswers(self.comparison, self.ids)
         for id in self.ids:
-            item, answers = self.comparison.item(id), self.comparison.answers(id)
+            item, answers = self.comparison.read(id)
             for repeat in range(self.options.repeats):
                 if layout == "pairwise":
                     for a, b in pairs(self.n_files):

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, model_validator
@@ -24,6 +24,12 @@ LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 TIE = "tie"
 _FRONT = re.compile(r"\A---[ \t]*\n(.*?\n)---[ \t]*\n", re.DOTALL)
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+
+
+@lru_cache
+def _values(low: float, high: float, step: float) -> list[float | int]:
+    found = [round(low + index * step, 9) for index in range(round((high - low) / step) + 1)]
+    return [int(one) if float(one).is_integer() else one for one in found]
 
 
 class Scale(Config):
@@ -44,9 +50,7 @@ class Scale(Config):
     @property
     def values(self) -> list[float | int]:
         """All values, ascending; integers where they are whole."""
-        count = round((self.max - self.min) / self.step)
-        found = [round(self.min + index * self.step, 9) for index in range(count + 1)]
-        return [int(one) if float(one).is_integer() else one for one in found]
+        return _values(self.min, self.max, self.step)
 
     def holds(self, value: float) -> bool:
         """Whether a value is on the scale."""
@@ -183,6 +187,16 @@ class Rubric:
 
     def schema(self, labels: Sequence[str]) -> dict[str, Any]:
         """The JSON schema of a reply. Scores are an enum, defined once: grammars hold it where minimum is ignored."""
+        key = tuple(labels)
+        if key not in self._schemas:
+            self._schemas[key] = self._make_schema(key)
+        return self._schemas[key]
+
+    @cached_property
+    def _schemas(self) -> dict[tuple[str, ...], dict[str, Any]]:
+        return {}
+
+    def _make_schema(self, labels: Sequence[str]) -> dict[str, Any]:
         words: dict[str, Any] = {"explanation": {"type": "string"}} if self.front.output.explanation else {}
         if self.front.output.type == "preference":
             return _object({**words, self.criteria[0]: {"type": "string", "enum": [*labels, TIE]}})

@@ -28,6 +28,7 @@ _SCALE = (
     re.compile(r"from (-?\d+)(?: \([^)]*\))? to (-?\d+)"),
     re.compile(r"^(-?\d+) means .*?(-?\d+) means", re.MULTILINE | re.DOTALL),
 )
+_STEP = re.compile(r"in steps of (\d+)")
 _INJECTION_WORDS = re.compile(
     r"100 points|full (score|marks)|highest value|maximum for every|\"score\": ?100|winner by rule|\[/ANSWER",
     re.IGNORECASE,
@@ -295,11 +296,12 @@ def _asked_in_words(system: str) -> _Asked | None:
     explained = '"explanation"' in system
     if names := _SCORED.findall(system):
         low, high = 0, 100
+        step = int(found.group(1)) if (found := _STEP.search(system)) else 1
         for pattern in _SCALE:
             if found := pattern.search(system):
                 low, high = int(found.group(1)), int(found.group(2))
                 break
-        return tuple(dict.fromkeys(names)), False, tuple(float(one) for one in range(low, high + 1)), explained
+        return tuple(dict.fromkeys(names)), False, tuple(float(one) for one in range(low, high + 1, step)), explained
     if found := _PREFERRED.search(system):
         return (found.group(1),), True, (0.0, 0.5, 1.0), explained
     return None

@@ -123,10 +123,8 @@ def write_offline(plan: Plan, judge: Judge, directory: Path | None) -> Written:
 
     def rows() -> Iterator[tuple[int, Verdict | Failure]]:
         for id in plan.ids:
-            item = plan.comparison.item(id)
-            for index, (file, output) in enumerate(
-                zip(plan.comparison.files, plan.comparison.answers(id), strict=True)
-            ):
+            item, answers = plan.comparison.read(id)
+            for index, (file, output) in enumerate(zip(plan.comparison.files, answers, strict=True)):
                 for repeat in range(plan.options.repeats):
                     common: dict[str, Any] = {
                         "id": id,
