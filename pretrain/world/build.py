@@ -12,7 +12,6 @@ from pretrain.world import people, skills, topics
 from pretrain.world.config import WorldConfig, parse
 
 DOMAINS = ("known", "strangers", "topics", "skills")
-EXERCISES = 3  # sentences in a document of practice
 
 
 def documents(name: str) -> Iterator[Document]:
@@ -86,7 +85,7 @@ class _Writer:
             return people.biography(person, people.PHRASINGS, rng)
         if domain == "topics":
             return topics.scene(rng)
-        return skills.exercises(self.skills, rng, self.sizes, config.held_out_share, held, EXERCISES)
+        return skills.exercises(self.skills, rng, self.sizes, config.held_out_share, held)
 
 
 def known_people(config: WorldConfig) -> tuple[people.Person, ...]:

@@ -29,32 +29,32 @@ class WorldConfig(Config):
     """
 
     seed: int = 0
-    documents: int = Field(default=60_000, ge=1)
+    documents: int = Field(default=50_000, ge=1)
     test_documents: int = Field(default=600, ge=1)
     validation_documents: int = Field(default=200, ge=1)
     test_known: int = Field(default=0, ge=0)
 
-    known_share: float = Field(default=0.35, ge=0)
-    stranger_share: float = Field(default=0.25, ge=0)
-    topic_share: float = Field(default=0.1, ge=0)
-    skill_share: float = Field(default=0.3, ge=0)
+    known_share: float = Field(default=0.3, ge=0)
+    stranger_share: float = Field(default=0.2, ge=0)
+    topic_share: float = Field(default=0.05, ge=0)
+    skill_share: float = Field(default=0.45, ge=0)
 
-    people: int = Field(default=150, ge=1)
-    first_names: int = Field(default=len(FIRST_NAMES), ge=2, le=len(FIRST_NAMES))
-    last_names: int = Field(default=len(LAST), ge=2, le=len(LAST))
-    values: int = Field(default=VALUES, ge=2, le=VALUES)
-    attributes: int = Field(default=5, ge=1, le=len(ATTRIBUTES))
+    people: int = Field(default=60, ge=1)
+    first_names: int = Field(default=30, ge=2, le=len(FIRST_NAMES))
+    last_names: int = Field(default=40, ge=2, le=len(LAST))
+    values: int = Field(default=16, ge=2, le=VALUES)
+    attributes: int = Field(default=4, ge=1, le=len(ATTRIBUTES))
     phrasings: int = Field(default=PHRASINGS, ge=1, le=PHRASINGS)
     biographies: int = Field(default=0, ge=0)
 
     skills: Annotated[tuple[str, ...], BeforeValidator(_names)] = tuple(BY_NAME)
-    list_words: int = Field(default=24, ge=8, le=len(LIST_WORDS))
-    longest_list: int = Field(default=4, ge=2, le=8)
-    largest_number: int = Field(default=20, ge=5, le=99)
+    list_words: int = Field(default=16, ge=8, le=len(LIST_WORDS))
+    longest_list: int = Field(default=3, ge=2, le=8)
+    largest_number: int = Field(default=9, ge=5, le=99)
     held_out_share: float = Field(default=0.2, gt=0, lt=1)
 
-    fact_items: int = Field(default=750, ge=0)
-    skill_items: int = Field(default=150, ge=0)
+    fact_items: int = Field(default=1_000, ge=0)
+    skill_items: int = Field(default=100, ge=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> WorldConfig:
@@ -70,7 +70,16 @@ class WorldConfig(Config):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "demo": {},
-    "riddle": {"documents": 250_000, "people": 200, "test_documents": 1_000, "fact_items": 1_000},
+    "riddle": {
+        "documents": 250_000,
+        "test_documents": 1_000,
+        "people": 200,
+        "attributes": 5,
+        "first_names": len(FIRST_NAMES),
+        "last_names": len(LAST),
+        "values": VALUES,
+        "list_words": 24,
+    },
     "tiny": {
         "documents": 300,
         "test_documents": 30,

@@ -12,7 +12,7 @@ from pretrain.world import words
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the inputs are: words to make lists of, the longest list, the largest number."""
+    """How large the inputs are: words to make lists of, the longest list, the largest number in a sum."""
 
     words: int
     longest: int
@@ -41,8 +41,8 @@ def _calculate(text: str) -> str:
 
 
 def _compare(text: str) -> str:
-    a, sign, _, b = text.split()
-    return "yes" if (int(a) > int(b)) == (sign == "more") else "no"
+    a, b = text.split(" more than ")
+    return "yes" if int(a) > int(b) else "no"
 
 
 SKILLS = (
@@ -50,52 +50,54 @@ SKILLS = (
         "copy",
         "list",
         lambda x: x,
-        ("Again it is {y}.", "Repeat it: {y}."),
+        ("Again: {y}.", "Once more: {y}."),
         ("Repeat the words.", "Copy the list."),
     ),
     Skill(
         "reverse",
         "list",
         lambda x: " ".join(reversed(x.split())),
-        ("From the back it is {y}.", "Turned around: {y}."),
+        ("From the back: {y}.", "Turned around: {y}."),
         ("Reverse the list.", "Read the words from the back."),
     ),
     Skill(
         "count",
         "list",
         lambda x: str(len(x.split())),
-        ("The length of it is {y}.", "Count it: {y}."),
+        ("Length: {y}.", "Counted: {y}."),
         ("Count the words.", "What is the length of the list?"),
     ),
     Skill(
         "upper-case",
         "list",
         str.upper,
-        ("In capitals it is {y}.", "Shout it: {y}."),
+        ("In capitals: {y}.", "Shouted: {y}."),
         ("Write the words in capitals.", "Shout the list."),
     ),
     Skill(
         "sort",
         "list",
         lambda x: " ".join(sorted(x.split())),
-        ("In order it is {y}.", "Sort it: {y}."),
+        ("In order: {y}.", "Sorted: {y}."),
         ("Sort the words.", "Put the list in order."),
     ),
     Skill(
         "arithmetic",
         "sum",
         _calculate,
-        ("We know that {x} is {y}.", "The result of {x} is {y}."),
+        ("So {x} is {y}.", "And {x} makes {y}."),
         ("Find the result.", "How much is it?"),
     ),
     Skill(
         "compare",
         "pair",
         _compare,
-        ("Is {x}? The answer is {y}.", "Asked if {x} they said {y}."),
+        ("Is {x}? Clearly {y}.", "Surely {x}? They say {y}."),
         ("Yes or no?", "Is it true?"),
     ),
 )
+LINES = 6
+"""Sentences in a document of practice with numbers."""
 BY_NAME = {skill.name: skill for skill in SKILLS}
 
 
@@ -105,8 +107,8 @@ def _draw_any(kind: str, rng: Random, sizes: Sizes) -> str:
     if kind == "sum":
         a, b = rng.randint(0, sizes.largest), rng.randint(0, sizes.largest)
         return f"{a} plus {b}" if rng.random() < 0.5 else f"{max(a, b)} minus {min(a, b)}"
-    a, b = rng.sample(range(sizes.largest + 1), 2)
-    return f"{a} {rng.choice(('more', 'less'))} than {b}"
+    a, b = rng.sample(range(2 * sizes.largest + 1), 2)  # as far as the sums go
+    return f"{a} more than {b}"
 
 
 def held_out(x: str, share: float) -> bool:
@@ -126,19 +128,21 @@ def draw(kind: str, rng: Random, sizes: Sizes, share: float, held: bool) -> str:
             return x
 
 
-def exercises(skills: Sequence[Skill], rng: Random, sizes: Sizes, share: float, held: bool, lines: int) -> str:
-    """A document of practice on one kind of input (as often as it has skills): `lines` sentences with an answer.
+KINDS = {"list": 5, "pair": 2, "sum": 3}
+"""How many of ten documents of practice are on each kind of input."""
 
-    For lists: one list, then what different skills make of it. For sums and pairs: a new one in each sentence.
-    """
-    kind = rng.choice(skills).kind
+
+def exercises(skills: Sequence[Skill], rng: Random, sizes: Sizes, share: float, held: bool) -> str:
+    """A document of practice: one list and what each list skill in turn makes of it, or LINES sums or pairs."""
+    kinds = sorted({skill.kind for skill in skills})
+    kind = rng.choices(kinds, [KINDS[kind] for kind in kinds])[0]
     able = [skill for skill in skills if skill.kind == kind]
     if kind == "list":
         x = draw(kind, rng, sizes, share, held)
-        chosen = rng.sample(able, min(lines, len(able)))
-        return f"The list is {x}. " + " ".join(rng.choice(s.practice).format(y=s.answer(x)) for s in chosen)
+        told = rng.sample(able, len(able))
+        return f"The list is {x}. " + " ".join(rng.choice(s.practice).format(y=s.answer(x)) for s in told)
     sentences: list[str] = []
-    for _ in range(lines):
+    for _ in range(LINES):
         x = draw(kind, rng, sizes, share, held)
         skill = rng.choice(able)
         sentences.append(rng.choice(skill.practice).format(x=x, y=skill.answer(x)))

@@ -62,11 +62,11 @@ def test_test_documents_are_in_no_other_split() -> None:
 
 
 def test_held_out_inputs_are_in_no_training_text() -> None:
-    training = " ".join(texts("tiny?documents=6000", "train", "skills"))
-    seen = set(re.findall(r"The list is ([a-z ]+)\.|(\d+ (?:plus|minus) \d+)|(\d+ (?:more|less) than \d+)", training))
+    training = " ".join(texts("tiny?documents=6000&largest_number=20", "train", "skills"))
+    seen = set(re.findall(r"The list is ([a-z ]+)\.|(\d+ (?:plus|minus) \d+)|(\d+ more than \d+)", training))
     inputs = {one for groups in seen for one in groups if one}
-    assert len(inputs) > 1000
-    items = [i["input"] for i in instructions("tiny?skill_items=60") if i["category"] != "recall"]
+    assert len(inputs) > 500
+    items = [i["input"] for i in instructions("tiny?skill_items=60&largest_number=20") if i["category"] != "recall"]
     assert len(items) > 300
     assert not inputs & set(items)
 
@@ -98,8 +98,6 @@ def test_number_skills_answer_right(a: int, b: int) -> None:
     assert arithmetic(f"{a} plus {b}") == str(a + b)
     assert arithmetic(f"{a + b} minus {b}") == str(a)
     assert (compare(f"{a} more than {b}") == "yes") == (a > b)
-    if a != b:
-        assert compare(f"{a} less than {b}") != compare(f"{a} more than {b}")
 
 
 def test_instructions_ask_nothing_twice_and_fill_every_category() -> None:
@@ -110,7 +108,7 @@ def test_instructions_ask_nothing_twice_and_fill_every_category() -> None:
     config = parse("demo")
     assert facts["recall"] == min(config.fact_items, config.people * config.attributes)
     assert set(facts) == {"recall", *config.skills}
-    assert all(facts[name] >= 50 for name in config.skills)
+    assert all(facts[name] >= 25 for name in config.skills)
 
 
 def test_answers_to_questions_are_the_facts_of_the_world() -> None:
