@@ -149,9 +149,7 @@ def share(model: nn.Module, world: World, parallel: Literal["ddp", "fsdp"]) -> n
         from torch.nn.parallel import DistributedDataParallel
 
         ids = [world.device.index] if world.device.type == "cuda" else None
-        return DistributedDataParallel(
-            model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True, init_sync=False
-        )
+        return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 

@@ -39,7 +39,7 @@ def cpu_has_bf16() -> bool:
     return False
 
 
-def prepare(precision: Precision) -> None:
+def set_matmul_precision(precision: str) -> None:
     """Set the process-wide rule for fp32 matrix products: exact, or TF32 where the device has it."""
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
 

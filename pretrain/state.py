@@ -97,16 +97,25 @@ def found(directory: Path) -> list[Path]:
     return sorted(path for path in directory.glob(f"{PREFIX}*") if (path / "state.json").is_file())
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """What a state says about itself: progress, config, data, and what made it.
+
+    Raises: InputError when it is damaged or of another version.
+    """
+    record: dict[str, Any] = read_json(path / "state.json")
+    if record.get("format") != FORMAT:
+        raise InputError(f"{path}: not a state of format {FORMAT}", "it is from another version: start a new run")
+    return record
+
+
 def read(path: Path) -> tuple[Progress, dict[str, Any], dict[str, Any]]:
     """One state: where the run stood, its record (config, data), and its tensors (model, optimizer, best).
 
     Raises: InputError when it is damaged.
     """
-    record = read_json(path / "state.json")
+    record = read_record(path)
     file = path / "state.pt"
     try:
-        if record["format"] != FORMAT:
-            raise InputError(f"{path}: not a state of format {FORMAT}", "it is from another version: start a new run")
         progress = Progress(**record["progress"])
         if not zipfile.is_zipfile(file):
             raise ValueError("cut short")

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import os
-import signal
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +14,20 @@ import torch
 from torch import Tensor
 
 from pretrain import checkpoint, state
-from pretrain.config import FREE_FIELDS, RunConfig, differences, read_toml, to_toml, validate
+from pretrain.config import RunConfig
 from pretrain.console import say, warn
 from pretrain.cross_entropy import IGNORE
 from pretrain.data_order import DataOrder, Offsets, evenly_spaced, gather
-from pretrain.distributed import World, restarted_run_id, share, world
-from pretrain.errors import EquilossError, IncompleteError, InputError
+from pretrain.distributed import World, share, world
+from pretrain.errors import EquilossError, InputError
+from pretrain.interruptions import Stop, told_plainly
 from pretrain.model import GPT
 from pretrain.observers import Observer, observers
 from pretrain.optim import Optimizers, lr_at
-from pretrain.precision import prepare
+from pretrain.precision import set_matmul_precision
 from pretrain.progress import Display, duration
-from pretrain.runs import append_jsonl, json_line, provenance, read_jsonl, sha256_of, write_json, write_text
+from pretrain.run_directory import last_state, prepare
+from pretrain.runs import append_jsonl, json_line, provenance, read_jsonl, sha256_of, write_json
 from pretrain.seeds import stream
 from pretrain.settle import settled
 from pretrain.shards import Shards
@@ -109,85 +107,28 @@ class Run:
         self.share, self.held = my_share(config, peers)
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
-        self.stop = False
+        self.stop = Stop()
 
     # -- the course of a run ------------------------------------------------------------------------------------
 
     def go(self, resume: bool) -> Result:
         """Start, continue, or notice that nothing is left to do."""
-        todo = self.world.on_main(lambda: self._prepare(resume))
+        todo = self.world.on_main(lambda: prepare(self.directory, self.config, self.data, resume))
         if todo is None:
             return self._result(already_done=True)
-        prepare(self.config.train.precision)  # type: ignore[arg-type]
+        set_matmul_precision(self.config.train.precision)
         self._build()
         if todo:
             self._load(Path(todo))
         self._watch()
         try:
-            with self._whole_files(), self._signals():
+            with told_plainly(self.directory, self.world), self.stop.on_signals():
                 self._steps()
                 self._finish()
         finally:
             for observer in self.observers:
                 observer.close()
         return self._result()
-
-    def _prepare(self, resume: bool) -> str | None:
-        """On the main process: the state to continue from, "" to start anew, None when the run is done."""
-        written, done = self.directory / "config.toml", self.directory / "checkpoint.pt"
-        restarted, launch = restarted_run_id()
-        mark = self.states / "launch"
-        if written.is_file():
-            same_launch = restarted or (launch is not None and mark.is_file() and mark.read_text() == launch)
-            old = validate(RunConfig, read_toml(written), str(written))
-            changed = differences(old, self.config, FREE_FIELDS)
-            if changed:
-                raise InputError(
-                    f"{self.directory}: the run was started with another configuration: {'; '.join(changed)}",
-                    "use its own, or another --name",
-                )
-            if done.is_file():
-                return None
-            if not (resume or same_launch):
-                raise InputError(
-                    f"{self.directory}: an unfinished run is there",
-                    "add --resume to go on with it, or use another --name",
-                )
-        elif done.is_file():
-            raise InputError(f"{self.directory}: a checkpoint without its config.toml is there", "use another --name")
-        self.directory.mkdir(parents=True, exist_ok=True)
-        state.prune(self.states, self.config.train.keep)
-        todo = self._state_to_resume()
-        if not todo:
-            (self.directory / "metrics.jsonl").unlink(missing_ok=True)
-        elif restarted or resume:
-            say(f"{self.directory.name}: going on from {Path(todo).name}")
-        write_text(written, self._config_toml())
-        if launch is not None:
-            write_text(mark, launch)
-        return todo
-
-    def _config_toml(self) -> str:
-        made = provenance()
-        lines = [
-            "# What `pretrain run` used, all fields settled: `pretrain run` with this file repeats the run.",
-            f"# data: {self.data['directory']} (sha256 {self.data['sha256']})",
-            f"# equiloss {made['equiloss']}, commit {made['git_commit']}, torch {made['libraries'].get('torch')}",
-        ]
-        return "\n".join(lines) + "\n\n" + to_toml(self.config.model_dump())
-
-    def _state_to_resume(self) -> str:
-        found = state.found(self.states)
-        if not found:
-            return ""
-        _, record, _ = state.read(found[-1])
-        for name in ("train", "validation"):
-            if record["data"][name] != self.data[name] or record["data"]["sha256"] != self.data["sha256"]:
-                raise InputError(
-                    f"the data in {self.data['directory']} changed since {found[-1]} was written ({name} split)",
-                    "bring the old data back, or start a new run under another --name",
-                )
-        return str(found[-1])
 
     def _build(self) -> None:
         settings, peers = self.config.train, self.world
@@ -216,6 +157,8 @@ class Run:
             self.best = tensors["best"]
         state.restore(tensors, self.model, self.optimizers, self.world)
         self.progress = Progress(**self.world.on_main(lambda: asdict(self.progress)))
+        if not self.world.main:
+            self.progress.interval = [[0.0, *row[1:]] for row in self.progress.interval]
         if self.stepper.scaler and self.progress.loss_scale is not None:
             self.stepper.scaler.scale = self.progress.loss_scale
             self.stepper.scaler.good_steps = self.progress.good_steps
@@ -251,7 +194,7 @@ class Run:
                     self._evaluate()
                 if logged or self.world.size == 1:
                     timely = time.perf_counter() - saved > settings.save_minutes * 60
-                    stop, timely = self.world.any([self.stop, timely and self.world.main])
+                    stop, timely = self.world.any([self.stop.asked, timely and self.world.main])
                 else:
                     stop = timely = False
                 if stop or timely or (settings.save_every and progress.step % settings.save_every == 0 and not last):
@@ -297,8 +240,8 @@ class Run:
         stuck = self.progress.skipped_in_a_row >= self.config.train.max_skipped
         if math.isfinite(loss) and not stuck:
             return
-        found = state.found(self.states)
-        last = f"the last good state is {found[-1]}" if found else "no state was written yet"
+        found = last_state(self.directory)
+        last = f"the last good state is {found}" if found else "no state was written yet"
         what = f"the loss is {loss}"
         if math.isfinite(loss):
             what = f"the gradients of {self.progress.skipped_in_a_row} steps in a row are not finite"
@@ -382,7 +325,10 @@ class Run:
         progress, scaler = self.progress, self.stepper.scaler
         if scaler:
             progress.loss_scale, progress.good_steps = scaler.scale, scaler.good_steps
-        progress.interval = [[float(value) for value in row] for row in progress.interval]
+        # Losses are shares: the main process takes over the others', in whatever number they go on.
+        shares = self.world.sum([row[0] for row in progress.interval])
+        rows = zip(shares, progress.interval, strict=True)
+        progress.interval = [[share if self.world.main else 0.0, *map(float, row[1:])] for share, row in rows]
         metrics = self.directory / "metrics.jsonl"
         if self.world.main and metrics.exists():
             with metrics.open("rb") as f:
@@ -445,40 +391,3 @@ class Run:
             already_done,
             self.world.main,
         )
-
-    # -- what can come in between -------------------------------------------------------------------------------
-
-    @contextmanager
-    def _signals(self) -> Generator[None]:
-        """Ctrl-C and SIGTERM end the run after the step at hand, with a state; a second one ends it at once."""
-
-        def handle(*_: Any) -> None:
-            if self.stop:
-                raise KeyboardInterrupt
-            self.stop = True
-
-        try:
-            old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not in the main thread: whoever runs us there has the signals
-            yield
-            return
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
-
-    @contextmanager
-    def _whole_files(self) -> Generator[None]:
-        try:
-            yield
-        except (OSError, RuntimeError) as error:
-            if not (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) and (
-                "PytorchStreamWriter" not in str(error)
-            ):
-                raise
-            found = state.found(self.states)
-            last = f"the last state is {found[-1].name}" if found else "no state was written yet"
-            raise IncompleteError(
-                f"no space left for {self.directory}; {last}", "make room and run the same command with --resume"
-            ) from None
