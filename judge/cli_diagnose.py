@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -57,15 +58,22 @@ def diagnose(
     """
     from judge.diagnose import show
     from judge.diagnose.run import diagnose as run
+    from judge.diagnose.run import report_on
     from pretrain.runs import write_json
 
-    diagnosis = run(
-        a, b, results_dir=results_dir, rubric=rubric, judge=judge, margin_nats=margin, explanation=explanation
-    )
+    options: dict[str, Any] = {"results_dir": results_dir, "rubric": rubric, "judge": judge}
+    options |= {"margin_nats": margin, "explanation": explanation}
+    if output is None:
+        diagnosis = run(a, b, **options)
+    else:
+        from judge.report import build
+
+        diagnosis, report = report_on(a, b, **options)
+        write_json(output / "diagnosis.json", diagnosis.model_dump(mode="json"))
+        written = build.write(report, output) if report is not None else ()
+        for path in (output / "diagnosis.json", *written):
+            console.say(f"wrote {path}")
     document = diagnosis.model_dump(mode="json")
-    if output is not None:
-        write_json(output / "diagnosis.json", document)
-        console.say(f"wrote {output / 'diagnosis.json'}")
     if as_json:
         console.emit_json(document)
         return

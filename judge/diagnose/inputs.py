@@ -167,21 +167,29 @@ def read_case(
     A run's name stands for NAME.jsonl, or for all its seeds NAME.s1.jsonl, NAME.s2.jsonl, ...
     Raises: InputError when a file or name is unknown, a file is broken, or several rubrics or judges remain.
     """
-    arms = [_arm(target, results_dir) for target in (a, b)]
+    arms = [arm_of(results.load(find_runs(target, results_dir))) for target in (a, b)]
     if [run.files for run in arms[0].runs] == [run.files for run in arms[1].runs]:
         raise InputError(f"A and B are the same files ({a})", "name two different runs")
-    runs = [run for arm in arms for run in arm.runs]
+    return case_of(arms[0], arms[1], rubric, judge)
+
+
+def case_of(a: Arm, b: Arm, rubric: str | None = None, judge: str | None = None) -> Case:
+    """The case of two arms that have been read.
+
+    Raises: InputError when several rubrics or judges remain, or no item was judged for both.
+    """
+    runs = [*a.runs, *b.runs]
     notes: list[str] = []
     panel, scores, scale = None, None, (0.0, 1.0)
     if all(run.panels() for run in runs):
         panel = results.choose_panel(runs, rubric, judge)
         scores = results.scores(runs, panel)
         scale = results.scale(runs, panel)
-        scores, left_out = _common(scores, arms)
+        scores, left_out = _common(scores, (a, b))
         notes += scores.warnings
         if left_out:
             notes.append(f"{left_out} items that only one side answered are left out")
-    return Case(arms[0], arms[1], panel, scores, scale, tuple(notes))
+    return Case(a, b, panel, scores, scale, tuple(notes))
 
 
 def _common(scores: Scores, arms: Sequence[Arm]) -> tuple[Scores, int]:
@@ -230,13 +238,13 @@ def find_runs(target: str, results_dir: Path) -> list[Path]:
     raise InputError(f"no file or run named {target!r}", hint)
 
 
-def _arm(target: str, results_dir: Path) -> Arm:
-    paths = find_runs(target, results_dir)
-    runs = results.load(paths)
+def arm_of(runs: Sequence[Judged]) -> Arm:
+    """One side from its runs: seeds of one model, with the base model that their records name."""
     name = runs[0].model if len(runs) > 1 else runs[0].generator
     records = [run.run for run in runs if run.run is not None]
     shas = {_base(record).get("sha256") for record in records}
-    base = find_base(records[0], paths[0].parent) if records else Base()
+    folder = next((run.path.parent for run in runs if run.path), Path("."))
+    base = find_base(records[0], folder) if records else Base()
     return Arm(name, tuple(runs), base, several_bases=len(shas) > 1)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from judge.diagnose import base, counterfactuals, decoding, judging, premise, reality, recipe, verdict
-from judge.diagnose.inputs import Case, read_case
+from judge.diagnose.inputs import Case, arm_of, case_of, read_case
 from judge.diagnose.records import Diagnosis
+from judge.report.sections import Report
+from judge.results import Judged
 from pretrain.runs import provenance
 
 
@@ -26,6 +29,40 @@ def diagnose(
     Raises: InputError for what cannot be read or compared.
     """
     return diagnose_case(read_case(a, b, results_dir, rubric, judge), margin_nats, explanation)
+
+
+def report_on(
+    a: str,
+    b: str,
+    *,
+    results_dir: Path = Path("results"),
+    rubric: str | None = None,
+    judge: str | None = None,
+    margin_nats: float = premise.MARGIN_NATS,
+    explanation: Path | None = None,
+    title: str = "",
+) -> tuple[Diagnosis, Report | None]:
+    """The diagnosis of A and B with the report that it leads; no report where the answers are not judged.
+
+    Raises: InputError for what cannot be read or compared.
+    """
+    from judge.diagnose import pages
+
+    case = read_case(a, b, results_dir, rubric, judge)
+    found = diagnose_case(case, margin_nats, explanation)
+    return found, pages.report(case, found, title) if case.gap is not None else None
+
+
+def report_of_two(judged: Sequence[Judged], rubric: str | None, judge: str | None, title: str) -> Report | None:
+    """The report of exactly two judged models, led by their diagnosis; None for another number of models."""
+    from judge.diagnose import pages
+
+    names = list(dict.fromkeys(one.model for one in judged))
+    if len(names) != 2:
+        return None
+    arms = [arm_of([one for one in judged if one.model == name]) for name in names]
+    case = case_of(arms[0], arms[1], rubric, judge)
+    return pages.report(case, diagnose_case(case), title) if case.gap is not None else None
 
 
 def diagnose_case(case: Case, margin_nats: float = premise.MARGIN_NATS, explanation: Path | None = None) -> Diagnosis:
