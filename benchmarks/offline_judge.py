@@ -23,7 +23,10 @@ from rapidfuzz import fuzz
 from rapidfuzz.distance import JaroWinkler, Levenshtein
 from scipy.stats import spearmanr
 
-from judge.offline import agreement
+HERE = Path(__file__).resolve().parent
+sys.path[:] = [one for one in sys.path if Path(one or ".").resolve() != HERE]  # judge.py there is no `judge` to import
+
+from judge.offline import agreement  # noqa: E402
 
 Scores = NDArray[np.float64]  # (2, I): model, item
 
