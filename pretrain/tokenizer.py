@@ -156,14 +156,25 @@ def from_record(record: Mapping[str, Any], where: str = "tokenizer record") -> E
         raise InputError(f"{where}: no tokenizer of the kind {kind!r}", "write it again with `pretrain data`")
     try:
         tokens = [base64.b64decode(token, validate=True) for token in cast("Sequence[str]", record["ranks"])]
-        ranks = {token: rank for rank, token in enumerate(tokens)}
-        special = dict(cast("Mapping[str, int]", record["special_tokens"]))
-        missing = [byte for byte in range(BYTES) if bytes([byte]) not in ranks]
-        if len(ranks) != len(tokens) or missing or special != {END_OF_TEXT: len(tokens)}:
+        if dict(cast("Mapping[str, int]", record["special_tokens"])) != {END_OF_TEXT: len(tokens)}:
             raise ValueError("ids are missing, doubled or out of order")
-        return _encoding("bpe", str(record["pattern"]), ranks)
+        return from_ranks(tokens, where, str(record["pattern"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where}: damaged tokenizer: {error}", "write it again with `pretrain data`") from None
+
+
+def from_ranks(tokens: Sequence[bytes], where: str, pattern: str = PATTERN) -> Encoding:
+    """A tokenizer from its tokens in the order of their ids, every byte among them; `<|endoftext|>` comes after them.
+
+    Raises: InputError when a byte is missing, a token doubled, or the pattern no regular expression.
+    """
+    ranks = {token: rank for rank, token in enumerate(tokens)}
+    if len(ranks) != len(tokens) or any(bytes([byte]) not in ranks for byte in range(BYTES)):
+        raise InputError(f"{where}: damaged tokenizer: ids are missing, doubled or out of order", "write it again")
+    try:
+        return _encoding("bpe", pattern, ranks)
+    except ValueError as error:
+        raise InputError(f"{where}: damaged tokenizer: {error}", "write it again") from None
 
 
 def save(encoding: Encoding, path: Path) -> None:
