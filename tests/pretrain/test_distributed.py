@@ -198,7 +198,24 @@ def test_torchrun_restarts_a_killed_worker_and_the_run_goes_on(shards_directory:
     done = subprocess.run([*call, *options], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert "going on from step-00000005" in done.stderr
+    assert "lost another one; the last state is step-00000005" in done.stderr
     assert_close_runs(tmp_path / "whole", tmp_path / "runs" / "a")
+
+
+@pytest.mark.slow
+def test_two_nodes_meet_at_a_rendezvous(shards_directory: Path, tmp_path: Path) -> None:
+    train(config(), shards_directory, tmp_path / "whole")
+    options = [f"--set={item}" for item in BASE]
+    call = [
+        sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend",
+        "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--rdzv-id", "job", "--local-addr", "127.0.0.1",
+        "-m", "pretrain", "run", "tiny", "--data", str(shards_directory), "-o", str(tmp_path), "--name", "a", *options,
+    ]  # fmt: skip
+    nodes = [subprocess.Popen(call, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    messages = [node.communicate(timeout=250)[1] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], messages
+    assert_close_runs(tmp_path / "whole", tmp_path / "a")
+    assert checkpoint.load(tmp_path / "a" / "checkpoint.pt").run["processes"] == 2
 
 
 @pytest.mark.slow

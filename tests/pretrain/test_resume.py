@@ -291,6 +291,20 @@ def test_torchruns_restart_resumes_by_itself(
     assert_equal_runs(tmp_path / "whole", tmp_path / "a")
 
 
+def test_the_same_elastic_launch_resumes_by_itself_and_another_does_not(
+    shards_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that joins or leaves starts the processes again without counting it as a failure."""
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job-1")
+    interrupted(shards_directory, tmp_path / "a", monkeypatch)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job-2")
+    with pytest.raises(InputError, match="unfinished run"):
+        train(config(), shards_directory, tmp_path / "a")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job-1")
+    assert train(config(), shards_directory, tmp_path / "a").steps == 30
+
+
 def test_the_record_of_a_state_says_what_made_it(
     shards_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
