@@ -115,6 +115,41 @@ def explain_command(
     console.out().print(f"Next: judge diagnose {a} {b}", markup=False, soft_wrap=True)
 
 
+@program.command("zoo")
+@click.option(
+    "--pairs", "pairs", multiple=True, metavar="NAME", help="A pair, a pattern, or a TOML file.  [default: all]"
+)
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Make each pair so often.")
+@click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Cells at once.  [default: one per GPU or core]")
+@click.option("-o", "--output", "directory", type=click.Path(path_type=Path), default=Path("zoo"), show_default=True)
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a parameter; of one pair: PAIR.KEY.")
+@click.option("--dry-run", is_flag=True, help="Show the cells, in order, and why each would run.")
+@console.option_json
+def zoo_command(
+    pairs: tuple[str, ...],
+    seeds: int,
+    first_seed: int,
+    jobs: int | None,
+    directory: Path,
+    sets: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Make pairs of models with a known cause, diagnose them, and count how often the diagnosis is right.
+
+    \b
+    Examples:
+      study zoo --pairs knowledge-extraction --pairs 'recipe-*' --seeds 5 --jobs 2
+      study zoo --pairs my-pair.toml --set steps=2000
+    A pair is a TOML file with its true cause (docs/world.md). The same command goes on where it stopped. Writes
+    OUTPUT/zoo.json and OUTPUT/zoo.html. Exit codes: 0 all diagnosed, 2 a mistake in a pair, 3 some could not be made.
+    """
+    from study.zoo_command import execute
+
+    execute(pairs, range(first_seed, first_seed + seeds), jobs, directory, sets, dry_run, as_json)
+
+
 def main() -> None:
     """Entry point of `study`."""
     console.run(program, "study")

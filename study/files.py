@@ -7,7 +7,7 @@ import posixpath
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from pretrain.errors import InputError
 from study.plan import PROGRAMS, Cell, Service, Study, check_outputs, link, matching, order
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+_SCHEME = re.compile(r"[a-z]{2,}:(?!/)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
 
 
@@ -54,7 +55,7 @@ class ServiceTemplate(Config):
 
 
 class StudyFile(Config):
-    """A study's TOML file. `[params]` are values, `[paths]` are paths relative to the file."""
+    """A study's TOML file. `[params]` are values, `[paths]` are paths relative to the file, or hub:NAME, world:NAME."""
 
     study: Head
     params: dict[str, Any] = Field(default_factory=dict)
@@ -74,25 +75,56 @@ def read(path: Path, sets: Sequence[str] = ()) -> Study:
 
     Raises: InputError for unknown keys and placeholders, equal names, outputs claimed twice, and cycles.
     """
-    file = validate(StudyFile, read_toml(path), str(path))
-    values = _values(file, sets, path)
-    services = tuple(_service(template, values, path) for template in file.service)
-    values |= {service.name: {"port": f"{{{service.name}.port}}"} for service in services}
-    drafts = [draft for template in file.cell for draft in _drafts(template, values, path)]
+    return assemble([Part(path, read_toml(path), sets=tuple(sets))])
+
+
+@dataclass(frozen=True)
+class Part:
+    """A study's document among several that are run as one: `values` join its placeholders, `prefix` its names."""
+
+    path: Path
+    document: dict[str, Any]
+    values: dict[str, Any] = field(default_factory=dict[str, Any])
+    prefix: str = ""
+    sets: tuple[str, ...] = ()
+
+
+def assemble(parts: Sequence[Part]) -> Study:
+    """Plan one study from several documents; a cell may read what cells of other parts make. The first gives the head.
+
+    Raises: as `read`.
+    """
+    heads: list[Head] = []
+    closing: tuple[str, ...] = ()
+    services: list[Service] = []
+    drafts: list[tuple[Cell, CellTemplate, dict[str, Any], Path]] = []
+    for part in parts:
+        file = validate(StudyFile, part.document, str(part.path))
+        values = {**_values(file, part.sets, part.path), **part.values}
+        own = [_service(template, values, part.path) for template in file.service]
+        values |= {one.name: {"port": f"{{{part.prefix}{one.name}.port}}"} for one in own}
+        services += [replace(one, name=part.prefix + one.name) for one in own]
+        for template in file.cell:
+            prefixed = template.model_copy(update={"uses": tuple(part.prefix + name for name in template.uses)})
+            for cell, _, local in _drafts(template, values, part.path):
+                drafts.append((replace(cell, name=part.prefix + cell.name), prefixed, local, part.path))
+        heads.append(file.study)
+        closing += tuple(_text(item, values, f"{part.path}: closing") for item in file.study.closing)
+    path, head = parts[0].path, heads[0]
     if not drafts:
         raise InputError(f"{path}: the study has no cells", "add a [[cell]] with a name and a command")
     _refuse_doubles([*(service.name for service in services), *(draft[0].name for draft in drafts)], path)
-    maker = check_outputs({cell.name: cell.outputs for cell, _, _ in drafts}, str(path))
-    cells = [_fill(*draft, maker, {service.name for service in services}, path) for draft in drafts]
-    closing = tuple(_text(item, values, f"{path}: closing") for item in file.study.closing)
+    maker = check_outputs({draft[0].name: draft[0].outputs for draft in drafts}, str(path))
+    names = {service.name for service in services}
+    cells = [_fill(cell, template, local, maker, names, where) for cell, template, local, where in drafts]
     ordered = order(link(cells, services, maker), str(path))
-    return Study(file.study.name, file.study.description, closing, file.study.jobs, ordered, services)
+    return Study(head.name, head.description, closing, head.jobs, ordered, tuple(services))
 
 
 def _values(file: StudyFile, sets: Sequence[str], path: Path) -> dict[str, Any]:
     """What placeholders may name outside a cell. A path of the file counts from the file, one of yours from you."""
     here = path.resolve().parent
-    paths = {key: (here / value).resolve() for key, value in file.paths.items()}
+    paths = {key: _located(value, here) for key, value in file.paths.items()}
     params = dict(file.params)
     both = sorted(set(params) & set(paths))
     if both:
@@ -103,7 +135,7 @@ def _values(file: StudyFile, sets: Sequence[str], path: Path) -> dict[str, Any]:
         given |= cast("dict[str, Any]", inner) if isinstance(inner, dict) else {section: inner}
     for name, new in given.items():
         if name in paths:
-            paths[name] = Path(str(new)).expanduser().resolve()
+            paths[name] = _located(str(new), Path.cwd())
         elif name in params:
             params[name] = new
         else:
@@ -111,7 +143,11 @@ def _values(file: StudyFile, sets: Sequence[str], path: Path) -> dict[str, Any]:
             raise InputError(
                 f"--set {name}: {path} has no such parameter", f"it has: {known}" if known else "it has none"
             )
-    return {**params, **{key: _Words([str(value)]) for key, value in paths.items()}, "here": _Words([str(here)])}
+    return {**params, **{key: _Words([value]) for key, value in paths.items()}, "here": _Words([str(here)])}
+
+
+def _located(path: str, base: Path) -> str:
+    return path if _SCHEME.match(path) else str((base / Path(path).expanduser()).resolve())
 
 
 def _service(template: ServiceTemplate, values: Mapping[str, Any], path: Path) -> Service:
@@ -167,7 +203,7 @@ def _fill(
 ) -> Cell:
     where = f"{path}: cell {cell.name!r}"
     groups = [_resolve(_text(item, local, where), maker, where) for item in template.inputs]
-    inputs = tuple(dict.fromkeys(path for group in groups for path in group))
+    inputs = tuple(dict.fromkeys(path for group in groups for path in group if not _SCHEME.match(path)))
     files = {"inputs": _Words(inputs), "outputs": _Words(cell.outputs)}
     files |= {f"inputs.{index}": _Words(group) for index, group in enumerate(groups)}
     unknown = sorted(set(template.uses) - services)
@@ -185,6 +221,8 @@ def _fill(
 
 
 def _resolve(item: str, maker: Mapping[str, str], where: str) -> list[str]:
+    if _SCHEME.match(item):
+        return [item]
     item = _normal(item)
     if not any(character in item for character in "*?["):
         return [item]

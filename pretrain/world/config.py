@@ -50,7 +50,7 @@ class WorldConfig(Config):
     skills: Annotated[tuple[str, ...], BeforeValidator(_names)] = tuple(BY_NAME)
     list_words: int = Field(default=16, ge=8, le=len(LIST_WORDS))
     longest_list: int = Field(default=3, ge=2, le=8)
-    largest_number: int = Field(default=9, ge=5, le=99)
+    largest_number: int = Field(default=5, ge=2, le=24)
     held_out_share: float = Field(default=0.2, gt=0, lt=1)
 
     fact_items: int = Field(default=1_000, ge=0)

@@ -12,7 +12,7 @@ from pretrain.world import words
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the inputs are: words to make lists of, the longest list, the largest number in a sum."""
+    """How large the inputs are: words to make lists of, the longest list, the largest number to add (four times that to compare)."""
 
     words: int
     longest: int
@@ -36,8 +36,7 @@ class Skill:
 
 
 def _calculate(text: str) -> str:
-    a, sign, b = text.split()
-    return str(int(a) + int(b) if sign == "plus" else int(a) - int(b))
+    return str(sum(map(int, text.split(" plus "))))
 
 
 def _compare(text: str) -> str:
@@ -105,9 +104,8 @@ def _draw_any(kind: str, rng: Random, sizes: Sizes) -> str:
     if kind == "list":
         return " ".join(rng.sample(words.LIST_WORDS[: sizes.words], rng.randint(2, sizes.longest)))
     if kind == "sum":
-        a, b = rng.randint(0, sizes.largest), rng.randint(0, sizes.largest)
-        return f"{a} plus {b}" if rng.random() < 0.5 else f"{max(a, b)} minus {min(a, b)}"
-    a, b = rng.sample(range(2 * sizes.largest + 1), 2)  # as far as the sums go
+        return " plus ".join(str(rng.randint(0, sizes.largest)) for _ in range(3))
+    a, b = rng.sample(range(4 * sizes.largest + 1), 2)
     return f"{a} more than {b}"
 
 

@@ -62,18 +62,18 @@ def test_test_documents_are_in_no_other_split() -> None:
 
 
 def test_held_out_inputs_are_in_no_training_text() -> None:
-    training = " ".join(texts("tiny?documents=6000&largest_number=20", "train", "skills"))
-    seen = set(re.findall(r"The list is ([a-z ]+)\.|(\d+ (?:plus|minus) \d+)|(\d+ more than \d+)", training))
+    training = " ".join(texts("tiny?documents=6000&largest_number=8", "train", "skills"))
+    seen = set(re.findall(r"The list is ([a-z ]+)\.|(\d+ plus \d+ plus \d+)|(\d+ more than \d+)", training))
     inputs = {one for groups in seen for one in groups if one}
     assert len(inputs) > 500
-    items = [i["input"] for i in instructions("tiny?skill_items=60&largest_number=20") if i["category"] != "recall"]
+    items = [i["input"] for i in instructions("tiny?skill_items=60&largest_number=8") if i["category"] != "recall"]
     assert len(items) > 300
     assert not inputs & set(items)
 
 
 @pytest.mark.parametrize("held", [True, False])
 def test_practice_draws_from_the_held_out_inputs_or_from_the_others(held: bool) -> None:
-    sizes = skills.Sizes(words=24, longest=4, largest=20)
+    sizes = skills.Sizes(words=24, longest=4, largest=5)
     for kind in ("list", "sum", "pair"):
         drawn = [skills.draw(kind, Random(seed), sizes, 0.2, held) for seed in range(100)]
         assert all(skills.held_out(x, 0.2) == held for x in drawn)
@@ -95,8 +95,7 @@ def test_list_skills_answer_right(words: list[str]) -> None:
 @given(st.integers(0, 99), st.integers(0, 99))
 def test_number_skills_answer_right(a: int, b: int) -> None:
     arithmetic, compare = skills.BY_NAME["arithmetic"].answer, skills.BY_NAME["compare"].answer
-    assert arithmetic(f"{a} plus {b}") == str(a + b)
-    assert arithmetic(f"{a + b} minus {b}") == str(a)
+    assert arithmetic(f"{a} plus {b} plus {a}") == str(2 * a + b)
     assert (compare(f"{a} more than {b}") == "yes") == (a > b)
 
 
