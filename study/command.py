@@ -10,12 +10,14 @@ from pathlib import Path
 from pretrain import console
 from pretrain.errors import IncompleteError
 from study import closing, files, plan, run
+from study.engines import Engine, LocalEngine
 
 
 def execute(
     file: Path,
     directory: Path | None,
     jobs: int | None,
+    engine: tuple[str, str | None],
     only: Sequence[str],
     again: Sequence[str],
     dry_run: bool,
@@ -36,7 +38,7 @@ def execute(
         return
     jobs = jobs or run.default_jobs(study)
     console.say(f"{study.name}: {len(study.cells)} cells in {directory}, {jobs} at a time")
-    result = run.run(study, directory, jobs=jobs, again=again)
+    result = run.run(study, directory, jobs=jobs, engine=_engine(*engine), again=again)
     if as_json:
         console.emit_json(closing.document(result))
     elif text := closing.text(result):
@@ -49,6 +51,14 @@ def execute(
             + (f", {blocked} more wait for them" if blocked else ""),
             f"see {os.path.relpath(directory / 'logs')}; the same command runs what is left",
         )
+
+
+def _engine(name: str, address: str | None) -> Engine:
+    if name == "ray":
+        from study.cluster import RayEngine
+
+        return RayEngine(address)
+    return LocalEngine()
 
 
 def _preview(study: plan.Study, directory: Path, again: Sequence[str], as_json: bool) -> None:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -73,7 +74,7 @@ def argv_of(command: Sequence[str]) -> list[str]:
 
 
 def launch(job: Job, grace_s: float = GRACE_S) -> subprocess.Popen[bytes]:
-    """Start a job under `study.launch`; closing the process' stdin ends it."""
+    """Start a job under `study.launch`; `stop` ends it."""
     job.stdout.parent.mkdir(parents=True, exist_ok=True)
     with job.stdout.open("wb") as out, job.stderr.open("ab") as err:
         return subprocess.Popen(
@@ -85,6 +86,16 @@ def launch(job: Job, grace_s: float = GRACE_S) -> subprocess.Popen[bytes]:
             stderr=err,
             start_new_session=True,
         )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt a launched job as Ctrl-C would; it ends within its grace."""
+    if process.stdin and not process.stdin.closed:
+        with suppress(BrokenPipeError):
+            process.stdin.write(b"i")
+            process.stdin.flush()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
 
 
 def _python_path() -> dict[str, str]:
@@ -128,16 +139,13 @@ class LocalEngine:
             outcome = self._ended.get(timeout=timeout_s)
         except queue.Empty:
             return None
-        process = self._running.pop(outcome.name)
-        if process.stdin:
-            process.stdin.close()
+        stop(self._running.pop(outcome.name))  # it has ended: this only closes the pipe
         return outcome
 
     def interrupt(self) -> None:
-        """Close the pipes that keep the jobs running."""
+        """Ask all running jobs to stop."""
         for process in self._running.values():
-            if process.stdin and not process.stdin.closed:
-                process.stdin.close()
+            stop(process)
 
     def close(self) -> None:
         """End what still runs: patiently, or at once when interrupted again meanwhile."""
@@ -180,16 +188,15 @@ class Servers:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     return port
             time.sleep(0.05)
-        self.stop(name)
+        self.end(name)
         raise RuntimeError(f"service {name!r} does not answer on its port; see {log}")
 
-    def stop(self, name: str) -> None:
+    def end(self, name: str) -> None:
         """End a service if it runs."""
         process, _ = self._running.pop(name, (None, 0))
         if process is None:
             return
-        if process.stdin:
-            process.stdin.close()
+        stop(process)
         try:
             process.wait(12)
         except subprocess.TimeoutExpired:
@@ -198,7 +205,7 @@ class Servers:
     def close(self) -> None:
         """End all services."""
         for name in list(self._running):
-            self.stop(name)
+            self.end(name)
 
 
 def free_port() -> int:

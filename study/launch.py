@@ -1,8 +1,9 @@
 """Run one command in its own process group, and end it when the one who asked for it goes away.
 
-`python -m study.launch GRACE_S COMMAND…`: stdin is a pipe that the asker holds open. When it closes, on purpose or
-because the asker was killed, the command gets Ctrl-C's signal, and GRACE_S seconds later a kill; SIGTERM to this
-process kills it at once. The exit code is the command's, or 128 + the signal that ended it.
+`python -m study.launch GRACE_S COMMAND…`: stdin is a pipe that the asker holds open. A byte in it passes Ctrl-C's
+signal on to the command, and kills it GRACE_S seconds later. When the pipe closes because the asker was killed, the
+command is killed at once, so that whoever takes up its work is alone; so it is on SIGTERM. The exit code is the
+command's, or 128 + the signal that ended it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def main() -> None:
         _send(child.pid, signal.SIGKILL)
 
     signal.signal(signal.SIGTERM, kill)
-    threading.Thread(target=_end_at_eof, args=(child.pid, grace_s), daemon=True).start()
+    threading.Thread(target=_end_when_told, args=(child.pid, grace_s), daemon=True).start()
     if hasattr(os, "waitid"):  # not yet reaped: its number, and so its group's, cannot be somebody else's
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         _send(child.pid, signal.SIGKILL)  # what the command left running in its group
@@ -36,18 +37,20 @@ def main() -> None:
 
 
 def _prepare() -> None:
-    """In the child: default signals, and on Linux an end when this launcher dies without having closed anything."""
+    """In the child: default signals, none blocked; on Linux it dies with this launcher, should that be killed."""
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.default_int_handler if name is signal.SIGINT else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, see prctl(2)
 
 
-def _end_at_eof(group: int, grace_s: float) -> None:
-    while os.read(0, 4096):
-        pass
+def _end_when_told(group: int, grace_s: float) -> None:
+    if not os.read(0, 1):
+        _send(group, signal.SIGKILL)
+        return
     for name, wait_s in ((signal.SIGINT, grace_s), (signal.SIGTERM, 2.0), (signal.SIGKILL, 0.0)):
         _send(group, name)
         time.sleep(wait_s)  # the end of the command ends this process, and this thread with it

@@ -196,7 +196,7 @@ class _Runner:
             argv = tuple(word.replace(f"{{{name}.port}}", str(port)) for word in argv)
         self.book.start(cell, asked, attempt)
         job = Job(cell.name, argv, self.directory, self.logs / f"{cell.name}.out", log, self._env(slots), len(slots))
-        (self.local if cell.uses else self.engine).start(job)
+        (self.local if cell.uses or cell.argv[0] == "judge" else self.engine).start(job)
 
     def _env(self, slots: list[int]) -> dict[str, str]:
         """Threads and devices of a cell's share, so that cells side by side do not fight over them."""
@@ -235,7 +235,7 @@ class _Runner:
             if not any(
                 name in other.uses for other in [*self.waiting.values(), *(r[0] for r in self.running.values())]
             ):
-                self.servers.stop(name)
+                self.servers.end(name)
         return True
 
     def _finish(self, cell: Cell, asked: Asked, attempt: int, outcome: Outcome) -> None:

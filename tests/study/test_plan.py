@@ -70,6 +70,22 @@ def test_set_overrides_parameters_and_paths(tmp_path: Path, monkeypatch: pytest.
         study(tmp_path, text, "stepz=5")
 
 
+def test_a_path_may_be_a_data_set_that_is_no_file(tmp_path: Path) -> None:
+    text = """
+    [paths]
+    source = "world:demo?people=5"
+    [[cell]]
+    name = "data"
+    run = "pretrain data {source} -o data"
+    inputs = ["{source}"]
+    """
+    (cell,) = study(tmp_path, text).cells
+    assert cell.argv == ("pretrain", "data", "world:demo?people=5", "-o", "data")
+    assert cell.inputs == ()
+    (cell,) = study(tmp_path, text, f"source={tmp_path}").cells
+    assert cell.inputs == (str(tmp_path.resolve()),)
+
+
 def test_services_give_their_users_a_port(tmp_path: Path) -> None:
     plan_ = study(
         tmp_path,

@@ -285,7 +285,7 @@ def test_a_service_that_dies_fails_its_cells(toml: Toml) -> None:
 
 def test_stopping_a_service_that_never_ran(tmp_path: Path) -> None:
     servers = Servers(tmp_path, tmp_path)
-    servers.stop("x")
+    servers.end("x")
     servers.close()
 
 
