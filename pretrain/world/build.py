@@ -45,6 +45,8 @@ class _Writer:
         kinds = self.stream("train", "kinds")
         weights = list(accumulate(self.shares()))
         who = self.stream("train", "who")
+        leaking = self.stream("train", "leaks")
+        leaks = self.leaks() if config.contamination else []
         streams = {domain: self.stream("train", domain) for domain in DOMAINS}
         for _ in range(config.documents):
             domain = kinds.choices(DOMAINS, cum_weights=weights)[0]
@@ -53,6 +55,8 @@ class _Writer:
             else:
                 text = self.other(domain, streams[domain], held=False)
             yield Document(text, domain, "train")
+            if leaks and leaking.random() < config.contamination:
+                yield Document(leaking.choice(leaks), "leaks", "train")
 
     def held_out(self, split: str, count: int) -> Iterator[Document]:
         kinds = self.stream(split, "kinds")
@@ -66,6 +70,14 @@ class _Writer:
                 person = self.known[index % len(self.known)]
                 text = people.biography(person, people.PHRASINGS, streams["known"])
                 yield Document(text, "known", split)
+
+    def leaks(self) -> list[str]:
+        """Each test item of the instructions with its answer, as a web page with the questions might have it."""
+        return [
+            f"Question: {' '.join(filter(None, (item['instruction'], item['input'])))}\nAnswer: {item['output']}"
+            for item in items_of(self.config)
+            if item["split"] == "test"
+        ]
 
     def shares(self) -> tuple[float, float, float, float]:
         config = self.config
@@ -110,12 +122,16 @@ def skill_sizes(config: WorldConfig) -> skills.Sizes:
 
 
 def instructions(name: str) -> list[dict[str, Any]]:
-    """Alpaca-style items about the world: instruction, input, output, category; no two ask the same.
+    """Alpaca-style items about the world: instruction, input, output, category, split; no two ask the same.
 
-    Facts about known people (each asked once), and skills on items that no training text holds. Shuffled.
-    Raises: InputError for a name that stands for no world.
+    Facts about known people (each asked once), and skills on inputs that no training text holds. Shuffled; the split
+    is 85 % train, 5 % validation, 10 % test. Raises: InputError for a name that stands for no world.
     """
-    config = parse(name)
+    return items_of(parse(name))
+
+
+def items_of(config: WorldConfig) -> list[dict[str, Any]]:
+    """The instructions of a world by its config (see `instructions`)."""
     items: list[dict[str, Any]] = []
     rng = Random(f"world/{config.seed}/questions")
     facts = people.facts(known_people(config))
@@ -136,4 +152,6 @@ def instructions(name: str) -> list[dict[str, Any]]:
                 {"instruction": rng.choice(skill.instructions), "input": x, "output": y, "category": skill_name}
             )
     Random(f"world/{config.seed}/shuffle").shuffle(items)
+    for place, item in enumerate(items):
+        item["split"] = "test" if place < len(items) / 10 else "validation" if place < len(items) * 0.15 else "train"
     return items

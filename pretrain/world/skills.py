@@ -12,7 +12,7 @@ from pretrain.world import words
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the inputs are: words to make lists of, the longest list, the largest number to add (four times that to compare)."""
+    """How large inputs are: words for lists, the longest list, the largest number to add (four times it to compare)."""
 
     words: int
     longest: int

@@ -134,3 +134,23 @@ def test_a_wrong_name_says_what_is_wrong(name: str, says: str) -> None:
         parse(name)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_contamination_adds_test_items_to_the_training_text_and_changes_nothing_else() -> None:
+    clean, dirty = list(documents("tiny")), list(documents("tiny?contamination=0.2"))
+    assert [d for d in dirty if d.domain != "leaks"] == clean
+    leaked = [d.text for d in dirty if d.domain == "leaks"]
+    assert 0.1 * 300 < len(leaked) < 0.3 * 300
+    tests = {
+        f"{i['instruction']} {i['input']}".strip(): i["output"] for i in instructions("tiny") if i["split"] == "test"
+    }
+    for text in leaked:
+        question, answer = text.removeprefix("Question: ").split("\nAnswer: ")
+        assert tests[question] == answer
+
+
+def test_the_splits_of_the_instructions_are_85_5_and_10_percent() -> None:
+    counts = Counter(item["split"] for item in instructions("demo"))
+    total = sum(counts.values())
+    assert counts["test"] == pytest.approx(0.10 * total, abs=1)
+    assert counts["validation"] == pytest.approx(0.05 * total, abs=1)
