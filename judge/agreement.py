@@ -133,8 +133,9 @@ def kendalls_w(ratings: Floats) -> Concordance | None:
     below = float(raters**2 * (units**3 - units)) - raters * ties
     if below <= 0:
         return None
-    w = 12 * float(((sums - sums.mean()) ** 2).sum()) / below
-    return Concordance(w, float(stats.chi2.sf(raters * (units - 1) * w, units - 1)), units)
+    w = 12 * float(np.square(sums - sums.mean()).sum()) / below
+    chi2: float = raters * (units - 1) * w
+    return Concordance(w, float(stats.chi2.sf(chi2, units - 1)), units)
 
 
 def weighted_kappa(first: Floats, second: Floats, weights: Weights = "quadratic") -> float | None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from ift.records import Response, read_responses
 from judge import rubrics
+from judge.canaries import CanaryVerdict
 from judge.rubrics import Rubric
 from judge.verdicts import Failure, Verdict, read_verdicts
 from pretrain.errors import InputError
@@ -24,7 +25,8 @@ OFFLINE_JUDGE = "offline-reference"
 OVERALL = "overall"
 _SEED = re.compile(r"^(?P<model>.+)\.s(?P<seed>\d+)$")
 
-Kind = Literal["responses", "verdicts", "failures"]
+Line = TypeVar("Line", Failure, CanaryVerdict)
+Kind = Literal["responses", "verdicts", "failures", "canaries"]
 
 
 @dataclass(frozen=True, order=True)
@@ -51,6 +53,7 @@ class Judged:
     responses: Mapping[str, Response]
     verdicts: tuple[Verdict, ...] = ()
     failures: tuple[Failure, ...] = ()
+    canaries: tuple[CanaryVerdict, ...] = ()
     run: Mapping[str, Any] | None = None
     path: Path | None = None
     files: tuple[Path, ...] = ()
@@ -119,6 +122,8 @@ def load(files: Iterable[Path]) -> list[Judged]:
                     "give one of them another generator name",
                 )
             responses[generator] = (path, found)
+        elif path.name.endswith(".canaries.jsonl"):
+            continue  # they come with their verdicts
         else:
             generator = _generator_of(path)
             named.setdefault(generator, []).append(path)
@@ -136,6 +141,8 @@ def kind_of(path: Path) -> Kind:
     schema = str(first.get("schema", ""))
     if schema.startswith("equiloss.verdict."):
         return "verdicts"
+    if schema.startswith("equiloss.canary."):
+        return "canaries"
     return "failures" if schema.startswith("equiloss.failure.") else "responses"
 
 
@@ -292,7 +299,13 @@ def _join(generator: str, answers: tuple[Path, list[Response]] | None, named: Se
         if (failures := one.with_name(one.name.removesuffix(".jsonl") + ".failures.jsonl")) not in failure_files
         and _holds_lines(failures)
     ]
+    canary_files = [
+        canaries
+        for one in verdict_files
+        if _holds_lines(canaries := one.with_name(one.name.removesuffix(".jsonl") + ".canaries.jsonl"))
+    ]
     verdicts = [verdict for one in verdict_files for verdict in read_verdicts(one)]
+    canaries = [canary for one in canary_files for canary in _read_canaries(one)]
     failures = [failure for one in failure_files for failure in read_failures(one)]
     for one in (*verdicts, *failures):
         if one.generator != generator:
@@ -308,9 +321,10 @@ def _join(generator: str, answers: tuple[Path, list[Response]] | None, named: Se
         responses={one.id: one for one in responses},
         verdicts=tuple(verdicts),
         failures=tuple(failures),
+        canaries=tuple(canaries),
         run=run,
         path=path,
-        files=(*files, *verdict_files, *failure_files),
+        files=(*files, *verdict_files, *failure_files, *canary_files),
     )
 
 
@@ -319,15 +333,23 @@ def read_failures(path: Path) -> list[Failure]:
 
     Raises: InputError when it is missing, empty or broken, with the line.
     """
-    failures: list[Failure] = []
+    return _read(path, Failure)
+
+
+def _read_canaries(path: Path) -> list[CanaryVerdict]:
+    return _read(path, CanaryVerdict)
+
+
+def _read(path: Path, kind: type[Line]) -> list[Line]:
+    found: list[Line] = []
     for number, row in enumerate(read_jsonl(path), start=1):
         try:
-            failures.append(Failure.model_validate(row))
+            found.append(kind.model_validate(row))
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
             raise InputError(f"{path}: line {number}: {place}: {first['msg']}", "judge the answers again") from None
-    return failures
+    return found
 
 
 def _read_run(path: Path) -> dict[str, Any]:
@@ -345,7 +367,7 @@ def _beside(path: Path, generator: str) -> list[Path]:
         for one in path.parent.glob("*.jsonl")
         if one != path and any(one.name.startswith(start) for start in starts) and _holds_lines(one)
     )
-    return [one for one in candidates if kind_of(one) != "responses" and _generator_of(one) == generator]
+    return [one for one in candidates if kind_of(one) in ("verdicts", "failures") and _generator_of(one) == generator]
 
 
 def _find_responses(generator: str, verdict_files: Sequence[Path]) -> tuple[Path | None, list[Response]]:
