@@ -150,6 +150,28 @@ def zoo_command(
     execute(pairs, range(first_seed, first_seed + seeds), jobs, directory, sets, dry_run, as_json)
 
 
+@program.command("effects")
+@click.argument("evaluations", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--baseline", default="baseline", show_default=True, help="The arm that the others are held against.")
+@click.option("-o", "--output", "page", type=click.Path(path_type=Path), help="Write a page with the picture.")
+@click.option("--document", type=click.Path(path_type=Path), help="Write the JSON document to this file too.")
+@console.option_json
+def effects_command(
+    evaluations: tuple[Path, ...], baseline: str, page: Path | None, document: Path | None, as_json: bool
+) -> None:
+    """What each intervention does to the loss, and what is in the noise between seeds.
+
+    EVALUATIONS are .eval.json files of `pretrain eval`, or directories of them. A run ARM-SEED belongs to the arm ARM.
+
+    \b
+    Example:
+      study effects evals/ --baseline baseline -o effects.html
+    """
+    from study.effects_command import execute
+
+    execute(evaluations, baseline, page, document, as_json)
+
+
 def main() -> None:
     """Entry point of `study`."""
     console.run(program, "study")

@@ -1,0 +1,147 @@
+"""Effects against seed noise, checked against scipy's Welch test and on files as `pretrain eval` writes them."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from pretrain.config import RunConfig, to_toml, validate
+from pretrain.errors import InputError
+from study.effects import Measured, arm_of, compare, load, welch
+from study.effects_command import html
+from study.engines import argv_of
+
+losses = st.lists(st.floats(1, 10), min_size=2, max_size=8)
+
+
+@given(losses, losses)
+def test_welch_is_scipys(first: list[float], second: list[float]) -> None:
+    if np.var(first) + np.var(second) < 1e-6:
+        return  # where nothing varies, scipy warns and divides by nothing
+    ours, theirs = welch(first, second), stats.ttest_ind(first, second, equal_var=False)
+    interval: Any = theirs.confidence_interval(0.95)  # type: ignore[attr-defined]
+    assert ours.p == pytest.approx(theirs.pvalue, abs=1e-9)  # type: ignore[attr-defined]
+    assert (ours.low, ours.high) == pytest.approx((interval.low, interval.high), rel=1e-6, abs=1e-9)
+
+
+def test_welch_where_it_cannot_tell_and_where_nothing_varies() -> None:
+    assert welch([3.0], [3.5, 3.6]).p is None
+    assert welch([3.0, 3.0], [3.0, 3.0]).p == 1.0
+    assert welch([3.0, 3.0], [3.5, 3.5]).p == 0.0
+
+
+def measured(**arms: list[float]) -> list[Measured]:
+    return [
+        Measured(f"{arm}-{seed}", arm, loss, {"train.lr": 0.1 if arm == "base" else 0.2})
+        for arm, values in arms.items()
+        for seed, loss in enumerate(values)
+    ]
+
+
+def test_noise_is_called_noise_at_the_rate_promised() -> None:
+    """Under no effect at all, some arm of eight is called real in at most about 5 % of studies (Holm)."""
+    rng = np.random.default_rng(0)
+    wrong = 0
+    studies = 400
+    for _ in range(studies):
+        draws = {f"arm{k}": list(rng.normal(4, 0.02, 3)) for k in range(8)}
+        effects = compare(measured(base=list(rng.normal(4, 0.02, 5)), **draws), "base")
+        wrong += any(effect.verdict in ("better", "worse") for effect in effects.effects)
+    assert wrong / studies < 0.05 + 3 * (0.05 * 0.95 / studies) ** 0.5
+
+
+def test_the_detectable_effect_is_seen_four_times_in_five() -> None:
+    rng = np.random.default_rng(1)
+    sizes, sd = (5, 5), 0.02
+    error = sd * (1 / 5 + 1 / 5) ** 0.5
+    effect = float(stats.t(8).ppf(0.975) + stats.t(8).ppf(0.8)) * error
+    seen = [welch(rng.normal(effect, sd, sizes[0]), rng.normal(0, sd, sizes[1])).p for _ in range(600)]  # type: ignore[arg-type]
+    assert np.mean([p is not None and p < 0.05 for p in seen]) == pytest.approx(0.8, abs=0.06)
+
+
+def test_rows_are_sorted_and_say_what_changed() -> None:
+    found = measured(
+        base=[4.0, 4.01, 3.99, 4.0, 4.02],
+        bad=[4.3, 4.31, 4.29],
+        good=[3.5, 3.52, 3.51],
+        one=[2.0],
+        same=[4.0, 4.02, 3.98],
+    )
+    effects = compare(found, "base")
+    assert [(effect.arm, effect.verdict) for effect in effects.effects] == [
+        ("one", "one seed: cannot tell"),
+        ("good", "better"),
+        ("same", "in the noise"),
+        ("bad", "worse"),
+    ]
+    assert effects.effects[0].changed == {"train.lr": 0.2}
+    page = html(effects, [{"run": m.run, "arm": m.arm, "loss_nats": m.loss_nats} for m in found])
+    assert page.count('class="run"') == len(found)
+    with pytest.raises(InputError, match="no run belongs to the baseline 'x'"):
+        compare(found, "x")
+    with pytest.raises(InputError, match="nothing but the baseline"):
+        compare(measured(base=[1.0, 2.0]), "base")
+
+
+@pytest.mark.parametrize(
+    ("run", "arm"),
+    [("no-dropout-12", "no-dropout"), ("lr-3.5x-0", "lr-3.5x"), ("a.seed3", "a"), ("a", "a"), ("gpt2", "gpt2")],
+)
+def test_arms_are_named_before_the_seed(run: str, arm: str) -> None:
+    assert arm_of(run) == arm
+
+
+def evaluation(tmp_path: Path, run: str, loss: float, data: str = "d", **train: Any) -> Path:
+    directory = tmp_path / "runs" / run
+    directory.mkdir(parents=True, exist_ok=True)
+    config = validate(RunConfig, {"train": train}, "test")
+    (directory / "config.toml").write_text(to_toml(config.model_dump()))
+    path = tmp_path / "evals" / f"{run}.data.test.eval.json"
+    path.parent.mkdir(exist_ok=True)
+    record = {
+        "format": "equiloss.eval.v1",
+        "checkpoint": {"name": run, "path": f"runs/{run}/checkpoint.pt", "sha256": run},
+        "data": {"sha256": data, "split": "test", "tokens": 1000},
+        "loss_nats": {"value": loss},
+    }
+    path.write_text(json.dumps(record))
+    return path
+
+
+def test_the_command_reads_evaluations_and_writes_the_page(tmp_path: Path) -> None:
+    for seed in range(5):
+        evaluation(tmp_path, f"baseline-{seed}", 4.0 + 0.001 * seed, seed=seed)
+    for seed in range(3):
+        evaluation(tmp_path, f"fast-{seed}", 3.5 + 0.001 * seed, seed=seed, lr=0.01)
+    flags = ["study", "effects", "evals", "-o", "effects.html", "--document", "effects.json", "--json"]
+    done = subprocess.run(argv_of(flags), cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["mean_nats"] == pytest.approx(4.002)
+    (effect,) = document["effects"]
+    assert effect["changed"] == {"train.lr": 0.01}
+    assert effect["effect_nats"] == pytest.approx(-0.501)
+    assert effect["verdict"] == "better"
+    assert json.loads((tmp_path / "effects.json").read_text())["effects"] == [effect]
+    assert "train.lr=0.01" in (tmp_path / "effects.html").read_text()
+
+
+def test_what_does_not_belong_together_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = evaluation(tmp_path, "a-0", 1.0)
+    with pytest.raises(InputError, match="not of the same test documents"):
+        load([first, evaluation(tmp_path, "b-0", 1.0, data="other")])
+    with pytest.raises(InputError, match=r"a-0 and a-1 differ in train.lr, not in seeds alone"):
+        load([first, evaluation(tmp_path, "a-1", 1.0, lr=0.5)])
+    with pytest.raises(InputError, match="the run a-0 is there twice"):
+        load([first, first])
+    other = tmp_path / "x.json"
+    other.write_text("{}")
+    with pytest.raises(InputError, match="not an evaluation"):
+        load([other])
