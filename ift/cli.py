@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -20,7 +22,9 @@ def program() -> None:
 
 
 @program.command()
-@click.option("--base", required=True, type=click.Path(path_type=Path), help="checkpoint.pt of `pretrain run`.")
+@click.option(
+    "--base", required=True, type=click.Path(path_type=Path), help="checkpoint.pt, or a Hugging Face GPT-2 directory."
+)
 @click.option("--data", help="Instruction data.  [default: those of the world that the base was trained on]")
 @click.option("--name", help="The run's name.  [default: the base's]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
@@ -156,6 +160,98 @@ def respond(
         console.say(line)
     if as_json and report.main:
         console.emit_json(report.document())
+
+
+@program.command()
+@click.option("--data", required=True, help="Instruction data.")
+@click.option("--template", default="alpaca", show_default=True, help="A template's name or path.")
+@click.option("--tokenizer", default="gpt2", show_default=True, help="gpt2, a tokenizer.json, or a checkpoint.pt.")
+@click.option("--loss-on", type=click.Choice(["response", "prompt+response"]), default="response", show_default=True)
+@click.option("-n", "--count", type=click.IntRange(min=1), default=3, show_default=True, help="How many items.")
+@console.option_json
+def preview(
+    data: str,
+    template: str,
+    tokenizer: str,
+    loss_on: Literal["response", "prompt+response"],
+    count: int,
+    as_json: bool,
+) -> None:
+    """Show the first items as the tokens that training sees, those that carry loss between « and ».
+
+    \b
+      ift preview --data alpaca.json --template chatml -n 1
+    """
+    from ift.show import preview as look
+    from ift.show import preview_text
+    from pretrain.tokenizer import load
+
+    if tokenizer.endswith(".pt"):
+        from pretrain.checkpoint import load as load_checkpoint
+
+        encoding = load_checkpoint(tokenizer).encoding
+    else:
+        encoding = load(tokenizer)
+    rows = look(data, template, encoding, loss_on, count)
+    if as_json:
+        console.emit_json({"template": template, "loss_on": loss_on, "items": rows})
+        return
+    for row in rows:
+        console.out().print(preview_text(row), soft_wrap=True)
+
+
+@program.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-n", "--count", type=click.IntRange(min=1), default=20, show_default=True, help="Most rows to show.")
+@click.option("--category", help="Only this category.")
+@click.option("--wrong", is_flag=True, help="Only answers that differ from their reference.")
+@click.option("--search", metavar="TEXT", help="Only items that hold this text.")
+@console.option_json
+def show(file: Path, count: int, category: str | None, wrong: bool, search: str | None, as_json: bool) -> None:
+    """Show the answers of a results file beside their references.
+
+    \b
+      ift show results/first.jsonl --wrong -n 10
+    """
+    from ift import metrics
+    from ift.session import answers_in_words
+    from ift.show import selected, table
+
+    everything, chosen = selected(file, category, wrong, search)
+    summary = metrics.summary(everything)
+    if as_json:
+        rows = [one.model_dump(by_alias=True) for one in chosen[:count]]
+        console.emit_json({"file": str(file), "summary": summary, "chosen": len(chosen), "responses": rows})
+        return
+    console.emit_table(table(chosen[:count], f"{file}: {min(count, len(chosen))} of {len(chosen)}"))
+    for line in answers_in_words(summary):
+        console.say(line)
+
+
+@program.command()
+@click.option("--model", required=True, help="A directory of `ift run`, a checkpoint.pt, or a Hugging Face model.")
+@click.option("--template", help="A template's name or path.  [default: the one the model was trained with]")
+@click.option("--history", is_flag=True, help="Show the model the earlier turns too.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=200, show_default=True)
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def chat(model: str, template: str | None, history: bool, max_new_tokens: int, temperature: float, seed: int) -> None:
+    """Try a model by hand: type an instruction, read its answer.
+
+    \b
+      ift chat --model runs/ift/first
+      echo "Name a colour." | ift chat --model runs/ift/first
+    """
+    from ift.chat import HELP
+    from ift.chat import chat as talk
+    from ift.models import open_answerer
+    from pretrain.distributed import pick_device
+
+    decoding = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+    answerer = open_answerer(model, template, decoding, pick_device("auto"))
+    if sys.stdin.isatty():
+        console.say(HELP)
+    talk(answerer, console.read_line, click.echo, seed, history)
 
 
 def main() -> None:

@@ -13,9 +13,11 @@ from ift.recipe import Decoding
 from ift.records import Example, Response
 from ift.respond import OnAnswer, answer, answerable
 from pretrain import checkpoint
+from pretrain.checkpoint import Checkpoint
 from pretrain.config import validate
 from pretrain.console import say
 from pretrain.errors import InputError
+from pretrain.runs import sha256_file
 
 
 class Answerer(Protocol):
@@ -55,6 +57,28 @@ def open_answerer(model: str, template: str | None, decoding: dict[str, Any], de
     from ift.huggingface import HubModel
 
     return HubModel(model, template, decoding, device)
+
+
+def open_base(path: Path, name: str, models: Path) -> Checkpoint:
+    """A base model: a checkpoint.pt, a directory with one, or a GPT-2-layout Hugging Face directory.
+
+    The last is written as `models`/NAME.base/checkpoint.pt, once. Raises: InputError when it is none of these.
+    """
+    if not path.is_dir():
+        return checkpoint.load(path)
+    if (path / "checkpoint.pt").exists():
+        return checkpoint.load(path / "checkpoint.pt")
+    from pretrain.exchange import importing
+
+    found = importing.read(path)
+    target = models / f"{name}.base" / "checkpoint.pt"
+    if target.exists():
+        known = checkpoint.load(target)
+        if (known.run.get("source") or {}).get("sha256") == sha256_file(found.weights):
+            return known
+    importing.import_checkpoint(path, target)
+    say(f"{path}: a {found.layout} model, taken over as {target}")
+    return checkpoint.load(target)
 
 
 class OwnModel:

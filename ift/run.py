@@ -12,6 +12,8 @@ import torch
 
 from ift import formats, metrics, overlap, splits
 from ift.batches import Encoded, TooLong, encode_examples
+from ift.energy import Meter
+from ift.plots import plot_curve
 from ift.prompt import Template
 from ift.prompt import load as load_template
 from ift.recipe import Recipe
@@ -206,7 +208,7 @@ def run(prepared: Prepared, paths: Paths, seed: int, world: World, extra: dict[s
             )
         return Outcome(paths, record, again=True)
 
-    start = time.monotonic()
+    start, meter = time.monotonic(), Meter()
     paths.model.mkdir(parents=True, exist_ok=True)
     model = checkpoint.load(base.path, world.device, dropout=recipe.dropout).model
     before = {name: value.detach().clone() for name, value in model.state_dict().items()}
@@ -315,11 +317,13 @@ def run(prepared: Prepared, paths: Paths, seed: int, world: World, extra: dict[s
             "train_s": round(train_s, 2),
             "answer_s": round(answer_s, 2),
             "wall_s": round(time.monotonic() - start, 2),
+            "energy_j": meter.joules(),
         },
         "provenance": provenance(),
         **(extra or {}),
     }
     if world.main:
+        plot_curve(record, paths.model / "curve.png")
         write_responses(paths.responses, responses)
         write_json(paths.record, record)
         for path in (paths.state, paths.answers):

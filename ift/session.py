@@ -10,12 +10,11 @@ from typing import Any
 import torch
 
 from ift import formats, metrics, recipe, sweep
-from ift.models import open_answerer
+from ift.models import open_answerer, open_base
 from ift.records import write_responses
 from ift.respond import answer_resumably
 from ift.run import Outcome, Paths, default_data, prepare
 from ift.run import run as run_one
-from pretrain import checkpoint
 from pretrain.console import say, warn
 from pretrain.distributed import World, world
 from pretrain.errors import InputError
@@ -57,7 +56,9 @@ def fine_tune(
     with world(chosen.device) as peers:
         if chosen.threads is not None:
             torch.set_num_threads(chosen.threads)
-        loaded = checkpoint.load(base)
+        name = name or _name_of(base)
+        peers.on_main(lambda: str(open_base(base, name, models).path))  # one process takes over a foreign model
+        loaded = open_base(base, name, models)
         source = data
         if source is None:
             source, why = default_data(loaded)
@@ -66,7 +67,6 @@ def fine_tune(
         prepared = prepare(loaded, source, chosen, overlap)
         for line in _remarks(prepared.too_long, prepared.overlap) if peers.main else []:
             warn(line)
-        name = name or _name_of(base)
         names = [(name, seed)] if seeds is None else [(f"{name}.s{k}", seed + k) for k in range(1, seeds + 1)]
         extra: dict[str, Any] = {}
         if rates is not None:

@@ -77,6 +77,15 @@ def counting(unit: str) -> Generator[Callable[[int, int], None]]:
         yield show
 
 
+def read_line(prompt: str = "> ") -> str | None:
+    """A line from stdin, None at its end; the prompt goes to stderr and only on a terminal."""
+    if sys.stdin.isatty():
+        sys.stderr.write(prompt)
+        sys.stderr.flush()
+    line = sys.stdin.readline()
+    return line.rstrip("\n") if line else None
+
+
 def emit_json(document: Any) -> None:
     """Print one JSON document on stdout: what `--json` promises."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
