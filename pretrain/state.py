@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 import zipfile
@@ -70,7 +71,7 @@ def save(
                 torch.save({"model": weights, "optimizer": moments, "best": best}, f)
                 f.flush()
                 os.fsync(f.fileno())
-            write_json(temporary / "state.json", {"format": FORMAT, "progress": asdict(progress), **made_by})
+            write_json(temporary / "state.json", {"format": FORMAT, "progress": _plain(progress), **made_by})
             sync_directory(temporary)
             temporary.rename(path)
             sync_directory(directory)
@@ -79,6 +80,12 @@ def save(
             raise
     world.barrier()
     return path
+
+
+def _plain(progress: Progress) -> dict[str, Any]:
+    """As JSON, which has no infinity: the gradient norm of a skipped step is null there."""
+    rows = [[value if math.isfinite(value) else None for value in row] for row in progress.interval]
+    return {**asdict(progress), "interval": rows}
 
 
 def prune(directory: Path, keep: int) -> None:
@@ -117,6 +124,7 @@ def read(path: Path) -> tuple[Progress, dict[str, Any], dict[str, Any]]:
     file = path / "state.pt"
     try:
         progress = Progress(**record["progress"])
+        progress.interval = [[math.inf if value is None else value for value in row] for row in progress.interval]
         if not zipfile.is_zipfile(file):
             raise ValueError("cut short")
         tensors: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)

@@ -305,10 +305,13 @@ class Run:
             loss, n = self.stepper.evaluate(ids.to(self.world.device), targets.to(self.world.device))
             total, count = total + loss, count + n
         total, count = self.world.sum([total, count])
-        loss = progress.validation_loss = total / count
-        self._append({"step": progress.step, "validation_loss": loss, "validation_tokens": int(count)})
-        better = math.isfinite(loss) and (progress.best_validation_loss is None or loss < progress.best_validation_loss)
-        if better:
+        loss = total / count
+        progress.validation_loss = loss if math.isfinite(loss) else None  # an overflow in fp16; JSON has no NaN
+        self._append(
+            {"step": progress.step, "validation_loss": progress.validation_loss, "validation_tokens": int(count)}
+        )
+        best = math.inf if progress.best_validation_loss is None else progress.best_validation_loss
+        if loss < best:
             progress.best_validation_loss, progress.best_step = loss, progress.step
             if self.config.train.checkpoint == "best":
                 self.best = self._weights()

@@ -21,6 +21,7 @@ import torch
 from pretrain import checkpoint, state
 from pretrain.config import RunConfig, load_run_config
 from pretrain.errors import InputError
+from pretrain.optim import LossScaler
 from pretrain.runs import read_jsonl
 from pretrain.step import Stepper
 from pretrain.train import Run, train
@@ -94,6 +95,22 @@ def test_every_setting_resumes_to_the_bit(
             assert not (tmp_path / "resumed" / "checkpoint.pt").exists()
     assert not left
     assert_equal_runs(tmp_path / "whole", tmp_path / "resumed")
+
+
+def test_skipped_steps_inside_an_unlogged_interval_survive(
+    shards_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LossScaler, "__init__", lambda self: vars(self).update(SCALER))
+    settings = ("train.precision=fp16", "train.log_every=12", "train.max_skipped=99")
+    train(config(*settings), shards_directory, tmp_path / "whole")
+    skipped = [row["skipped"] for row in metrics(tmp_path / "whole") if "skipped" in row]
+    assert skipped[0] > 10  # states 5 and 10 hold infinite gradient norms
+    interrupted(shards_directory, tmp_path / "a", monkeypatch, *settings)
+    train(config(*settings), shards_directory, tmp_path / "a", resume=True)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "a")
+
+
+SCALER = {"scale": 2.0**40, "good_steps": 0, "growth_interval": 4}
 
 
 def command(data: Path, output: Path, *extra: str, sets: list[str] | None = None) -> list[str]:
