@@ -163,14 +163,12 @@ def _diagnosis(pair: Pair, where: dict[str, Any], prefix: str) -> files.Part:
 
 
 def _outputs(pair: Pair) -> list[str]:
-    """What the pair's cells write, those with `foreach` for every value, placeholders as they stand."""
+    """What the pair's cells write, as patterns where a cell stands for several."""
     found: list[str] = []
-    params = pair.document.get("params", {})
     for cell in pair.document.get("cell", []):
         made = [*cell.get("outputs", []), *([cell["stdout"]] if "stdout" in cell else [])]
-        for variable, axis in cell.get("foreach", {}).items():
-            values = params.get(axis, axis) if isinstance(axis, str) else axis
-            made = [path.replace(f"{{{variable}}}", str(value)) for path in made for value in values]
+        for variable in cell.get("foreach", {}):
+            made = [path.replace(f"{{{variable}}}", "*") for path in made]
         found += made
     return found
 

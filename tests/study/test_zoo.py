@@ -68,11 +68,14 @@ def test_what_pairs_share_is_made_once_a_seed_and_only_when_needed() -> None:
 
 def test_parameters_are_settable_for_all_and_for_one_pair() -> None:
     pairs = zoo.read_pairs(["recipe-rate", "null-recipe"])
-    study = zoo.study_of(pairs, [0], ["steps=7", "ift_seeds=2", "recipe-rate.ift_seeds=4"])
+    study = zoo.study_of(pairs, [0], ["steps=7", "runs=[1, 2]", "recipe-rate.runs=[1, 2, 3, 4]"])
     commands = {cell.name: cell.command for cell in study.cells}
     assert "train.steps=7" in commands["s0-shared-base"]
-    assert "--seeds 4" in commands["s0-recipe-rate-ift-a"]
-    assert "--seeds 2" in commands["s0-null-recipe-ift-a"]
+    assert "--seed 4" in commands["s0-recipe-rate-ift-a-4"]
+    assert [name for name in commands if "null-recipe-ift-a" in name] == [
+        "s0-null-recipe-ift-a-1",
+        "s0-null-recipe-ift-a-2",
+    ]
     with pytest.raises(InputError, match="no such parameter"):
         zoo.study_of(pairs, [0], ["stepps=7"])
 
