@@ -1,0 +1,287 @@
+"""Fine-tuning speed: items per second, packed, against the textbook loop and TRL's SFTTrainer, side by side in one run.
+
+    python benchmarks/ift.py                         # both shapes, about ten minutes on two cores
+    python benchmarks/ift.py --shapes tiny --json ift.json
+
+All train a model of the same shape on the same items (Stanford's template, loss on the answers alone, AdamW, fp32),
+in turns; a contender's figure is its best round, since another program's load can only slow it down. The textbook
+loop pads a batch to its longest item and computes all logits. TRL runs with and without packing, and its better one
+counts. Without `--data` the items are made up, with the lengths of real ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:] = [one for one in sys.path if Path(one or ".").resolve() != HERE]  # this file is no `ift` to import
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+
+from ift.batches import Batch, Encoded, encode_examples  # noqa: E402
+from ift.formats import read_examples  # noqa: E402
+from ift.prompt import load as load_template  # noqa: E402
+from ift.records import Example  # noqa: E402
+from pretrain.config import ModelConfig  # noqa: E402
+from pretrain.model import GPT, IGNORE  # noqa: E402
+from pretrain.runs import provenance, write_json  # noqa: E402
+from pretrain.tokenizer import gpt2  # noqa: E402
+
+SHAPES = {
+    "tiny": ModelConfig(n_layer=4, n_head=4, n_embd=128, context=512, vocab_size=50257),
+    "gpt2-small": ModelConfig(n_layer=12, n_head=12, n_embd=768, context=512, vocab_size=50257),
+}
+BATCH = 16
+TARGETS = {"tiny": {"textbook": 3.0, "trl": 4.5}, "gpt2-small": {"textbook": 1.6, "trl": 1.5}}
+WORDS = "time year people way day man thing woman life child world school state family student group country".split()  # noqa: SIM905
+END = gpt2().eot_token
+CLOCK: Callable[[], float] = time.perf_counter
+
+
+def made_up(count: int) -> list[Example]:
+    """Items with the lengths of the 1,100 that the diary uses: 3 in 10 have an input."""
+    random = np.random.default_rng(0)
+
+    def text(median: float, spread: float, most: int) -> str:
+        length = int(np.clip(random.lognormal(np.log(median), spread), 1, most))
+        return " ".join(random.choice(WORDS, length))
+
+    return [
+        Example(
+            id=str(number),
+            instruction=text(10, 0.4, 28),
+            input=text(5, 0.5, 14) if random.random() < 0.3 else "",
+            reference=text(10, 0.7, 50),
+        )
+        for number in range(count)
+    ]
+
+
+class Ours:
+    """What `ift run` does in a step."""
+
+    def __init__(self, config: ModelConfig, share: bool = True) -> None:
+        self.model = GPT(config).train()
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
+        self.share = share
+
+    def step(self, items: Sequence[Encoded]) -> float:
+        batch = Batch([one.tokens for one in items], share=self.share)
+        loss = batch.loss_sum(self.model) / batch.loss_tokens
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return float(loss.detach())
+
+
+class Textbook:
+    """Pad to the longest item of the batch, compute every logit."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.model = GPT(config).train()
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4)
+
+    def step(self, items: Sequence[Encoded]) -> float:
+        longest = max(len(one.tokens.ids) for one in items) - 1
+        ids = torch.full((len(items), longest), END)
+        targets = torch.full((len(items), longest), IGNORE)
+        for row, one in enumerate(items):
+            length = len(one.tokens.ids) - 1
+            ids[row, :length] = torch.tensor(one.tokens.ids[:-1])
+            carries = torch.tensor(one.tokens.loss[1:])
+            targets[row, :length] = torch.where(carries, torch.tensor(one.tokens.ids[1:]), IGNORE)
+        logits = self.model(ids)
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return float(loss.detach())
+
+
+def own_rate(contender: Any, batches: Sequence[Sequence[Encoded]]) -> float:
+    """Items per second over the batches, after one step to warm up."""
+    contender.step(batches[0])
+    start = CLOCK()
+    for batch in batches:
+        contender.step(batch)
+    return sum(map(len, batches)) / (CLOCK() - start)
+
+
+def trl_rate(config: ModelConfig, items: Sequence[Encoded], packing: bool, steps: int) -> float:
+    """Items per second of TRL's SFTTrainer on the same token ids, from the end of its first step on."""
+    from datasets import Dataset
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, TrainerCallback
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    own: Any = config
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=own.vocab_size,
+            n_positions=own.context,
+            n_embd=own.n_embd,
+            n_layer=own.n_layer,
+            n_head=own.n_head,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            use_cache=False,
+            bos_token_id=END,
+            eos_token_id=END,
+        )
+    )
+    rows = [{"input_ids": one.tokens.ids, "completion_mask": [int(x) for x in one.tokens.loss]} for one in items]
+    per_item = sum(len(row["input_ids"]) for row in rows) / len(rows)
+    marks: list[float] = []
+    seen: list[int] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+            marks.append(CLOCK())
+
+    with tempfile.TemporaryDirectory() as directory:
+        settings: dict[str, Any] = {
+            "output_dir": directory,
+            "use_cpu": True,
+            "max_steps": steps + 1,
+            "learning_rate": 1e-4,
+            "lr_scheduler_type": "constant",
+            "completion_only_loss": True,
+            "packing": packing,
+            "max_length": own.context,
+            # The same number of items in a step, packed or not.
+            "per_device_train_batch_size": max(1, round(BATCH * per_item / own.context)) if packing else BATCH,
+            "gradient_checkpointing": False,
+            "logging_strategy": "no",
+            "save_strategy": "no",
+            "report_to": "none",
+            "disable_tqdm": True,
+            "bf16": False,
+            "dataset_num_proc": None,
+        }
+        trainer = SFTTrainer(
+            model=model,
+            args=SFTConfig(**settings),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=_tokenizer(PreTrainedTokenizerFast),
+            callbacks=[Clock()],
+        )
+        collate = trainer.data_collator
+
+        def counting(features: list[dict[str, Any]]) -> Any:
+            lengths = [len(one["input_ids"]) for one in features]
+            seen.append(
+                sum(len(one["seq_lengths"]) for one in features) if "seq_lengths" in features[0] else len(lengths)
+            )
+            return collate(features)
+
+        trainer.data_collator = counting
+        trainer.train()
+    return sum(seen[1 : len(marks)]) / (marks[-1] - marks[0])
+
+
+def _tokenizer(kind: Any) -> Any:
+    """A tokenizer object for TRL, which asks for one although the items are token ids already."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import BPE
+
+    tokenizer = Tokenizer(BPE(vocab={"<|endoftext|>": 0}, merges=[]))
+    return kind(tokenizer_object=tokenizer, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
+
+
+def measure(name: str, items: Sequence[Encoded], steps: int, rounds: int, peers: bool) -> dict[str, Any]:
+    """All contenders on one shape, in turns."""
+    config = SHAPES[name]
+    batches = [items[i * BATCH : (i + 1) * BATCH] for i in range(steps)]
+    contenders: dict[str, Callable[[], float]] = {
+        "equiloss": lambda: own_rate(Ours(config), batches),
+        "equiloss, beginnings not shared": lambda: own_rate(Ours(config, share=False), batches),
+        "textbook": lambda: own_rate(Textbook(config), batches),
+    }
+    if peers:
+        contenders["trl"] = lambda: trl_rate(config, items, False, steps)
+        contenders["trl, packing"] = lambda: trl_rate(config, items, True, steps)
+    rates: dict[str, list[float]] = {contender: [] for contender in contenders}
+    for _ in range(rounds):
+        for contender, run in contenders.items():
+            rates[contender].append(run())
+            print(f"{name}: {contender}: {rates[contender][-1]:.2f} items/s", file=sys.stderr, flush=True)
+    best = {contender: max(values) for contender, values in rates.items()}
+    if peers:
+        best["trl (best)"] = max(best["trl"], best["trl, packing"])
+    ratios = {"textbook": best["equiloss"] / best["textbook"]}
+    if peers:
+        ratios["trl"] = best["equiloss"] / best["trl (best)"]
+    return {"items_per_s": best, "rounds": rates, "ratios": ratios, "wanted": TARGETS[name]}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
+    parser.add_argument("--data", help="instruction data to take the items from")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, help="steps of a round (default: 20 tiny, 3 gpt2-small)")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: CPU seconds of the process, for a machine that others use too (best with --threads 1)",
+    )
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    arguments = parser.parse_args()
+    if arguments.clock == "cpu":
+        globals()["CLOCK"] = time.process_time
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    try:
+        import trl  # noqa: F401  # pyright: ignore[reportUnusedImport, reportMissingImports]
+
+        peers = True
+    except ImportError:
+        print("trl is not installed: pip install -e '.[bench]' to compare with it", file=sys.stderr)
+        peers = False
+    examples = read_examples(arguments.data) if arguments.data else made_up(1000)
+    encoding = gpt2()
+    items, _ = encode_examples(examples, load_template("alpaca"), encoding.encode_ordinary, END, 512)
+    order = np.random.default_rng(1).permutation(len(items))
+    items = [items[i] for i in order]
+    results: dict[str, Any] = {
+        "clock": arguments.clock,
+        "threads": torch.get_num_threads(),
+        "batch": BATCH,
+        "tokens_per_item": sum(len(one.tokens.ids) for one in items) / len(items),
+        "loss_tokens_per_item": sum(one.loss_tokens for one in items) / len(items),
+        "provenance": provenance(),
+        "shapes": {},
+    }
+    for name in arguments.shapes:
+        steps = arguments.steps or {"tiny": 20, "gpt2-small": 3}[name]
+        results["shapes"][name] = measure(name, items, steps, arguments.rounds, peers)
+    print(f"{results['tokens_per_item']:.0f} tokens an item, {results['loss_tokens_per_item']:.0f} of them with loss")
+    for name, result in results["shapes"].items():
+        for contender, rate in result["items_per_s"].items():
+            print(f"{name:12} {contender:34} {rate:9.2f} items/s")
+        for contender, ratio in result["ratios"].items():
+            wanted = result["wanted"][contender]
+            print(f"{name:12} {ratio:.2f} x {contender} (wanted {wanted}: {'yes' if ratio >= wanted else 'NO'})")
+    if arguments.json:
+        write_json(arguments.json, results)
+    else:
+        print(json.dumps({name: result["ratios"] for name, result in results["shapes"].items()}))
+
+
+if __name__ == "__main__":
+    main()
