@@ -43,15 +43,16 @@ def engine() -> Iterator[Any]:
 
     from study.cluster import RayEngine
 
+    cluster: Any = Cluster(initialize_head=False)
     try:
-        cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    except Exception as error:
-        if "timed out during startup" not in str(error):
-            raise
-        pytest.skip("Ray did not start within its 30 s: the machine is too busy")
-    try:
-        cluster.add_node(num_cpus=1)
-        cluster.wait_for_nodes()
+        try:
+            cluster.add_node(num_cpus=1, include_dashboard=False)  # the first is the head
+            cluster.add_node(num_cpus=1)
+            cluster.wait_for_nodes()
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            pytest.skip("Ray did not start within its 30 s: the machine is too busy")
         yield lambda: RayEngine(cluster.address, grace_s=5.0)
     finally:
         cluster.shutdown()
