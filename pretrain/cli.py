@@ -47,7 +47,8 @@ def data(
 
     \b
     SOURCE is a text file, .jsonl, .json or .parquet (each also .gz), a folder of those (its folders are the
-    domains), hub:NAME[:CONFIG][:SPLIT] for a Hugging Face data set, or world:NAME for the built-in world:
+    domains), hub:NAME[:CONFIG][:SPLIT] for a Hugging Face data set, world:NAME for the built-in world, or tokens
+    already made: a .safetensors with a vector "tokens", or a folder with train.safetensors and its like:
       pretrain data speeches/ -o data/speeches --train-tokenizer 2048
       pretrain data hub:HuggingFaceFW/fineweb:sample-10BT -o data/fineweb
       pretrain data world:demo -o data/demo --train-tokenizer 1024
@@ -55,19 +56,26 @@ def data(
     """
     from pretrain.corpus import Fields
     from pretrain.shard_writer import Fractions, write_source, written
+    from pretrain.token_files import is_token_source, write_token_files
 
+    fractions = Fractions(validation, test)
     with console.counting("tokens") as on_progress:
-        shards = write_source(
-            source,
-            output,
-            tokenizer=tokenizer,
-            train_tokenizer=train_tokenizer,
-            fields=Fields(text_field, domain_field, separator),
-            seed=seed,
-            fractions=Fractions(validation, test),
-            workers=workers,
-            on_progress=on_progress,
-        )
+        if is_token_source(source):
+            shards = write_token_files(
+                source, output, tokenizer=tokenizer, seed=seed, fractions=fractions, on_progress=on_progress
+            )
+        else:
+            shards = write_source(
+                source,
+                output,
+                tokenizer=tokenizer,
+                train_tokenizer=train_tokenizer,
+                fields=Fields(text_field, domain_field, separator),
+                seed=seed,
+                fractions=fractions,
+                workers=workers,
+                on_progress=on_progress,
+            )
     for line in written(shards):
         console.say(line)
     if as_json:

@@ -51,8 +51,12 @@ class Fractions:
             )
 
 
+Kept = tuple[Document, str, int]
+"""A document that stays, its split, and its UTF-8 bytes."""
+
+
 @dataclass
-class _Counts:
+class Counts:
     """What was dropped, and which splits each text was seen in."""
 
     seen: dict[bytes, str] = field(default_factory=dict[bytes, str])
@@ -109,7 +113,7 @@ def write_source(
 def _training_texts(documents: Iterable[Document], seed: int, fractions: Fractions) -> Iterator[str]:
     """What a tokenizer may see: the documents of the training split, up to TOKENIZER_CHARACTERS."""
     characters = 0
-    for document, split, _ in _kept(documents, _Counts(), seed, fractions):
+    for document, split, _ in _kept(documents, Counts(), seed, fractions):
         if split == "train":
             yield document.text
             characters += len(document.text)
@@ -132,23 +136,37 @@ def write_shards(
 
     Texts are compared as UTF-8 bytes: of equal ones the first is kept (all in one split, where the source sets it: it
     repeats on purpose). Texts of white space alone are dropped. A document that names its split keeps it; else `seed`
-    and its text decide. The result does not depend on `workers`
-    (None: one for each CPU). Memory: about 100 bytes per document, and `workers` × 2 batches of 1 MB of text.
-    `on_progress` is called with the documents and tokens written so far. An older data directory is replaced.
+    and its text decide. The result does not depend on `workers` (None: one for each CPU). Memory: about 100 bytes per
+    document, and `workers` × 2 batches of 1 MB of text. `on_progress` is called with the documents and tokens written
+    so far. An older data directory is replaced.
     Raises: InputError when there is no document for training, or too many domains.
     """
     fractions = fractions or Fractions()
-    workers = workers or os.cpu_count() or 1
-    dtype_name = "uint16" if encoding.n_vocab <= 1 << 16 else "uint32"
-    counts = _Counts()
+    counts = Counts()
     kept = _kept(documents, counts, seed, fractions)
+    tokenized = _tokenized(_batches(kept), encoding, workers or os.cpu_count() or 1)
+    return write_tokenized(tokenized, counts, directory, encoding, source, seed, fractions, on_progress)
+
+
+def write_tokenized(
+    batches: Iterable[tuple[list[Kept], list[bytes]]],
+    counts: Counts,
+    directory: Path,
+    encoding: Encoding,
+    source: Mapping[str, Any],
+    seed: int,
+    fractions: Fractions,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Shards:
+    """Write documents with their ids (uint32, as bytes, without the end of text); the rest is as in `write_shards`."""
+    dtype_name = "uint16" if encoding.n_vocab <= 1 << 16 else "uint32"
     with _partial(directory) as partial, ExitStack() as stack:
         writers = {
             name: _SplitWriter(stack.enter_context((partial / f"{name}.bin").open("wb")), DTYPES[dtype_name])
             for name in SPLITS
         }
         domains: dict[str, int] = {}
-        for batch, lists in _tokenized(_batches(kept), encoding, workers):
+        for batch, lists in batches:
             for (document, split, size), ids in zip(batch, lists, strict=True):
                 domain = domains.setdefault(document.domain, len(domains))
                 if domain >= MAX_DOMAINS:
@@ -224,35 +242,41 @@ class _SplitWriter:
         }
 
 
-_Kept = tuple[Document, str, int]
+def place(data: bytes, asked: str | None, counts: Counts, seed: int, fractions: Fractions) -> str | None:
+    """The split of a document with this content (`asked`: as its source says); None for a duplicate, which is counted.
+
+    Raises: InputError for a split that there is not.
+    """
+    digest = hashlib.blake2b(data, digest_size=16).digest()
+    split = asked or choose_split(digest, seed, fractions)
+    if split not in SPLITS:
+        raise InputError(f"a document of the split {split!r}", f"splits: {', '.join(SPLITS)}")
+    first = counts.seen.get(digest)
+    if first is None:
+        counts.seen[digest] = split
+    elif first != split:
+        counts.across += 1
+        return None
+    elif asked is None:  # a source that sets the split repeats a text on purpose
+        counts.within += 1
+        return None
+    return split
 
 
-def _kept(documents: Iterable[Document], counts: _Counts, seed: int, fractions: Fractions) -> Iterator[_Kept]:
+def _kept(documents: Iterable[Document], counts: Counts, seed: int, fractions: Fractions) -> Iterator[Kept]:
     """The documents that stay, each with its split and its UTF-8 bytes."""
     for document in documents:
         if not document.text.strip():
             counts.empty += 1
             continue
         data = document.text.encode("utf-8", "replace")  # a lone surrogate becomes "?", as no encoding can hold it
-        digest = hashlib.blake2b(data, digest_size=16).digest()
-        split = document.split or choose_split(digest, seed, fractions)
-        if split not in SPLITS:
-            raise InputError(f"a document of the split {split!r}", f"splits: {', '.join(SPLITS)}")
-        first = counts.seen.get(digest)
-        if first is None:
-            counts.seen[digest] = split
-        elif first == split:
-            if document.split is None:  # a source that sets the split repeats a text on purpose
-                counts.within += 1
-                continue
-        else:
-            counts.across += 1
-            continue
-        yield Document(data.decode(), document.domain, split), split, len(data)
+        split = place(data, document.split, counts, seed, fractions)
+        if split is not None:
+            yield Document(data.decode(), document.domain, split), split, len(data)
 
 
-def _batches(kept: Iterable[_Kept]) -> Iterator[list[_Kept]]:
-    batch: list[_Kept] = []
+def _batches(kept: Iterable[Kept]) -> Iterator[list[Kept]]:
+    batch: list[Kept] = []
     size = 0
     for item in kept:
         batch.append(item)
@@ -283,8 +307,8 @@ def _encode(encoding: Encoding, texts: list[str]) -> list[bytes]:
 
 
 def _tokenized(
-    batches: Iterator[list[_Kept]], encoding: Encoding, workers: int
-) -> Iterator[tuple[list[_Kept], list[bytes]]]:
+    batches: Iterator[list[Kept]], encoding: Encoding, workers: int
+) -> Iterator[tuple[list[Kept], list[bytes]]]:
     """Each batch with its documents' ids, in order. Small sources, and `workers` 1, start no process."""
     first = list(islice(batches, SERIAL_BATCHES))
     rest = next(batches, None) if len(first) == SERIAL_BATCHES else None
@@ -292,7 +316,7 @@ def _tokenized(
         for batch in chain(first, [] if rest is None else [rest], batches):
             yield batch, _encode(encoding, [document.text for document, _, _ in batch])
         return
-    waiting: deque[tuple[list[_Kept], Future[list[bytes]]]] = deque()
+    waiting: deque[tuple[list[Kept], Future[list[bytes]]]] = deque()
     # Started afresh, not forked: the libraries that read Parquet and the Hub have threads of their own.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (tokenizers.to_record(encoding),))
     try:

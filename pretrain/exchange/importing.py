@@ -77,8 +77,8 @@ def read(source: Path, tokenizer_name: str | None = None) -> Imported:
         config, state = _nanogpt(source)
         notes.append("nanoGPT computes GELU exactly, this model in GPT-2's tanh form: logits differ by about 0.001")
     elif (directory / "config.json").exists():
-        layout, weights = "gpt2", _weights(directory)
-        config, state = _gpt2(directory, weights)
+        layout = "gpt2"
+        weights, config, state = _gpt2(directory)
         own = tokenizer_files.read(directory)
     else:
         layout = "diary"
@@ -118,7 +118,7 @@ def _torch(path: Path) -> Any:
         raise InputError(f"{path}: not a checkpoint, or damaged", HINT) from None
 
 
-def _gpt2(directory: Path, weights: Path) -> tuple[ModelConfig, State]:
+def _gpt2(directory: Path) -> tuple[Path, ModelConfig, State]:
     path = directory / "config.json"
     settings = _object(path)
     if settings.get("model_type") != "gpt2":
@@ -129,6 +129,7 @@ def _gpt2(directory: Path, weights: Path) -> tuple[ModelConfig, State]:
     width = settings.get("n_embd", 768)
     if settings.get("n_inner") not in (None, 4 * width):
         raise InputError(f"{path}: n_inner is {settings['n_inner']}", f"only 4 x n_embd = {4 * width} can be imported")
+    weights = _weights(directory)
     state = _load(weights)
     head = state.get("lm_head.weight")
     tied = bool(settings.get("tie_word_embeddings", True))
@@ -146,7 +147,7 @@ def _gpt2(directory: Path, weights: Path) -> tuple[ModelConfig, State]:
     embedding = state.get("transformer.wte.weight", state.get("wte.weight"))
     if tied and head is not None and embedding is not None and not torch.equal(head, embedding):
         raise InputError(f"{weights}: lm_head differs from the embedding, yet {path} says they are tied", "mend one")
-    return config, _fits(config, layouts.from_hugging_face(config, state, str(weights)), weights)
+    return weights, config, _fits(config, layouts.from_hugging_face(config, state, str(weights)), weights)
 
 
 def _diary_files(source: Path) -> tuple[Path, Path]:

@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
+
+import torch.nn as nn  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from pretrain import checkpoint, tokenizer  # noqa: E402
+from pretrain.errors import InputError  # noqa: E402
+from pretrain.exchange.importing import Imported, import_checkpoint, read  # noqa: E402
+from pretrain.model import GPT  # noqa: E402
+
+TRAINED = tokenizer.train_bpe(["the king and the queen"] * 2, 265)
+V, C, T, H, L = TRAINED.n_vocab, 16, 12, 2, 2
+IDS = torch.randint(0, V, (2, T), generator=torch.Generator().manual_seed(0))
+
+
+def logits(found: Imported) -> Tensor:
+    model = GPT(found.config).eval()
+    model.load_state_dict(found.state)
+    with torch.no_grad():
+        return model(IDS)
+
+
+@pytest.fixture
+def trained_file(tmp_path: Path) -> Path:
+    tokenizer.save(TRAINED, tmp_path / "own-tokenizer.json")
+    return tmp_path / "own-tokenizer.json"
+
+
+def noisy(module: nn.Module) -> nn.Module:
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return module
+
+
+# The diary's layout, from its published description: separate query, key and value matrices, its own layer norm.
+class Norm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(C))
+        self.shift = nn.Parameter(torch.zeros(C))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt() + (
+            self.shift
+        )
+
+
+class DiaryAttention(nn.Module):
+    def __init__(self, bias: bool) -> None:
+        super().__init__()
+        self.W_query, self.W_key, self.W_value = (nn.Linear(C, C, bias=bias) for _ in range(3))
+        self.out_proj = nn.Linear(C, C)
+        self.register_buffer("mask", torch.ones(T, T).triu(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (m(x).view(*x.shape[:2], H, -1).transpose(1, 2) for m in (self.W_query, self.W_key, self.W_value))
+        scores = (q @ k.transpose(2, 3)).masked_fill(self.get_buffer("mask").bool(), -torch.inf)
+        return self.out_proj((torch.softmax(scores / (C // H) ** 0.5, -1) @ v).transpose(1, 2).reshape(x.shape))
+
+
+class DiaryBlock(nn.Module):
+    def __init__(self, bias: bool) -> None:
+        super().__init__()
+        self.att = DiaryAttention(bias)
+        self.ff = nn.Module()
+        self.ff.layers = nn.Sequential(nn.Linear(C, 4 * C), nn.GELU(approximate="tanh"), nn.Linear(4 * C, C))
+        self.norm1, self.norm2 = Norm(), Norm()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.att(self.norm1(x))
+        return x + self.ff.get_submodule("layers")(self.norm2(x))
+
+
+class Diary(nn.Module):
+    def __init__(self, tie: bool, bias: bool) -> None:
+        super().__init__()
+        self.tok_emb, self.pos_emb = nn.Embedding(V, C), nn.Embedding(T, C)
+        self.trf_blocks = nn.Sequential(*(DiaryBlock(bias) for _ in range(L)))
+        self.final_norm = Norm()
+        self.out_head = nn.Linear(C, V, bias=False)
+        if tie:
+            self.out_head.weight = self.tok_emb.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.out_head(self.final_norm(self.trf_blocks(self.tok_emb(ids) + self.pos_emb.weight[: ids.shape[1]])))
+
+
+def diary_files(directory: Path, tie: bool, bias: bool, kept: str = "") -> tuple[Path, Diary]:
+    model = Diary(tie, bias)
+    noisy(model)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    if tie and kept:  # safetensors' save_model keeps one of the two names
+        del state[{"tok_emb.weight": "out_head.weight", "out_head.weight": "tok_emb.weight"}[kept]]
+    directory.mkdir(parents=True, exist_ok=True)
+    save_file(state, directory / "model.safetensors")
+    settings = {"vocab_size": V, "context_length": T, "emb_dim": C, "n_heads": H, "n_layers": L, "drop_rate": 0.1}
+    (directory / "model.json").write_text(
+        json.dumps(settings | {"qkv_bias": bias} | ({"tie_weights": True} if tie else {})), encoding="utf-8"
+    )
+    return directory, model
+
+
+@pytest.mark.parametrize(("tie", "bias", "kept"), [
+    (False, False, ""), (False, True, ""), (True, False, ""), (True, True, "tok_emb.weight"),
+    (True, False, "out_head.weight"),
+])  # fmt: skip
+def test_the_diarys_pair(tmp_path: Path, trained_file: Path, tie: bool, bias: bool, kept: str) -> None:
+    directory, model = diary_files(tmp_path / "run", tie, bias, kept)
+    found = read(directory, str(trained_file))
+    assert (found.layout, found.config.tie_weights, found.config.qkv_bias) == ("diary", tie, bias)
+    assert found.config.dropout == 0.0
+    with torch.no_grad():
+        assert torch.allclose(logits(found), model(IDS), atol=1e-5, rtol=0)
+
+
+def test_the_diarys_checkpoint_directories(tmp_path: Path, trained_file: Path) -> None:
+    run, _ = diary_files(tmp_path / "run", False, False)
+    best = run / "checkpoints" / "20260101Z000000-iteration-5"
+    best.mkdir(parents=True)
+    (run / "model.safetensors").rename(best / "model.safetensors")
+    (run / "checkpoints" / "best").symlink_to(best.name, target_is_directory=True)
+    for source in (run, best, best / "model.safetensors"):
+        assert read(source, str(trained_file)).layout == "diary"
+
+
+@pytest.mark.parametrize("tie", [True, False])
+@pytest.mark.parametrize("prefix", [True, False])
+def test_gpt2_directories(tmp_path: Path, trained_file: Path, tie: bool, prefix: bool) -> None:
+    """As transformers writes them, and as GPT-2's own files on the Hub are: no prefix, and causal masks."""
+    transformers = pytest.importorskip("transformers")
+    settings = transformers.GPT2Config(
+        vocab_size=V,
+        n_positions=T,
+        n_embd=C,
+        n_layer=L,
+        n_head=H,
+        tie_word_embeddings=tie,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    theirs = transformers.GPT2LMHeadModel(settings).eval()
+    noisy(theirs)
+    theirs.save_pretrained(tmp_path / "gpt2")
+    weights = tmp_path / "gpt2" / "model.safetensors"
+    if not prefix:
+        state = {name.removeprefix("transformer."): value for name, value in load_file(weights).items()}
+        state["h.0.attn.bias"] = torch.ones(1, 1, T, T).tril()
+        state["h.0.attn.masked_bias"] = torch.tensor(-1e4)
+        save_file(state, weights)
+    found = read(tmp_path / "gpt2", str(trained_file))
+    assert (found.layout, found.config.tie_weights, found.config.qkv_bias) == ("gpt2", tie, True)
+    with torch.no_grad():
+        assert torch.allclose(logits(found), theirs(IDS).logits, atol=1e-5, rtol=0)
+
+
+class NanoBlock(nn.Module):
+    def __init__(self, bias: bool) -> None:
+        super().__init__()
+        self.ln_1, self.ln_2 = nn.LayerNorm(C, bias=bias), nn.LayerNorm(C, bias=bias)
+        self.attn, self.mlp = nn.Module(), nn.Module()
+        self.attn.c_attn, self.attn.c_proj = nn.Linear(C, 3 * C, bias=bias), nn.Linear(C, C, bias=bias)
+        self.mlp.c_fc, self.mlp.c_proj = nn.Linear(C, 4 * C, bias=bias), nn.Linear(4 * C, C, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.attn.get_submodule("c_attn")(self.ln_1(x)).split(C, 2)
+        q, k, v = (t.view(*x.shape[:2], H, -1).transpose(1, 2) for t in (q, k, v))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(x.shape)
+        x = x + self.attn.get_submodule("c_proj")(y)
+        wide = F.gelu(self.mlp.get_submodule("c_fc")(self.ln_2(x)), approximate="tanh")
+        return x + self.mlp.get_submodule("c_proj")(wide)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_nanogpt_checkpoints(tmp_path: Path, trained_file: Path, bias: bool) -> None:
+    """With the prefix that torch.compile leaves, and a vocabulary padded to a round size."""
+    padded = V + 7
+    blocks = nn.ModuleList(NanoBlock(bias) for _ in range(L))
+    inner = {"wte": nn.Embedding(padded, C), "wpe": nn.Embedding(T, C), "h": blocks, "ln_f": nn.LayerNorm(C, bias=bias)}
+    parts = nn.ModuleDict(inner)
+    noisy(parts)
+    state = {f"_orig_mod.transformer.{name}": value for name, value in parts.state_dict().items()}
+    state["_orig_mod.lm_head.weight"] = state["_orig_mod.transformer.wte.weight"]
+    settings = {
+        "n_layer": L,
+        "n_head": H,
+        "n_embd": C,
+        "block_size": T,
+        "bias": bias,
+        "vocab_size": padded,
+        "dropout": 0.1,
+    }
+    document = {"model": state, "optimizer": {}, "model_args": settings, "iter_num": 5, "config": {"dataset": "x"}}
+    torch.save(document, tmp_path / "ckpt.pt")
+    found = read(tmp_path / "ckpt.pt", str(trained_file))
+    assert (found.config.qkv_bias, found.config.tie_weights, found.config.vocab_size) == (bias, True, V)
+    assert any("7 ids without a token were dropped" in note for note in found.notes)
+    x = parts["wte"](IDS) + parts["wpe"](torch.arange(T))
+    for block in blocks:
+        x = block(x)
+    expected = parts["ln_f"](x) @ state["_orig_mod.transformer.wte.weight"].T
+    assert torch.allclose(logits(found), expected[..., :V], atol=1e-5, rtol=0)
+
+
+def test_what_is_written_is_a_checkpoint(tmp_path: Path, trained_file: Path) -> None:
+    directory, model = diary_files(tmp_path / "run", False, True)
+    import_checkpoint(directory, tmp_path / "out" / "checkpoint.pt", str(trained_file))
+    loaded = checkpoint.load(tmp_path / "out" / "checkpoint.pt")
+    assert loaded.run["source"]["layout"] == "diary"
+    assert len(loaded.run["source"]["sha256"]) == 64
+    with torch.no_grad():
+        assert torch.allclose(loaded.model(IDS), model(IDS), atol=1e-5, rtol=0)
+
+
+def test_gpt2s_vocabulary_brings_gpt2s_tokenizer(tmp_path: Path) -> None:
+    (directory := tmp_path / "gpt2").mkdir()
+    settings = {"model_type": "gpt2", "n_embd": 2, "n_layer": 1, "n_head": 1, "n_positions": 4, "vocab_size": 50257}
+    (directory / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+    shapes = {"ln_1": (2,), "attn.c_attn": (2, 6), "attn.c_proj": (2, 2), "ln_2": (2,), "mlp.c_fc": (2, 8)}
+    state = {f"h.0.{name}.weight": torch.zeros(shape) for name, shape in (shapes | {"mlp.c_proj": (8, 2)}).items()}
+    state |= {name.replace("weight", "bias"): torch.zeros(value.shape[-1]) for name, value in state.items()}
+    state |= {"wte.weight": torch.zeros(50257, 2), "wpe.weight": torch.zeros(4, 2)}
+    state |= {"ln_f.weight": torch.zeros(2), "ln_f.bias": torch.zeros(2)}
+    save_file(state, directory / "model.safetensors")
+    assert read(directory).encoding.name == "gpt2"
+
+
+Change = Callable[[Path], None]
+
+
+def edit(**fields: Any) -> Change:
+    def change(directory: Path) -> None:
+        path = directory / "model.json"
+        path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | fields), encoding="utf-8")
+
+    return change
+
+
+def drop(name: str) -> Change:
+    def change(directory: Path) -> None:
+        state = load_file(directory / "model.safetensors")
+        save_file({k: v for k, v in state.items() if k != name}, directory / "model.safetensors")
+
+    return change
+
+
+def add(name: str) -> Change:
+    def change(directory: Path) -> None:
+        state = load_file(directory / "model.safetensors")
+        save_file(state | {name: torch.zeros(2)}, directory / "model.safetensors")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (edit(moe={"num_experts": 4}), "mixture of experts"),
+        (edit(emb_dim=32), r"is \(\d+, 16\), its config says \(\d+, 32\)"),
+        (edit(n_layers=3), "no tensor 'trf_blocks.2"),
+        (edit(n_layers=1), "tensors that GPT-2 has not"),
+        (edit(vocab_size="many"), "vocab_size"),
+        (lambda d: (d / "model.json").write_text("{}"), "no field 'n_layers'"),
+        (lambda d: (d / "model.json").write_text("[1]"), "not a JSON object"),
+        (lambda d: (d / "model.json").unlink(), "no model.json"),
+        (lambda d: (d / "model.safetensors").write_bytes(b"xx"), "not a safetensors file"),
+        (lambda d: (d / "model.safetensors").unlink(), "no model that can be read"),
+        (drop("trf_blocks.1.norm2.shift"), "no tensor 'trf_blocks.1.norm2.shift'"),
+        (add("lora.A"), "tensors that GPT-2 has not, such as 'lora.A'"),
+    ],
+)
+def test_what_cannot_be_imported(tmp_path: Path, trained_file: Path, change: Change, message: str) -> None:
+    directory, _ = diary_files(tmp_path / "run", False, False)
+    change(directory)
+    with pytest.raises(InputError, match=message):
+        import_checkpoint(directory, tmp_path / "out.pt", str(trained_file))
+    assert not (tmp_path / "out.pt").exists()
+
+
+def test_a_vocabulary_of_another_tokenizer_is_refused(tmp_path: Path) -> None:
+    directory, _ = diary_files(tmp_path / "run", False, False)
+    with pytest.raises(InputError, match="name one with --tokenizer"):
+        read(directory)
+    with pytest.raises(InputError, match="does not fit the tokenizer's 50,257"):
+        read(directory, "gpt2")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "llama"}, "model_type 'llama'"),
+        ({"activation_function": "relu"}, "activation_function is 'relu'"),
+        ({"n_inner": 7}, "n_inner is 7"),
+        ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
+        ({}, "no model.safetensors"),
+    ],
+)
+def test_directories_that_are_not_gpt2(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    settings = {"model_type": "gpt2", "n_embd": C, "n_layer": L, "n_head": H, "n_positions": T, "vocab_size": V}
+    (tmp_path / "config.json").write_text(json.dumps(settings | changes), encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read(tmp_path)
+
+
+def test_a_pickle_with_code_is_not_opened(tmp_path: Path) -> None:
+    class Mark:
+        def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+            return open, (str(tmp_path / "pwned"), "w")
+
+    torch.save({"model": Mark(), "model_args": {}}, tmp_path / "ckpt.pt")
+    with pytest.raises(InputError, match="holds something other than plain tensors"):
+        read(tmp_path / "ckpt.pt")
+    assert not (tmp_path / "pwned").exists()
+    torch.save({"weights": 1}, tmp_path / "other.pt")
+    with pytest.raises(InputError, match="not a nanoGPT checkpoint"):
+        read(tmp_path / "other.pt")
+    with pytest.raises(InputError, match="no such file"):
+        read(tmp_path / "nowhere")
