@@ -20,7 +20,7 @@ from pretrain.cross_entropy import CHUNK_ELEMENTS
 from pretrain.equivalence import CONFIDENCE_BINS, DECILES, FORMAT, Evaluation
 from pretrain.errors import EquilossError, InputError
 from pretrain.model import GPT
-from pretrain.precision import Precision, autocast, prepare, settle
+from pretrain.precision import Precision, autocast, set_matmul_precision, settle
 from pretrain.shards import Shards, Split
 
 BATCH_TOKENS = 8192
@@ -142,7 +142,7 @@ def document_sums(
     sums = _empty_sums(len(documents), int(places[-1]) + 1)
     done = 0
     model.eval()
-    prepare(precision)
+    set_matmul_precision(precision)
     for batch in batches(list(windows(lengths, context, stride)), batch_tokens):
         width = batch[0].length
         ids = np.full((len(batch), width), end_id)
