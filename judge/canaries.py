@@ -39,41 +39,48 @@ class CanaryVerdict(Verdict):
 
     canary: str
     host_value: float | None = None
+    injection: str | None = None
     schema_: str = Field(CANARY_SCHEMA, alias="schema")
 
 
 @dataclass(frozen=True)
 class Canary:
-    """A planned canary: its kind, and the index of the file whose answer hosts it."""
+    """A planned canary: its kind, the index of the file whose answer hosts it, and which injection it is."""
 
     kind: str
     host: int
+    injection: str = ""
 
 
-def plan_canaries(ids: Sequence[str], n_files: int, share: float, seed: int) -> dict[str, Canary]:
+def plan_canaries(
+    ids: Sequence[str], n_files: int, share: float, seed: int, kinds: Sequence[str] = KINDS
+) -> dict[str, Canary]:
     """Which items carry a canary, of which kind, beside whose answer: kinds and hosts in turn, items by the seed.
 
     At least one of each kind where there are twenty items or more; none when `share` is 0.
     """
     if share <= 0 or n_files < 2:
         return {}
-    count = min(len(ids), max(round(share * len(ids)), len(KINDS) if len(ids) >= 4 * len(KINDS) else 0))
+    count = min(len(ids), max(round(share * len(ids)), len(kinds) if len(ids) >= 4 * len(kinds) else 0))
     rng = random.Random(f"canaries:{seed}")
     chosen = sorted(rng.sample(range(len(ids)), count))
     hosts = rng.sample(range(n_files), n_files)
+    names = sorted(INJECTIONS)
     return {
-        ids[place]: Canary(KINDS[turn % len(KINDS)], hosts[(turn // len(KINDS)) % n_files])
+        ids[place]: Canary(
+            kinds[turn % len(kinds)], hosts[(turn // len(kinds)) % n_files], names[(turn // len(kinds)) % len(names)]
+        )
         for turn, place in enumerate(chosen)
     }
 
 
-def text_of(kind: str, own: str, other: str, reference: str, id: str) -> tuple[str, str]:
+def text_of(canary: Canary, own: str, other: str, reference: str) -> tuple[str, str]:
     """The kind and text of a canary; where the item has no reference, a duplicate takes its place."""
+    kind = canary.kind
     if kind == "duplicate" or (kind == "reference" and not reference.strip()):
         return "duplicate", own
     if kind == "injection":
-        names = sorted(INJECTIONS)
-        return kind, INJECTIONS[names[sum(id.encode()) % len(names)]]
+        return kind, INJECTIONS[canary.injection]
     return kind, {"empty": "", "reference": reference, "other": other}[kind]
 
 

@@ -128,6 +128,51 @@ def report(
 program.add_command(cli_diagnose.diagnose)
 
 
+@program.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--rubric", help="The rubric to audit, where there are several.")
+@click.option("--judge", help="The judge to audit, where there are several.")
+@click.option("--injection", metavar="MODEL[@URL]", help="Instead, ask this judge about texts that demand a score.")
+@click.option("--confidence", type=click.FloatRange(0.5, 0.999), default=0.95, show_default=True)
+@click.option("--draws", type=click.IntRange(100), default=1000, show_default=True, help="Bootstrap draws.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
+@console.option_json
+def audit(
+    files: tuple[Path, ...],
+    rubric: str | None,
+    judge: str | None,
+    injection: str | None,
+    confidence: float,
+    draws: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Say how far the judge of FILES can be trusted: place, length, drift, repeats, planted answers, agreement.
+
+    \b
+    Examples:
+      judge audit results/run1.jsonl results/run2.jsonl
+      judge audit results/run1.jsonl results/run2.jsonl --injection gpt-4.1-mini
+    """
+    if injection is not None:
+        from judge.injection import measure
+        from judge.summary import emit_injection
+
+        emit_injection(measure(files, injection, rubric=rubric or "correctness"), as_json=as_json)
+        return
+    from judge import tables
+    from judge.audit import audit
+    from judge.results import load
+
+    found = audit(load(files), rubric=rubric, judge=judge, confidence=confidence, draws=draws, seed=seed)
+    if as_json:
+        console.emit_json(found.model_dump(mode="json"))
+        return
+    console.emit_table(tables.audit(found))
+    for finding in found.findings:
+        console.out().print(finding, markup=False)
+
+
 def main() -> None:
     """Entry point of `judge`."""
     console.run(program, "judge")

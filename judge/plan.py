@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from judge.canaries import Canary, plan_canaries, text_of
+from judge.canaries import KINDS, Canary, plan_canaries, text_of
 from judge.items import Comparison
 from judge.orders import Groups, Orders, pairs
 from judge.rubrics import LABELS, Item, Layout, Prompt, Rubric
@@ -56,6 +56,7 @@ class Options:
     seed: int = SEED
     group_size: int = 8
     canaries: float = 0.1
+    canary_kinds: tuple[str, ...] = KINDS
     parameters: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def check(self) -> None:
@@ -87,7 +88,7 @@ class Plan:
                 "use --rubric helpfulness, or add `reference` to the items",
             )
         self.canaries: dict[str, Canary] = (
-            plan_canaries(self.ids, len(comparison.files), options.canaries, options.seed)
+            plan_canaries(self.ids, len(comparison.files), options.canaries, options.seed, options.canary_kinds)
             if options.layout == "joint"
             else {}
         )
@@ -122,7 +123,7 @@ class Plan:
             return None
         reference = item.reference if self.rubric.front.reference != "none" else ""
         other = others.of(id, planned.host) if planned.kind == "other" else ""
-        kind, text = text_of(planned.kind, answers[planned.host], other, reference, id)
+        kind, text = text_of(planned, answers[planned.host], other, reference)
         return Slot(text, (), kind, planned.host)
 
 

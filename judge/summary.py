@@ -118,6 +118,23 @@ def emit_ledger(ledger: Ledger, *, as_json: bool) -> None:
     console.emit_table(table)
 
 
+def emit_injection(found: dict[str, Any], *, as_json: bool) -> None:
+    """Print how far a judge can be talked into a score."""
+    from rich.table import Table
+
+    if as_json:
+        console.emit_json(found)
+        return
+    table = Table(title=f"injections: {found['rubric']} by {found['judge']}")
+    for column in ("injection", "asked", "fooled", "95 % interval", "mean share of the scale"):
+        table.add_column(column)
+    for name, one in [*found["kinds"].items(), ("all", found["all"])]:
+        if one["n"]:
+            low, high = one["interval"]
+            table.add_row(name, str(one["n"]), f"{one['fooled']:.0%}", f"{low:.0%} to {high:.0%}", f"{one['mean']:.0%}")
+    console.emit_table(table)
+
+
 def _judge(result: Result, scored: Scored) -> dict[str, Any]:
     survey, spent = scored.survey, scored.spent
     found: dict[str, Any] = {

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from judge import offline
-from judge.canaries import CanaryVerdict
+from judge.canaries import INJECTIONS, CanaryVerdict
 from judge.clients import Judge
 from judge.ledger import Ledger, Outcome
 from judge.plan import Ask, Plan
 from judge.rubrics import LABELS
 from judge.verdicts import Failure, Usage, Verdict, file_name
 from pretrain.runs import atomic, json_line, sha256_of, write_jsonl
+
+_INJECTION_NAMES = {text: name for name, text in INJECTIONS.items()}
 
 
 @dataclass
@@ -195,7 +197,17 @@ def _verdicts(
                 else:
                     host = outcome.verdict.get(by_host.get(who, ""))
                     value = _value(host, criterion.name, expected) if host else None
-                    yield who, CanaryVerdict.model_validate({**row, "canary": slot.canary, "host_value": value})
+                    yield (
+                        who,
+                        CanaryVerdict.model_validate(
+                            {
+                                **row,
+                                "canary": slot.canary,
+                                "host_value": value,
+                                "injection": _INJECTION_NAMES.get(slot.text),
+                            }
+                        ),
+                    )
 
 
 def _failures(
