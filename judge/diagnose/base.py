@@ -181,10 +181,16 @@ def _made(base: Base) -> dict[str, Any]:
     if base.config:
         made["model"] = dict(base.config)
     run = base.run or {}
-    for key in ("config", "train", "data"):
+    for key in ("config", "train"):
         part = run.get(key)
         if isinstance(part, dict):
             made[key] = {k: v for k, v in cast("dict[str, Any]", part).items() if k != "model"}
+    data = run.get("data")
+    if isinstance(data, dict):
+        about = cast("dict[str, Any]", data)
+        source = about.get("source")
+        name = cast("dict[str, Any]", source).get("name") if isinstance(source, dict) else source
+        made["data"] = f"{name or about.get('directory') or 'data'} ({str(about.get('sha256'))[:8]})"
     return made if base.run else {}
 
 
@@ -242,7 +248,12 @@ def _causes(
 
 
 def _stands_alone(case: Case, grouped: Mapping[str, Sequence[Differing]]) -> bool:
-    """Whether one group of fields is all that differs between A and B, in pretraining and fine-tuning."""
+    """Whether one group of fields is all that differs between A and B, in pretraining and fine-tuning.
+
+    With one pretraining run a side, chance in pretraining is not measured, and nothing is settled by elimination.
+    """
+    if not (case.a.several_bases and case.b.several_bases):
+        return False
     a, b = case.a.record, case.b.record
     if len(grouped) != 1 or a is None or b is None or case.gap is None:
         return False
@@ -250,7 +261,7 @@ def _stands_alone(case: Case, grouped: Mapping[str, Sequence[Differing]]) -> boo
 
 
 def _only(members: Sequence[Differing]) -> str:
-    return f"The only recorded difference between the two sides is {prose.names([one.says for one in members])}."
+    return f"The only recorded difference between the base runs is {prose.names([one.says for one in members])}."
 
 
 def _structural(
@@ -258,7 +269,7 @@ def _structural(
 ) -> Cause:
     """A difference in how the base models were made: a cause by elimination where it is the only one."""
     alone = _stands_alone(case, grouped) and not explained
-    says = _only(members) if alone else f"The base runs differ in {prose.names([one.says for one in members])}."
+    says = _only(members) if len(grouped) == 1 else f"The base runs differ in {prose.names([m.says for m in members])}."
     return Cause(
         id=name,
         level=5,

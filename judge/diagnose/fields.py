@@ -184,7 +184,7 @@ class Differing:
 
 def _short(value: Any) -> str:
     text = "not set" if value is None else str(value)
-    return text if len(text) <= 48 else f"{text[:12]}…{text[-8:]}" if " " not in text else text[:47] + "…"
+    return text if len(text) <= 64 else f"{text[:12]}…{text[-8:]}" if " " not in text else text[:63] + "…"
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any], table: tuple[Field, ...], prefix: str) -> list[Differing]:

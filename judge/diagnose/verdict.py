@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from judge.diagnose import prose
 from judge.diagnose.base import only_seeds_differ
 from judge.diagnose.inputs import Case
 from judge.diagnose.judging import best_cause, explains
 from judge.diagnose.reality import identical_share, seeds_command
+from judge.diagnose.recipe import recipe_differences
 from judge.diagnose.records import Cause, Level, Verdict
 
 PREMISE = "premise-false"
@@ -164,7 +166,7 @@ def _named(
         because=cause.evidence_for,
         against=tuple(against),
         missing=tuple(missing),
-        command=cause.command or level.command or f"study explain {case.a.name} {case.b.name}",
+        command=cause.command or level.command or _next(case),
     ), _ranked(causes, cause)
 
 
@@ -176,13 +178,30 @@ def _open(
     told = "Cannot tell: no level that was tested accounts for the gap"
     if untested:
         told += f"; not tested: {prose.names([f'level {one.number} ({one.name})' for one in untested])}"
-    if possible:
+    lone = [one for one in possible if one.level == 5 and one.says.startswith("The only recorded difference")]
+    if lone and not untested:
+        told = f"Cannot tell yet: {_lower(lone[0].says.rstrip('.'))}, but no measure of the base models follows the gap"
+        told += "" if _several_bases(case) else ", and with one pretraining run a side its chance is not measured"
+    elif possible:
         suspects = sorted(possible, key=lambda one: -(one.prior or 0))[:3]
         told += f"; not excluded: {prose.names([one.title for one in suspects])}"
     differs = any(level.tables.get("differences") for level in levels)
     command = f"study explain {case.a.name} {case.b.name}" if differs and not untested else None
     command = command or next((level.command for level in levels if level.command and level.status != "clear"), None)
     return _cannot_tell("nothing-accounts", f"{told}.", causes, against, missing, command)
+
+
+def _next(case: Case) -> str:
+    """What would test a named cause further: a counterfactual where the recipes differ, else more pretraining seeds."""
+    a, b = case.a.record, case.b.record
+    if a is not None and b is not None and recipe_differences(a, b):
+        return f"study explain {case.a.name} {case.b.name}"
+    config = Path(case.b.base.path).with_name("config.toml") if case.b.base.path else "CONFIG"
+    return f"pretrain run {config} --data DATA --name {case.b.name}-again --seed 1   # and the same for {case.a.name}"
+
+
+def _several_bases(case: Case) -> bool:
+    return case.a.several_bases and case.b.several_bases
 
 
 def _cannot_tell(

@@ -18,7 +18,7 @@ from pretrain.probes.measure import mean_of
 from pretrain.probes.windows import mean_loss
 from pretrain.seeds import stream
 
-STRENGTHS = (0.01, 0.02, 0.05, 0.1)
+STRENGTHS = (0.02, 0.05, 0.1)
 
 
 @torch.no_grad()

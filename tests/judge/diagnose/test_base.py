@@ -1,0 +1,119 @@
+"""Levels 0 and 5: the premise from per-document losses, and causes in the base model from probes and records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from judge.diagnose.measures import Measure, difference
+from judge.diagnose.premise import outcome_level
+from judge.diagnose.records import Diagnosis, Estimate
+from judge.diagnose.run import diagnose
+
+Make = Callable[..., dict[str, Any]]
+
+
+def base(folder: Path, name: str, *, data: str = "d", cloze: float | None = None, **train: Any) -> dict[str, Any]:
+    """A base model's part of a run record, with a probe beside its checkpoint where `cloze` is given."""
+    path = folder / name / "checkpoint.pt"
+    path.parent.mkdir()
+    path.write_bytes(b"weights")
+    if cloze is not None:
+        right = {f"Person{i} Smith / city": float(i % 20 < 20 * cloze) for i in range(0, 120, 2)}
+        value = sum(right.values()) / len(right)
+        measure = {"value": value, "standard_error": 0.05, "unit": "share", "samples": right}
+        flat = {"value": 0.5, "standard_error": 0.01, "unit": "share", "samples": None}
+        probes = {
+            "cloze": {"measures": {"first_mention_accuracy": measure}},
+            "copying": {"measures": {"accuracy": flat}},
+        }
+        document = {"format": "equiloss.probe.v1", "checkpoint": {"sha256": name}, "probes": probes}
+        path.with_name("checkpoint.probe.json").write_text(json.dumps(document))
+    config = {"train": {"steps": 100, "seed": 0, **train}}
+    run = {"config": config, "data": {"source": {"name": data}, "sha256": data * 8}}
+    return {"path": str(path), "sha256": name, "config": {"n_layer": 2}, "run": run}
+
+
+def two(
+    pair: Any, make_record: Make, a: dict[str, Any], b: dict[str, Any], right_b: Callable[[int], float]
+) -> Diagnosis:
+    """Three fine-tunings of each base by one recipe: A right on 90 %, B as `right_b` says."""
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, run=make_record(base=a)),
+        *pair.seeds("b", right_b, run=make_record(base=b), first=40),
+    ]
+    pair.judge(runs)
+    return diagnose("a", "b", results_dir=pair.folder)
+
+
+def test_facts_out_of_reach_are_named_when_the_gap_lies_on_items_of_knowledge(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one", cloze=1.0), base(pair.folder, "two", data="e", cloze=0.2)
+    found = two(pair, make_record, a, b, lambda i: 0.9 if i % 2 else 0.2)
+    assert found.verdict.cause == "knowledge-extraction"
+    assert found.verdict.share is not None
+    assert found.verdict.share.value > 0.7
+    copying = next(one for one in found.causes if one.id == "copying")
+    assert copying.status == "excluded"
+
+
+def test_a_probe_alone_names_nothing_when_the_gap_lies_elsewhere(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one", cloze=1.0), base(pair.folder, "two", data="e", cloze=0.2)
+    found = two(pair, make_record, a, b, lambda i: 0.3 if i % 2 else 0.9)
+    assert found.verdict.kind == "cannot-tell"
+    cause = next(one for one in found.causes if one.id == "knowledge-extraction")
+    assert cause.status == "possible"
+    assert cause.evidence_against
+
+
+def test_a_probe_in_the_wrong_direction_is_excluded(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one", cloze=0.2), base(pair.folder, "two", data="e", cloze=1.0)
+    found = two(pair, make_record, a, b, lambda i: 0.9 if i % 2 else 0.2)
+    cause = next(one for one in found.causes if one.id == "knowledge-extraction")
+    assert cause.status == "excluded"
+    assert "wrong direction" in cause.says
+
+
+def test_two_pretraining_seeds_are_chance(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one", seed=1), base(pair.folder, "two", seed=2)
+    found = two(pair, make_record, a, b, lambda i: 0.4)
+    assert (found.verdict.kind, found.verdict.reason) == ("chance", "seeds-only")
+
+
+def test_one_pretraining_run_a_side_settles_nothing_by_elimination(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one", cloze=0.5), base(pair.folder, "two", cloze=0.5, weight_decay=1.0)
+    found = two(pair, make_record, a, b, lambda i: 0.4)
+    assert found.verdict.kind == "cannot-tell"
+    cause = next(one for one in found.causes if one.id == "weight-decay")
+    assert cause.status == "possible"
+
+
+def test_without_evaluations_and_probes_it_says_which_commands_supply_them(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one"), base(pair.folder, "two", steps=50)
+    found = two(pair, make_record, a, b, lambda i: 0.4)
+    assert found.level(0).status == "not-tested"
+    assert (found.level(0).command or "").startswith("pretrain eval ")
+    assert "pretrain probe " in (found.level(5).command or "")
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "status"),
+    [(0.0, 0.02, "clear"), (0.2, 0.02, "accounts"), (0.045, 0.02, "undetermined"), (0.0, 0.2, "undetermined")],
+)
+def test_the_premise_is_equivalent_different_or_undetermined(value: float, half: float, status: str) -> None:
+    found = outcome_level(Estimate(value=value, low=value - half, high=value + half, confidence=0.9), 0.05)
+    assert found.status == status
+    assert (found.says.startswith("The base models are loss-equivalent")) == (status == "clear")
+    assert ("not loss-equivalent" in found.says) == (status == "accounts")
+
+
+def test_a_difference_of_measures_is_paired_where_samples_are_common() -> None:
+    a = Measure(0.5, 0.1, "x", {str(i): i + 1.0 for i in range(10)})
+    b = Measure(0.4, 0.1, "x", {str(i): float(i) for i in range(10)})
+    assert difference(a, b).low == pytest.approx(1.0)
+    apart = difference(Measure(1.0, 0.3), Measure(0.0, 0.4))
+    assert apart.high == pytest.approx(1.0 + 1.96 * 0.5)
+    assert difference(Measure(1.0), Measure(0.0)).low is None

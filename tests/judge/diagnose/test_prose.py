@@ -1,0 +1,135 @@
+"""Sentences claim only what their numbers show; texts are looked at as documented; the document has its keys."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ift.records import Response
+from judge.diagnose import answers, kinds, prose
+from judge.diagnose.gap import Gap, on_items, regress
+from judge.diagnose.records import Cause, Diagnosis, Estimate, Evidence, Level, Side, Verdict
+from judge.diagnose.run import diagnose
+
+DOCS = Path(__file__).parents[3] / "docs" / "diagnosis.md"
+numbers = st.floats(-100, 100)
+
+
+def estimate(value: float, low: float, high: float) -> Estimate:
+    return Estimate(value=value, low=low, high=high)
+
+
+@given(numbers, st.floats(0, 50))
+def test_real_is_said_exactly_when_the_interval_leaves_out_zero(value: float, half: float) -> None:
+    gap = estimate(value, value - half, value + half)
+    if gap.excludes(0.0):
+        says = prose.gap_is_real("x", "y", gap)
+        assert says.index("x" if value > 0 else "y") < says.index("higher than")
+        with pytest.raises(ValueError, match="more than noise"):
+            prose.gap_is_noise("x", "y", gap, 1.0)
+    else:
+        assert "within noise" in (says := prose.gap_is_noise("x", "y", gap, 1.0)) or "no gap" in says
+        for claim in (prose.gap_is_real, prose.gap_beyond_items):
+            with pytest.raises(ValueError, match="holds 0"):
+                claim("x", "y", gap)
+
+
+@given(numbers, st.floats(0, 50))
+def test_flipping_twice_changes_nothing(value: float, half: float) -> None:
+    gap = estimate(value, value - half, value + half)
+    assert prose.flip(prose.flip(gap)) == gap
+    assert prose.flip(gap).excludes(0.0) == gap.excludes(0.0)
+
+
+def test_numbers_and_lists_read_well() -> None:
+    assert [prose.number(one) for one in (0, 123.456, 12.34, 1.234, 0.1234, -5.5)] == [
+        "0", "123", "12.3", "1.23", "0.123", "-5.50"
+    ]  # fmt: skip
+    assert prose.names(["a", "b", "c"]) == "a, b and c"
+    assert prose.share(estimate(0.5, 0.25, 0.75)) == "50 % (95 % interval 25 % to 75 %)"
+
+
+def response(output: str, reference: str = "red blue", finish: str = "stop") -> Response:
+    fields = {"id": "1", "instruction": "Say two colours please.", "output": output, "reference": reference}
+    return Response.model_validate({**fields, "generator": "g", "finish_reason": finish})
+
+
+@pytest.mark.parametrize(
+    ("output", "finish", "faults"),
+    [
+        ("red blue", "stop", set()),
+        ("", "stop", {"empty"}),
+        ("red", "length", {"truncated"}),
+        ("red blue and then some more words came", "length", {"run-on"}),
+        ("red red red red red red red", "stop", {"repetition"}),
+        ("a b c a b c a b c", "stop", {"repetition"}),
+        ("red blue\n### Instruction: more", "stop", {"echo"}),
+        ("Say two colours please. red blue", "stop", {"echo"}),
+    ],
+)
+def test_the_faults_of_an_answer(output: str, finish: str, faults: set[str]) -> None:
+    assert answers.look(response(output, finish=finish)).faults == faults
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=30))
+def test_collapsing_leaves_no_immediate_repeat_of_a_word(words: list[str]) -> None:
+    kept = answers.collapse(words)
+    assert all(one != other for one, other in itertools.pairwise(kept))
+    assert len(kept) <= len(words)
+    assert set(kept) == set(words)
+
+
+def test_what_items_ask_for() -> None:
+    assert kinds.is_copying("red blue", "RED BLUE")
+    assert not kinds.is_copying("red blue", "2")
+    assert kinds.is_knowledge("Where does Ada live?", "", "Rome")
+    assert not kinds.is_knowledge("Reverse it.", "a b", "b a")
+
+
+def test_the_share_on_items_set_aside_is_exact_without_noise() -> None:
+    a, b = np.full((2, 40), 50.0), np.full((2, 40), 50.0)
+    b[:, :20] -= 10
+    gap = Gap(a, b, tuple(map(str, range(40))), (None,) * 40)
+    share = gap.share(on_items(np.arange(40) >= 20), "set aside")
+    assert share is not None
+    assert share.value == pytest.approx(1.0)
+    half = gap.share(on_items(np.arange(40) % 2 == 0), "half of each")
+    assert half is not None
+    assert half.value == pytest.approx(0.0)
+
+
+def test_least_squares_agree_with_the_closed_form() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=50)
+    y = 2 + 3 * x + rng.normal(size=50)
+    fit = regress(y, [x])
+    assert fit is not None
+    slope = float(np.cov(x, y, ddof=1)[0, 1] / x.var(ddof=1))
+    assert fit.coefficients[1] == pytest.approx(slope)
+    centred = x - x.mean()
+    leverage = 1 / 50 + centred**2 / (centred**2).sum()
+    residual = (y - fit.coefficients[0] - slope * x) / (1 - leverage)
+    assert fit.errors[1] == pytest.approx(np.sqrt(((centred * residual) ** 2).sum()) / (centred**2).sum())
+    assert regress(y, [x, x]) is None
+
+
+def test_every_key_of_the_document_is_documented(pair: Any, make_record: Callable[..., dict[str, Any]]) -> None:
+    text = DOCS.read_text()
+    for model in (Diagnosis, Side, Level, Evidence, Cause, Verdict, Estimate):
+        for key in model.model_fields:
+            assert re.search(rf"`{key}`", text), f"{model.__name__}.{key} is not in docs/diagnosis.md"
+    runs = [
+        *pair.seeds("a", lambda i: 0.8, run=make_record()),
+        *pair.seeds("b", lambda i: 0.3, run=make_record(lr=1.0)),
+    ]
+    pair.judge(runs)
+    document = diagnose("a", "b", results_dir=pair.folder).model_dump(mode="json")
+    assert Diagnosis.model_validate(document).model_dump(mode="json") == document
