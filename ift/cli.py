@@ -96,7 +96,7 @@ def run(
 @program.command()
 @click.option("--model", required=True, help="A directory of `ift run`, a checkpoint.pt, or a Hugging Face model.")
 @click.option("--data", required=True, help="The items to answer.")
-@click.option("--name", help="The generator's name.  [default: the model's]")
+@click.option("--name", help="The generator's name.  [default: MODEL-DATA]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 @click.option("--template", help="A template's name or path.  [default: the one the model was trained with, or alpaca]")
 @click.option(

@@ -45,13 +45,13 @@ def near_duplicates(test: Sequence[Example], train: Sequence[Example]) -> list[d
     index: defaultdict[str, list[int]] = defaultdict(list)
     sizes: list[int] = []
     for number, example in enumerate(train):
-        own = grams(f"{question(example)}\n{example.reference}", SHINGLE_WORDS)
+        own = grams(question(example), SHINGLE_WORDS) | grams(example.reference, SHINGLE_WORDS)
         sizes.append(len(own))
         for gram in own:
             index[gram].append(number)
     found: list[dict[str, Any]] = []
     for example in test:
-        own = grams(f"{question(example)}\n{example.reference}", SHINGLE_WORDS)
+        own = grams(question(example), SHINGLE_WORDS) | grams(example.reference, SHINGLE_WORDS)
         shared: defaultdict[int, int] = defaultdict(int)
         for gram in own:
             for number in index.get(gram, ()):

@@ -18,7 +18,7 @@ from ift.run import run as run_one
 from pretrain.console import say, warn
 from pretrain.distributed import World, world
 from pretrain.errors import InputError
-from pretrain.runs import sha256_of, write_json
+from pretrain.runs import provenance, read_json, sha256_of, write_json
 
 RESPOND_FORMAT = "equiloss.ift-respond.v1"
 
@@ -83,7 +83,7 @@ def _name_of(path: Path) -> str:
     """A run's name from its base's path: runs/first/checkpoint.pt is first."""
     if path.name == "checkpoint.pt":
         return path.resolve().parent.name
-    return path.stem
+    return path.stem if path.suffix in (".pt", ".pth") else path.resolve().name
 
 
 def _remarks(too_long: dict[str, Any], overlap: dict[str, Any]) -> list[str]:
@@ -165,7 +165,7 @@ def respond(
             )
         if not examples:
             raise InputError("no item fits the model's context", "choose a shorter template (alpaca-short)")
-        name = name or _name_of(Path(model))
+        name = name or f"{_name_of(Path(model))}-{Path(data).stem}"
         paths = Paths(name, results, results)
         about = {
             "model": answerer.about,
@@ -175,6 +175,11 @@ def respond(
             "seed": seed,
         }
         fingerprint = sha256_of({**about, "name": name})
+        if paths.record.exists():
+            record = read_json(paths.record)
+            if record.get("fingerprint") != fingerprint:
+                raise InputError(f"{paths.record} is of other answers or of a run", "choose another --name")
+            return Report([record], [f"{name}: finished before; nothing to do", f"answers {paths.responses}"])
         partial = results / f".{name}.answers.jsonl"
         results.mkdir(parents=True, exist_ok=True)
         responses = answer_resumably(
@@ -187,22 +192,17 @@ def respond(
         record = {
             "format": RESPOND_FORMAT,
             "name": name,
+            "fingerprint": fingerprint,
             **about,
             "too_long": unanswerable,
             "answers": metrics.summary(responses),
             "files": {"responses": str(paths.responses)},
-            "provenance": _provenance(),
+            "provenance": provenance(),
         }
         write_json(paths.record, record)
         partial.unlink(missing_ok=True)
         lines = [f"{name}: {line}" for line in answers_in_words(record["answers"])]
         return Report([record], [*lines, f"answers {paths.responses}", f"next: judge score {paths.responses}"])
-
-
-def _provenance() -> dict[str, Any]:
-    from pretrain.runs import provenance
-
-    return provenance()
 
 
 def _short(record: dict[str, Any]) -> dict[str, Any]:

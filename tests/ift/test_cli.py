@@ -120,6 +120,18 @@ def test_respond_repeats_the_answers_of_the_run(base: Path, items: Path, tmp_pat
         assert [one.id for one in found] == [one.id for one in expected]
 
 
+def test_respond_does_not_write_over_a_run(base: Path, items: Path, tmp_path: Path) -> None:
+    ift("run", "--base", base, "--data", items, "--name", "one", *QUICK)
+    test = tmp_path / "results" / "one.jsonl"
+    before = test.read_bytes()
+    with pytest.raises(InputError, match="choose another --name"):
+        ift("respond", "--model", "runs/ift/one", "--data", test, "--name", "one")
+    for _ in range(2):
+        (record,) = ift("respond", "--model", "runs/ift/one", "--data", items, "--max-new-tokens", 2)["runs"]
+        assert record["name"] == "one-items"
+    assert test.read_bytes() == before
+
+
 def test_a_sweep_picks_by_validation_loss_and_records_its_curve(base: Path, items: Path) -> None:
     (record,) = ift("run", "--base", base, "--data", items, "--name", "s", "--lr-sweep", "1e-5:1e-1:3", *QUICK)["runs"]
     curve = record["lr_sweep"]["rates"]

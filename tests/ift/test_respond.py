@@ -1,0 +1,102 @@
+"""Answers: resumable to the bit, and the same from a Hugging Face directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ift.cli import program
+from ift.models import open_answerer
+from ift.records import Example, Response, read_responses
+from ift.respond import OnAnswer, answer_resumably, response
+
+EXAMPLES = [Example(id=str(i), instruction=f"Say {i}", reference=str(i)) for i in range(5)]
+
+
+class Killed(Exception):
+    """Stands for a process that dies."""
+
+
+def test_a_killed_generation_goes_on_at_the_last_finished_answer(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    asked: list[str] = []
+
+    def answers(die_after: int | None) -> Callable[[Sequence[Example], OnAnswer], Sequence[Response]]:
+        def run(examples: Sequence[Example], on_answer: OnAnswer) -> list[Response]:
+            made = []
+            for number, example in enumerate(examples):
+                if number == die_after:
+                    raise Killed
+                asked.append(example.id)
+                made.append(response(example, f"answer {example.id}", generator="m"))
+                on_answer(made[-1])
+            return made
+
+        return run
+
+    with pytest.raises(Killed):
+        answer_resumably(EXAMPLES, path, "one", answers(2))
+    with path.open("a") as f:
+        f.write('{"id": "3", "instr')  # killed in the middle of a line
+    found = answer_resumably(EXAMPLES, path, "one", answers(None))
+    assert asked == ["0", "1", "2", "3", "4"]
+    assert [one.output for one in found] == [f"answer {i}" for i in range(5)]
+    asked.clear()
+    answer_resumably(EXAMPLES, path, "another", answers(None))
+    assert asked == ["0", "1", "2", "3", "4"], "answers of another run are not taken up"
+
+
+def test_a_conversation_keeps_its_history(tmp_path: Path) -> None:
+    example = Example(id="x", instruction="?", history=({"instruction": "a", "response": "b"},), system="s")  # type: ignore[arg-type]
+    row = response(example, "!", generator="m").model_dump(by_alias=True)
+    assert row["history"] == [{"instruction": "a", "input": "", "response": "b"}]
+    assert row["system"] == "s"
+
+
+def test_an_exported_model_answers_as_the_checkpoint_does(
+    base: Path, items: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    from pretrain import checkpoint
+    from pretrain.exchange.export import export
+
+    monkeypatch.chdir(tmp_path)
+    common = ["--data", str(items), "--template", "plain", "--max-new-tokens", "12"]
+    export(checkpoint.load(base), tmp_path / "hf")
+    for model, name in ((base, "own"), (tmp_path / "hf", "hf")):
+        result = CliRunner().invoke(program, ["respond", "--model", str(model), "--name", name, *common])
+        assert result.exit_code == 0, result.exception
+    own, theirs = (read_responses(tmp_path / "results" / f"{name}.jsonl") for name in ("own", "hf"))
+    assert [one.output for one in own] == [one.output for one in theirs]
+    assert [one.finish_reason for one in own] == [one.finish_reason for one in theirs]
+    record = json.loads((tmp_path / "results" / "hf.run.json").read_text())
+    assert record["model"]["kind"] == "huggingface"
+
+
+def test_an_exported_model_is_a_base(base: Path, items: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pretrain import checkpoint
+    from pretrain.exchange.export import export
+
+    monkeypatch.chdir(tmp_path)
+    export(checkpoint.load(base), tmp_path / "hf")
+    quick = ["--recipe", "tiny", "--set", "epochs=1", "--set", "decoding.max_new_tokens=4"]
+    for source, name in ((base, "a"), (tmp_path / "hf", "b")):
+        command = ["run", "--base", str(source), "--data", str(items), "--name", name, *quick]
+        for _ in range(2):  # the second finds the first finished: taking the model over twice changes nothing
+            result = CliRunner().invoke(program, command)
+            assert result.exit_code == 0, result.exception
+    one, two = (json.loads((tmp_path / "results" / f"{name}.run.json").read_text()) for name in "ab")
+    assert one["selected_validation_loss"] == pytest.approx(two["selected_validation_loss"], rel=1e-5)
+
+
+def test_sampled_answers_of_an_item_do_not_depend_on_the_others(base: Path) -> None:
+    import torch
+
+    model = open_answerer(str(base), "plain", {"temperature": 1.0, "max_new_tokens": 10}, torch.device("cpu"))
+    together = model.answer(EXAMPLES, "m", 7)
+    assert [model.answer([one], "m", 7)[0].output for one in EXAMPLES] == [one.output for one in together]
+    assert [one.output for one in model.answer(EXAMPLES, "m", 8)] != [one.output for one in together]
