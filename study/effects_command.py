@@ -118,7 +118,7 @@ def html(effects: Effects, runs: Sequence[dict[str, Any]]) -> str:
         for effect in effects.effects
     ]
     base = [x(run["loss_nats"] - effects.mean_nats) for run in runs if run["arm"] == effects.baseline]
-    ticks = [(x(value), f"{value:+.2g}") for value in _ticks(low, high)]
+    ticks = [(x(value), f"{value:+.2g}" if value else "0") for value in _ticks(low, high)]
     return (
         environment(autoescape=True)
         .from_string(source("report", "effects.html"))

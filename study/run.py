@@ -294,7 +294,8 @@ def _sigterm_as_interrupt() -> Generator[None]:
     before: dict[int, Any] = {}
     try:
         for number in (signal.SIGTERM, signal.SIGHUP):
-            before[number] = signal.signal(number, interrupt)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup keeps its meaning
+                before[number] = signal.signal(number, interrupt)
     except ValueError:
         pass  # not in the main thread: the caller's business
     try:

@@ -207,6 +207,21 @@ def test_an_interrupt_ends_the_cells_and_the_same_command_goes_on(toml: Toml, na
     assert (path.parent / "out" / "slow.txt").read_text() == "sleep again\n"
 
 
+def test_a_hangup_does_not_end_what_nohup_started(toml: Toml) -> None:
+    path = toml(cell("slow", "sleep"))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = start(path)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
 def test_cells_do_not_outlive_a_killed_study(toml: Toml) -> None:
     path = toml(cell("slow", "sleep"))
     process = start(path)
