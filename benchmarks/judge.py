@@ -16,6 +16,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -125,7 +126,7 @@ def throughput(peers: str, n: int, rounds: int) -> dict[str, Any]:
         ("Inspect, model_graded_qa", "inspect_peer.py", "inspect_ai"),
         ("AlpacaEval, its own annotator", "alpaca_peer.py", "alpaca_eval"),
     ):
-        if subprocess.run([peers, "-c", f"import {module}"], capture_output=True).returncode:
+        if not shutil.which(peers) or subprocess.run([peers, "-c", f"import {module}"], capture_output=True).returncode:
             print(f"  {label}: skipped, {module} is not installed for {peers}")
             continue
         with tempfile.TemporaryDirectory() as name:
