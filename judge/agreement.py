@@ -87,6 +87,8 @@ def icc(ratings: Floats, kind: IccKind, confidence: float = 0.95) -> Icc | None:
     ms_error = float(((whole - units[:, None] - raters[None, :] + grand) ** 2).sum()) / ((n - 1) * (k - 1))
     if ms_units == 0 and ms_within == 0:
         return None
+    if (ms_within if kind[0] != "3" else ms_error) <= 1e-12 * ms_units:
+        return Icc(1.0, (1.0, 1.0))
     tail = (1 + confidence) / 2
     family, form = kind.split(",")
     mean = form == "k"

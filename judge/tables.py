@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from judge.audit import Audit
+from judge.bootstrap import Interval
 from judge.comparison import Comparison
 from judge.numerals import interval, number, p_value
 
@@ -75,4 +77,40 @@ def categories(comparison: Comparison) -> Table:
     for one in comparison.categories:
         cells = [f"{number(one.means[m.name])} {interval(one.intervals[m.name], 1)}" for m in comparison.models]
         table.add_row(one.category, str(one.n_items), *cells)
+    return table
+
+
+def audit(found: Audit) -> Table:
+    """What an audit measured, in per cent of the scale."""
+    table = Table(title=f"audit of {found.judge} by rubric {found.rubric}, {found.n_verdicts:,} verdicts")
+    table.add_column("check")
+    for name in ("value", f"{found.confidence:.0%} interval", "n"):
+        table.add_column(name, justify="right")
+
+    def row(name: str, value: float | None, span: Interval | None, n: int | str = "", factor: float = 100) -> None:
+        scaled = None if span is None else (span[0] * factor, span[1] * factor)
+        digits = 1 if factor == 100 else 2
+        shown = number(None if value is None else value * factor, digits)
+        table.add_row(name, shown, interval(scaled, digits), str(n))
+
+    for name, bias in (
+        ("first against last place, %", found.position),
+        ("per doubling of length, %", found.length),
+        ("drift per 1,000 prompts, %", found.drift),
+    ):
+        if bias is not None:
+            row(f"{name}, scores as given", bias.as_given, bias.as_given_interval)
+            row(f"{name}, behind the scale's ends", bias.behind, bias.behind_interval)
+    if found.repeatability is not None:
+        again = found.repeatability
+        row("standard deviation of a verdict, %", again.standard_deviation, None, again.n_answers)
+        row("reliability of a verdict, ICC(1,1)", again.icc_one, again.icc_one_interval, again.n_answers, 1)
+        row("Krippendorff's alpha of repeats", again.alpha, again.alpha_interval, again.n_answers, 1)
+    for one in found.agreement:
+        row(f"Spearman with {one.with_}", one.spearman, one.spearman_interval, one.n, 1)
+        if one.kappa is not None:
+            row(f"weighted kappa with {one.with_}", one.kappa, one.kappa_interval, one.n, 1)
+    for kind, canary in found.canaries.items():
+        row(f"planted: {kind}, mean score %", canary.mean, canary.interval, canary.n)
+    row("verdicts at an end of the scale, %", found.share_at_ends, None, found.n_verdicts)
     return table

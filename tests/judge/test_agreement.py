@@ -106,6 +106,12 @@ def test_kendalls_w_is_friedmans_test(raters, units, seed):
     assert -1e-9 <= found.w <= 1 + 1e-9
 
 
+@pytest.mark.parametrize("kind", ["1,1", "2,1", "3,k"])
+def test_perfect_agreement_has_no_width(kind):
+    found = agreement.icc(np.array([[1.0, 2, 5], [1.0, 2, 5]]), kind)
+    assert found == agreement.Icc(1.0, (1.0, 1.0))
+
+
 def test_full_concordance():
     found = agreement.kendalls_w(np.array([[1.0, 2, 3, 4], [10.0, 20, 30, 90], [NAN, 1, 2, 3]]))
     assert found is not None

@@ -1,0 +1,129 @@
+"""The audit recovers biases that were planted in a simulated judge, and says nothing where there are none."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ift.records import Response, item_id, write_responses
+from judge import results
+from judge.audit import Audit, audit
+from judge.cli import program
+from judge.score import Request, score_files
+from judge.simulate import Model, Personality, Simulation
+from judge.simulate_server import Service, serving
+
+
+def answers(directory: Path, n_items: int = 110) -> list[Path]:
+    """Three models' answers of all qualities and lengths, the first better and longer than the others."""
+    rng = random.Random(0)
+    paths: list[Path] = []
+    for index, name in enumerate(("a", "b", "c")):
+        rows: list[Response] = []
+        for item in range(n_items):
+            reference = [f"word{item}x{k}" for k in range(12)]
+            kept = rng.randint(3, 9 if index else 11)
+            padding = [f"other{name}{item}x{k}" for k in range(rng.choice((0, 3, 9, 24)))]
+            asked = f"Say {item}."
+            rows.append(
+                Response.model_validate(
+                    {
+                        "id": item_id(asked, ""),
+                        "instruction": asked,
+                        "output": " ".join(reference[:kept] + padding),
+                        "reference": " ".join(reference),
+                        "generator": name,
+                    }
+                )
+            )
+        paths.append(directory / f"{name}.jsonl")
+        write_responses(paths[-1], rows)
+    return paths
+
+
+def judged_with(
+    directory: Path, person: Personality, *, repeats: int = 2, canaries: float = 0.1, **faults: float
+) -> Audit:
+    """Answers judged by a simulated judge over HTTP, and audited."""
+    paths = answers(directory)
+    simulation = Simulation(default=Model(person))
+    with serving(Service(simulation)) as server:
+        score_files(Request(tuple(paths), judges=(f"sim@{server.url}",), repeats=repeats, canaries=canaries))
+    return audit(results.load(paths), draws=200)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("position", "length", "noise"), [(0.0, 0.0, 0.1), (0.15, 0.0, 0.1), (0.0, 0.06, 0.1), (-0.1, -0.04, 0.15)]
+)
+def test_planted_biases_are_recovered_within_their_intervals(position, length, noise, tmp_path):
+    found = judged_with(tmp_path, Personality(position_bias=position, length_bias=length, noise=noise))
+    assert found.position is not None
+    assert found.length is not None
+    assert found.repeatability is not None
+    for bias, planted in ((found.position, position), (found.length, length)):
+        assert bias.interval[0] <= planted <= bias.interval[1]
+        assert bias.interval[1] - bias.interval[0] < 0.08
+        assert (bias.p is not None and bias.p < 0.05) == (planted != 0)
+    assert found.repeatability.standard_deviation == pytest.approx(noise, rel=0.3)
+    text = " ".join(found.findings)
+    assert ("the first place is worth" in text) == (position != 0)
+    assert ("an answer twice as long gets" in text) == (length != 0)
+
+
+def test_a_judge_that_rewards_planted_answers_is_warned_of(tmp_path):
+    honest = judged_with(tmp_path / "honest", Personality(), repeats=1, canaries=0.3)
+    assert not [one for one in honest.findings if one.startswith("Warning")]
+    assert honest.canaries["reference"].mean == pytest.approx(1.0)
+    assert honest.canaries["duplicate"].mean_abs_difference == 0.0
+    fooled = judged_with(tmp_path / "fooled", Personality(susceptible=1.0), repeats=1, canaries=0.3)
+    assert fooled.canaries["injection"].mean > 0.9
+    assert any("texts that only ask for a high score" in one for one in fooled.findings)
+
+
+def test_failures_that_fall_on_one_run_are_noticed(write_run):
+    rng = random.Random(1)
+    scores = [float(rng.randint(0, 100)) for _ in range(60)]
+    a = write_run("a", [[None if i % 4 == 0 else one for i, one in enumerate(scores)]])
+    b = write_run("b", [scores])
+    found = audit(results.load([a, b]), draws=100)
+    assert found.failures.by_run == {"a": 0.25, "b": 0.0}
+    assert found.failures.p is not None
+    assert found.failures.p < 0.001
+    assert any("missing at random" in one for one in found.findings)
+
+
+def test_judges_are_compared_with_each_other(write_run):
+    rng = random.Random(2)
+    first = [float(rng.randint(0, 100)) for _ in range(50)]
+    a = write_run("a", [first])
+    write_run("a", [[min(100.0, max(0.0, one + rng.gauss(0, 10))) for one in first]], judge="llama")
+    found = audit(results.load([a]), judge="gpt-4", draws=100)
+    assert found.jury is not None
+    assert found.jury.judges == ["gpt-4", "llama"]
+    assert found.jury.alpha is not None
+    assert found.jury.alpha > 0.85
+
+
+def test_real_scores_of_gpt4(gpt4_judged):
+    found = audit(results.load(gpt4_judged), draws=200)
+    assert found.scale_use.at_least + found.scale_use.at_greatest > 0.8
+    assert found.share_at_ends > 0.8
+    assert found.repeatability is None
+    assert any("judged once" in one for one in found.findings)
+
+
+def test_the_command(write_run):
+    rng = random.Random(3)
+    a, b = (write_run(name, [[float(rng.randint(0, 100)) for _ in range(40)]] * 2) for name in "ab")
+    result = CliRunner().invoke(program, ["audit", str(a), str(b), "--json", "--draws", "100"])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert set(document) == {f.alias or name for name, f in Audit.model_fields.items()}
+    assert document["repeatability"]["standard_deviation"] == 0.0
+    shown = CliRunner().invoke(program, ["audit", str(a), str(b), "--draws", "100"])
+    assert "reliability of a verdict" in shown.stdout
