@@ -173,6 +173,27 @@ def audit(
         console.out().print(finding, markup=False)
 
 
+@program.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--to", "kind", type=click.Choice(["csv", "parquet", "alpaca-eval", "diary"]), required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The file to write.")
+def exchange(files: tuple[Path, ...], kind: str, output: Path) -> None:
+    """Write result FILES, with their verdicts, for other tools.
+
+    csv and parquet: a row per verdict. alpaca-eval: model_outputs.json. diary: instruction, input, output (the
+    reference), model_response. AlpacaEval's and the diary's files are read by all commands as they are.
+
+    \b
+    Example:
+      judge exchange results/run1.jsonl results/run2.jsonl --to csv -o verdicts.csv
+    """
+    from judge.exchange import export
+    from judge.results import load
+
+    rows = export(load(files), kind, output)
+    console.say(f"{output}: {rows:,} rows")
+
+
 def main() -> None:
     """Entry point of `judge`."""
     console.run(program, "judge")
