@@ -309,6 +309,8 @@ def _test(case: Case, one: Hypothesis, a: Mapping[str, Measure], b: Mapping[str,
         )
     share, pattern, contradicts = _pattern(case, gap, one, a[one.measure], b[one.measure])
     supported = explains(share)
+    both = sorted((a[one.measure].value, b[one.measure].value), reverse=one.better < 0)
+    values = [prose.number(value) for value in both]  # the worse side's first
     return Cause(
         id=one.cause,
         level=5,
@@ -316,7 +318,7 @@ def _test(case: Case, one: Hypothesis, a: Mapping[str, Measure], b: Mapping[str,
         status="supported" if supported else "possible",
         share=share,
         share_method=share.method if share else "",
-        says=f"The base model of {worse} {one.says} ({prose.span(effect)})"
+        says=f"The base model of {worse} {one.says} ({values[0]} against {values[1]})"
         + (f", and the gap lies on {one.items}." if supported else "."),
         evidence_for=(f"{measured}.", *([pattern] if pattern and not contradicts else [])),
         evidence_against=(pattern,) if pattern and contradicts else (),

@@ -75,6 +75,7 @@ def level(case: Case) -> Level:
     if settings and scored is not None:
         causes.append(_settings_cause(case, settings))
     best = best_cause(causes)
+    clean = clean_gap(case)
     if best is not None and best.share is not None:
         status, says = "accounts", f"{best.says} Explained share of the gap: {prose.share(best.share)}."
     elif scored is None:
@@ -84,6 +85,8 @@ def level(case: Case) -> Level:
         )
     else:
         status, says = "clear", "No fault of decoding that was tested accounts for the gap."
+        if clean is not None:
+            says += f" On answers without any fault, A minus B is {prose.span(clean)}."
     words = [float(np.mean([one.words for row in rows for one in row])) for rows in looks]
     evidence.append(
         Evidence(
@@ -99,7 +102,7 @@ def level(case: Case) -> Level:
         title=LEVEL_TITLES[3],
         status=status,
         says=says,
-        effect=best.share if best else None,
+        effect=best.share if best else clean,
         share=best.share if best else None,
         evidence=tuple(evidence),
         causes=tuple(causes),

@@ -76,10 +76,13 @@ def level(case: Case) -> Level:
     evidence += found
     causes += [cause] if cause else []
     best = best_cause(causes)
+    reference_gap = case.reference.estimate if case.reference is not None else None
     if best is not None:
         status, says = "accounts", f"{best.says} Explained share of the gap: {prose.share(_known(best.share))}."
     else:
         status, says = "clear", "No artefact of judging that was tested accounts for the gap."
+        if reference_gap is not None and reference_gap.excludes(0.0) and reference_gap.value * gap.value > 0:
+            says += f" The reference score has it too: A minus B is {prose.span(reference_gap)} of 1."
     return Level(
         number=2,
         name="judge",
