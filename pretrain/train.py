@@ -163,7 +163,9 @@ class Run:
             self.stepper.scaler.scale = self.progress.loss_scale
             self.stepper.scaler.good_steps = self.progress.good_steps
         if self.world.main:
-            os.truncate(self.directory / "metrics.jsonl", self.progress.metrics_bytes)
+            metrics = self.directory / "metrics.jsonl"
+            metrics.touch()  # killed before the first logged step, it is not there yet
+            os.truncate(metrics, self.progress.metrics_bytes)
 
     def _steps(self) -> None:
         settings, progress = self.config.train, self.progress

@@ -270,6 +270,16 @@ def test_a_damaged_state_is_a_clear_error(
     assert train(config(), shards_directory, tmp_path / "a", resume=True).steps == 30
 
 
+def test_killed_after_a_state_but_before_the_first_logged_step(
+    shards_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(config("train.log_every=20", "train.eval_every=30"), shards_directory, tmp_path / "whole")
+    interrupted(shards_directory, tmp_path / "a", monkeypatch, "train.log_every=20", "train.eval_every=30")
+    assert not (tmp_path / "a" / "metrics.jsonl").exists()
+    train(config("train.log_every=20", "train.eval_every=30"), shards_directory, tmp_path / "a", resume=True)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "a")
+
+
 def test_killed_before_the_first_state_it_starts_again(
     shards_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
