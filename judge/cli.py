@@ -133,6 +133,7 @@ program.add_command(cli_diagnose.diagnose)
 @click.option("--rubric", help="The rubric to audit, where there are several.")
 @click.option("--judge", help="The judge to audit, where there are several.")
 @click.option("--injection", metavar="MODEL[@URL]", help="Instead, ask this judge about texts that demand a score.")
+@click.option("--labels", type=click.Path(path_type=Path), help="A person's ratings, from `judge label`.")
 @click.option("--confidence", type=click.FloatRange(0.5, 0.999), default=0.95, show_default=True)
 @click.option("--draws", type=click.IntRange(100), default=1000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
@@ -142,6 +143,7 @@ def audit(
     rubric: str | None,
     judge: str | None,
     injection: str | None,
+    labels: Path | None,
     confidence: float,
     draws: int,
     seed: int,
@@ -162,9 +164,11 @@ def audit(
         return
     from judge import tables
     from judge.audit import audit
+    from judge.label import read_labels
     from judge.results import load
 
-    found = audit(load(files), rubric=rubric, judge=judge, confidence=confidence, draws=draws, seed=seed)
+    rated = read_labels(labels) if labels else []
+    found = audit(load(files), rubric=rubric, judge=judge, labels=rated, confidence=confidence, draws=draws, seed=seed)
     if as_json:
         console.emit_json(found.model_dump(mode="json"))
         return
@@ -192,6 +196,40 @@ def exchange(files: tuple[Path, ...], kind: str, output: Path) -> None:
 
     rows = export(load(files), kind, output)
     console.say(f"{output}: {rows:,} rows")
+
+
+@program.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("labels.jsonl"), show_default=True)
+@click.option("-n", "count", type=click.IntRange(1), default=50, show_default=True, help="Answers to rate.")
+@click.option("--retest", type=click.FloatRange(0, 1), default=0.2, show_default=True, help="Share rated twice.")
+@click.option("--low", type=float, default=0.0, show_default=True, help="The least score.")
+@click.option("--high", type=float, default=100.0, show_default=True, help="The greatest score.")
+@click.option("--rater", default="", help="Who rates.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sample.")
+def label(
+    files: tuple[Path, ...],
+    output: Path,
+    count: int,
+    retest: float,
+    low: float,
+    high: float,
+    rater: str,
+    seed: int,
+) -> None:
+    """Rate a blind sample of the answers in FILES yourself; `q` breaks off, the same command goes on.
+
+    \b
+    Example:
+      judge label results/run1.jsonl results/run2.jsonl -n 50 -o labels.jsonl
+      judge audit results/run1.jsonl results/run2.jsonl --labels labels.jsonl
+    """
+    from judge.label import rate, sample
+    from judge.label_prompt import prompt
+    from judge.results import load
+
+    made = rate(sample(load(files), count, retest, seed), output, prompt(low, high), rater)
+    console.say(f"{output}: {made} new ratings")
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from pretrain.errors import InputError
 from pretrain.runs import atomic, write_json
 
 FORMATS = ("csv", "parquet", "alpaca-eval", "diary")
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "id", "generator", "category", "instruction", "input", "reference", "output", "finish_reason", "n_tokens",
     "rubric", "judge", "judge_resolved", "criterion", "repeat", "position", "value", "explanation", "cost_usd",
 )  # fmt: skip
