@@ -98,7 +98,7 @@ def test_losses_equal_one_token_at_a_time(shards: Shards, tmp_path: Path, stride
     loaded = checkpoint.load(saved(tmp_path / "checkpoint.pt"))
     result = evaluate(loaded, shards, Method(stride_tokens=stride, batch_tokens=50))
     split = shards.split("test")
-    for index in range(len(split)):
+    for index in range(5):
         text = [ENCODING.eot_token, *split.document(index).tolist()]
         nats = 0.0
         for place in range(1, len(text)):

@@ -96,6 +96,7 @@ def test_the_special_tokens_are_known(exported: dict[str, tuple[Any, Any]], name
     assert theirs.encode("a<|endoftext|>") == [*encoding.encode_ordinary("a"), encoding.eot_token]
 
 
+@pytest.mark.slow
 def test_merges_are_those_that_gpt2_was_published_with() -> None:
     published = tokenizer._installed_merges()
     if published is None:
