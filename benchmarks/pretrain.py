@@ -1,0 +1,255 @@
+"""Pretraining speed: tokens per second of forward, backward and optimizer, beside the peers, side by side in one run.
+
+    python benchmarks/pretrain.py                          # both shapes, both precisions
+    python benchmarks/pretrain.py --shapes tiny --json pretrain.json
+
+All train a GPT-2 of the same shape on the same random ids with AdamW and clipping, in turns; a contender's figure is
+its best round, since another program's load can only slow it down. Peers run as they come out of the box: a textbook
+implementation (below), transformers' GPT2LMHeadModel, and litgpt where it is installed. Also reported: the share of
+the machine's measured matrix-product peak, and the peak memory of each contender (each round is a process of its own).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:] = [one for one in sys.path if Path(one or ".").resolve() != HERE]  # this file is no `pretrain` to import
+
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from pretrain.config import ModelConfig, RunConfig, TrainConfig  # noqa: E402
+from pretrain.runs import provenance, write_json  # noqa: E402
+
+SHAPES = {
+    "tiny": (ModelConfig(n_layer=4, n_head=4, n_embd=128, context=128, vocab_size=50257), 16),
+    "gpt2-small": (ModelConfig(n_layer=12, n_head=12, n_embd=768, context=256, vocab_size=50257), 4),
+}
+PRECISIONS = ("fp32", "bf16")
+CONTENDERS = ("equiloss", "textbook", "transformers", "litgpt")
+WANTED = {"tiny": {"equal precision": 1.3, "best fp32 peer": 2.2}, "gpt2-small": {"bf16": 1.15, "best fp32 peer": 2.0}}
+Step = Callable[[Tensor, Tensor], object]
+
+
+class TextbookBlock(nn.Module):
+    """A pre-norm block with the attention written out, as tutorials have it."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, self.heads = config.n_embd, config.n_head
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.out = nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
+        self.register_buffer("mask", torch.triu(torch.ones(config.context, config.context), 1).bool())
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, t, c = x.shape
+        h = self.norm1(x)
+        q, k, v = (f(h).view(b, t, self.heads, -1).transpose(1, 2) for f in (self.query, self.key, self.value))
+        scores = q @ k.transpose(2, 3) / math.sqrt(c / self.heads)
+        scores = scores.masked_fill(self.mask[:t, :t], -math.inf)  # type: ignore[index]
+        x = x + self.out((torch.softmax(scores, -1) @ v).transpose(1, 2).reshape(b, t, c))
+        return x + self.mlp(self.norm2(x))
+
+
+class Textbook(nn.Module):
+    """GPT-2 as tutorials write it: every logit is formed, then cross_entropy."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        assert config.vocab_size
+        self.tokens = nn.Embedding(config.vocab_size, config.n_embd)
+        self.positions = nn.Embedding(config.context, config.n_embd)
+        self.blocks = nn.Sequential(*(TextbookBlock(config) for _ in range(config.n_layer)))
+        self.norm = nn.LayerNorm(config.n_embd)
+        self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.head.weight = self.tokens.weight
+        nn.init.normal_(self.tokens.weight, std=0.02)
+
+    def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
+        x = self.tokens(ids) + self.positions(torch.arange(ids.shape[1]))
+        logits = self.head(self.norm(self.blocks(x)))
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def plain_step(model: nn.Module, loss_of: Callable[[Tensor, Tensor], Tensor], precision: str) -> Step:
+    """The loop that everyone writes: autocast, backward, clip, AdamW."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+    def step(ids: Tensor, targets: Tensor) -> float:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = loss_of(ids, targets)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.item()
+
+    return step
+
+
+def ours(config: ModelConfig, batch: int, precision: str) -> Step:
+    """What `pretrain run` does in a step."""
+    from pretrain.distributed import World
+    from pretrain.model import GPT
+    from pretrain.optim import Optimizers
+    from pretrain.step import Stepper
+
+    settings = TrainConfig.model_validate({"batch_size": batch, "precision": precision, "clip_norm": 1.0})
+    run = RunConfig(model=config, train=settings)
+    model = GPT(config).train()
+    stepper = Stepper(model, model, Optimizers(model, settings), run, World(0, 1, torch.device("cpu")))
+    return lambda ids, targets: stepper(0, ids, targets, 1e-4)
+
+
+def transformers_gpt2(config: ModelConfig, precision: str) -> Step:
+    """transformers' GPT2LMHeadModel with its own loss."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    own: Any = config
+    shape = {"n_layer": own.n_layer, "n_head": own.n_head, "n_embd": own.n_embd, "n_positions": own.context}
+    dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=own.vocab_size, use_cache=False, **shape, **dropout)).train()
+    # It shifts the labels itself: hand it the ids, as its users do.
+    return plain_step(model, lambda ids, _targets: model(input_ids=ids, labels=ids).loss, precision)
+
+
+def litgpt_gpt(config: ModelConfig, precision: str) -> Step:
+    """litgpt's GPT in GPT-2's size, with its chunked cross-entropy."""
+    from litgpt.config import Config  # pyright: ignore[reportMissingImports]
+    from litgpt.model import GPT  # pyright: ignore[reportMissingImports]
+    from litgpt.utils import chunked_cross_entropy  # pyright: ignore[reportMissingImports]
+
+    shape = {"n_layer": config.n_layer, "n_head": config.n_head, "n_embd": config.n_embd, "block_size": config.context}
+    style = {"norm_class_name": "LayerNorm", "mlp_class_name": "GptNeoxMLP", "bias": True, "parallel_residual": False}
+    model = GPT(Config(vocab_size=config.vocab_size, padded_vocab_size=config.vocab_size, **shape, **style)).train()
+    return plain_step(model, lambda ids, targets: chunked_cross_entropy(model(ids), targets), precision)
+
+
+def build(contender: str, shape: str, precision: str) -> Step:
+    """A contender's step on a shape."""
+    config, batch = SHAPES[shape]
+    torch.manual_seed(0)
+    if contender == "equiloss":
+        return ours(config, batch, precision)
+    if contender == "textbook":
+        model = Textbook(config).train()
+        return plain_step(model, model, precision)
+    return (transformers_gpt2 if contender == "transformers" else litgpt_gpt)(config, precision)
+
+
+def one_round(contender: str, shape: str, precision: str, steps: int) -> dict[str, float]:
+    """Tokens per second over `steps` steps after two to warm up, and the process's peak memory in MB."""
+    config, batch = SHAPES[shape]
+    step = build(contender, shape, precision)
+    generator = torch.Generator().manual_seed(1)
+    windows = torch.randint(config.vocab_size or 0, (steps + 2, batch, config.context + 1), generator=generator)
+    for number, window in enumerate(windows):
+        if number == 2:
+            start = time.perf_counter()
+        step(window[:, :-1], window[:, 1:])
+    rate = steps * batch * config.context / (time.perf_counter() - start)  # pyright: ignore[reportPossiblyUnbound]
+    return {"tokens_per_s": rate, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def flops_per_token(config: ModelConfig) -> float:
+    """Operations of a training step per token: 6 a weight, and 12 L T C of attention (arXiv 2204.02311, appendix B)."""
+    weights = 12 * config.n_layer * config.n_embd**2 + (config.vocab_size or 0) * config.n_embd
+    return 6 * weights + 12 * config.n_layer * config.context * config.n_embd
+
+
+def matmul_peak(precision: str, size: int = 1536) -> float:
+    """The fastest of five square matrix products, in FLOP/s."""
+    a = torch.randn(size, size, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    times: list[float] = []
+    for _ in range(6):
+        start = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - start)
+    return 2 * size**3 / min(times[1:])
+
+
+def measure(shape: str, steps: int, rounds: int) -> dict[str, Any]:
+    """All contenders at both precisions, in turns, each round a process of its own."""
+    best: dict[str, dict[str, float]] = {}
+    peaks = dict.fromkeys(PRECISIONS, 0.0)
+    missing: set[str] = set()
+    for _ in range(rounds):
+        for precision in PRECISIONS:
+            peaks[precision] = max(peaks[precision], matmul_peak(precision))
+        for contender in CONTENDERS:
+            for precision in PRECISIONS:
+                if contender in missing:
+                    continue
+                command = [sys.executable, __file__, "--round", contender, shape, precision, str(steps)]
+                run = subprocess.run(command, capture_output=True, text=True)
+                if run.returncode:
+                    missing.add(contender)
+                    print(f"{contender} is left out: {run.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+                    continue
+                found = json.loads(run.stdout.splitlines()[-1])
+                name = f"{contender}, {precision}"
+                print(f"{shape}: {name}: {found['tokens_per_s']:.0f} tokens/s", file=sys.stderr, flush=True)
+                if name not in best or found["tokens_per_s"] > best[name]["tokens_per_s"]:
+                    best[name] = found
+    flops = flops_per_token(SHAPES[shape][0])
+    for name, found in best.items():
+        found["share_of_peak"] = found["tokens_per_s"] * flops / peaks[name.rpartition(", ")[2]]
+    return {"best": best, "peak_flops": peaks, "ratios": ratios(best)}
+
+
+def ratios(best: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Ours over the best peer: at each precision, and our faster precision over the best fp32 peer."""
+    rate = {name: found["tokens_per_s"] for name, found in best.items()}
+    peers = {
+        p: max(v for name, v in rate.items() if name.endswith(p) and not name.startswith("equi")) for p in PRECISIONS
+    }
+    result = {precision: rate[f"equiloss, {precision}"] / peers[precision] for precision in PRECISIONS}
+    result["best fp32 peer"] = max(rate[f"equiloss, {precision}"] for precision in PRECISIONS) / peers["fp32"]
+    result["equal precision"] = min(result[precision] for precision in PRECISIONS)
+    return result
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, help="steps of a round (default: 8 tiny, 3 gpt2-small)")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument(
+        "--round", nargs=4, metavar=("CONTENDER", "SHAPE", "PRECISION", "STEPS"), help=argparse.SUPPRESS
+    )
+    arguments = parser.parse_args()
+    if arguments.round:
+        contender, shape, precision, steps = arguments.round
+        print(json.dumps(one_round(contender, shape, precision, int(steps))))
+        return
+    results: dict[str, Any] = {"threads": torch.get_num_threads(), "provenance": provenance(), "shapes": {}}
+    for shape in arguments.shapes:
+        steps = arguments.steps or {"tiny": 8, "gpt2-small": 3}[shape]
+        found = results["shapes"][shape] = measure(shape, steps, arguments.rounds)
+        for name, one in found["best"].items():
+            share = f"{one['share_of_peak']:6.1%} of the peak"
+            print(f"{shape:12} {name:22} {one['tokens_per_s']:9.0f} tokens/s {share} {one['peak_mb']:7.0f} MB")
+        for name, wanted in WANTED[shape].items():
+            ratio = found["ratios"][name]
+            print(f"{shape:12} {ratio:.2f} x {name} (wanted {wanted}: {'yes' if ratio >= wanted else 'NO'})")
+    if arguments.json:
+        write_json(arguments.json, results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""The README's commands run as they stand, in their order, in an empty directory."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def tested_commands() -> list[str]:
+    blocks = re.findall(r"<!-- tested -->\n```console\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    return [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.slow
+def test_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Callable):
+    monkeypatch.chdir(tmp_path)
+    commands = tested_commands()
+    assert len(commands) >= 10
+    for command in commands:
+        name, *arguments = shlex.split(command)
+        outcome = program(name, *arguments)
+        assert outcome.code == 0, (command, outcome.err)
+    assert (tmp_path / "results" / "plain.jsonl").stat().st_size
+    assert "<html" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_the_readme_names_files_that_exist():
+    for path in re.findall(r"\]\((?!https?:)([^)#]+)\)", README.read_text()):
+        assert (README.parent / path).exists(), path
+
+
+def test_the_readme_names_commands_that_exist():
+    import importlib
+
+    for name, command in re.findall(r"\b(pretrain|ift|judge|study) ([a-z]+)\b", README.read_text()):
+        if command in importlib.import_module(f"{name}.cli").program.commands:
+            continue
+        assert not re.search(rf"^\$ {name} {command}", README.read_text(), flags=re.MULTILINE), f"{name} {command}"
