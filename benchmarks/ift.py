@@ -120,10 +120,10 @@ def own_rate(contender: Any, batches: Sequence[Sequence[Encoded]]) -> float:
 
 def trl_rate(config: ModelConfig, items: Sequence[Encoded], packing: bool, steps: int) -> float:
     """Items per second of TRL's SFTTrainer on the same token ids, from the end of its first step on."""
-    from datasets import Dataset
+    from datasets import Dataset  # pyright: ignore[reportMissingImports]
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, TrainerCallback
-    from trl.trainer.sft_config import SFTConfig
-    from trl.trainer.sft_trainer import SFTTrainer
+    from trl.trainer.sft_config import SFTConfig  # pyright: ignore[reportMissingImports]
+    from trl.trainer.sft_trainer import SFTTrainer  # pyright: ignore[reportMissingImports]
 
     own: Any = config
     model = GPT2LMHeadModel(

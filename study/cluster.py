@@ -35,7 +35,7 @@ class RayEngine:
 
     def __init__(self, address: str | None = None, grace_s: float = GRACE_S) -> None:
         try:
-            import ray as ray_module
+            import ray as ray_module  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise InputError(
                 "the ray engine needs Ray, which is not installed", "pip install 'equiloss[cluster]'"
