@@ -110,7 +110,7 @@ def example(row: dict[str, Any], where: str) -> Example:
     fields["category"] = _text(row.get("category"), f"{where}: category") or None
     split = row.get("split")
     if split is not None:
-        if split not in SPLITS:
+        if not isinstance(split, str) or split not in SPLITS:
             raise InputError(f"{where}: split is {split!r}", "it may be train, validation or test")
         fields["split"] = SPLITS[split]
     try:

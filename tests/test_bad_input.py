@@ -88,8 +88,9 @@ CASES = [
     ("pretrain run tiny --data missing-dir", 2, r"missing-dir"),
     ("pretrain run tiny --data empty-dir", 2, r"empty-dir"),
     # checkpoints
-    ("pretrain eval missing.pt --data out", 2, r"missing\.pt.*no such"),
-    ("pretrain eval not-a-checkpoint.pt --data out", 2, r"not-a-checkpoint\.pt.*checkpoint"),
+    ("pretrain eval missing.pt --data out", 2, r"out.*no such data directory"),
+    ("pretrain sample missing.pt hello", 2, r"missing\.pt.*no such"),
+    ("pretrain sample not-a-checkpoint.pt hello", 2, r"not-a-checkpoint\.pt.*checkpoint"),
     ("pretrain sample code.pt hello", 2, r"code\.pt"),
     ("ift run --base missing.pt --data instructions.json", 2, r"missing\.pt.*no such"),
     ("ift run --base code.pt --data instructions.json", 2, r"code\.pt"),

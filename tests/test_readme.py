@@ -14,15 +14,14 @@ pytest.importorskip("torch")
 README = Path(__file__).resolve().parent.parent / "README.md"
 
 
-def tested_commands() -> list[str]:
+def commands_to_run() -> list[str]:
     blocks = re.findall(r"<!-- tested -->\n```console\n(.*?)```", README.read_text(), flags=re.DOTALL)
     return [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
 
 
-@pytest.mark.slow
 def test_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Callable):
     monkeypatch.chdir(tmp_path)
-    commands = tested_commands()
+    commands = commands_to_run()
     assert len(commands) >= 10
     for command in commands:
         name, *arguments = shlex.split(command)

@@ -61,9 +61,11 @@ def test_speeches_to_report(shared_data: Path, tmp_path: Path, monkeypatch, prog
     assert [v["id"] for v in a] == [v["id"] for v in b]
     assert {v["position"] for v in a} == {0, 1}  # blinded, in a balanced order
     compared = json.loads(ok("judge", "compare", *files, "--json"))
-    assert {model["generator"] for model in compared["models"]} == {"a", "b"}
+    assert {model["name"] for model in compared["models"]} == {"a", "b"}
     ok("judge", "report", *files, "-o", "report")
-    assert items[0]["instruction"] not in (tmp_path / "results" / "a.jsonl").read_text()
+    split = json.loads((tmp_path / "results" / "a.run.json").read_text())["data"]["split"]
+    assert {v["id"] for v in a} == set(split["test"])
+    assert not set(split["test"]) & {*split["train"], *split["validation"]}
     html = (tmp_path / "report" / "report.html").read_text()
     assert str(a[0]["id"]) in html
 
