@@ -32,8 +32,8 @@ HERE = Path(__file__).resolve().parent
 sys.path[:] = [one for one in sys.path if Path(one or ".").resolve() != HERE]  # this file is no `judge` to import
 
 from judge import rubrics  # noqa: E402
-from judge.items import compare_files  # noqa: E402
-from judge.plan import Options, Plan  # noqa: E402
+from judge.scoring.items import compare_files  # noqa: E402
+from judge.scoring.plan import Options, Plan  # noqa: E402
 from pretrain.tokenizer import gpt2  # noqa: E402
 
 LATENCY_S, CONCURRENCY = 0.2, 32

@@ -11,12 +11,13 @@ import numpy as np
 from pydantic import Field
 from scipy import stats
 
-from judge import agreement, bootstrap, effects, results
-from judge.bootstrap import Floats, Interval
-from judge.comparison import Document
-from judge.effects import Effect, Rows
+from judge import results
 from judge.numerals import number
 from judge.results import Judged, Panel
+from judge.statistics import agreement, bootstrap, effects
+from judge.statistics.bootstrap import Floats, Interval
+from judge.statistics.comparison import Document
+from judge.statistics.effects import Effect, Rows
 from pretrain import templates
 
 AUDIT_SCHEMA = "equiloss.audit.v1"

@@ -56,8 +56,8 @@ def compare(
       judge compare results/run1.jsonl results/run2.jsonl
     """
     from judge import tables
-    from judge.compare import compare
     from judge.results import load
+    from judge.statistics.compare import compare
 
     comparison = compare(
         load(files),
@@ -157,14 +157,14 @@ def audit(
       judge audit results/run1.jsonl results/run2.jsonl --injection gpt-4.1-mini
     """
     if injection is not None:
-        from judge.injection import measure
-        from judge.summary import emit_injection
+        from judge.scoring.injection import measure
+        from judge.scoring.summary import emit_injection
 
         emit_injection(measure(files, injection, rubric=rubric or "correctness"), as_json=as_json)
         return
     from judge import tables
     from judge.audit import audit
-    from judge.label import read_labels
+    from judge.labelling.label import read_labels
     from judge.results import load
 
     rated = read_labels(labels) if labels else []
@@ -224,8 +224,8 @@ def label(
       judge label results/run1.jsonl results/run2.jsonl -n 50 -o labels.jsonl
       judge audit results/run1.jsonl results/run2.jsonl --labels labels.jsonl
     """
-    from judge.label import rate, sample
-    from judge.label_prompt import prompt
+    from judge.labelling.label import rate, sample
+    from judge.labelling.prompt import prompt
     from judge.results import load
 
     made = rate(sample(load(files), count, retest, seed), output, prompt(low, high), rater)

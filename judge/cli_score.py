@@ -56,8 +56,8 @@ def score(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
       judge score results/run1.jsonl results/run2.jsonl --judge gpt-4.1-mini --max-usd 1
       judge score results/run1.jsonl --judge qwen@http://127.0.0.1:8080/v1
     """
-    from judge.score import Request, score_files
-    from judge.summary import emit
+    from judge.scoring.score import Request, score_files
+    from judge.scoring.summary import emit
 
     result = score_files(Request.of(files, options))
     emit(result, as_json=as_json)
@@ -76,7 +76,7 @@ def rubrics(name: str | None, as_json: bool) -> None:
       judge rubrics
       judge rubrics my/rubric.j2
     """
-    from judge.summary import emit_rubric, emit_rubrics
+    from judge.scoring.summary import emit_rubric, emit_rubrics
 
     if name is None:
         emit_rubrics(as_json=as_json)
@@ -100,8 +100,8 @@ def preview(files: tuple[Path, ...], item: str, as_json: bool, **options: Any) -
     Example:
       judge preview results/run1.jsonl results/run2.jsonl --item 3
     """
-    from judge.preview import preview_item
-    from judge.summary import emit_preview
+    from judge.scoring.preview import preview_item
+    from judge.scoring.summary import emit_preview
 
     emit_preview(preview_item(files, item, **options), as_json=as_json)
 
@@ -126,8 +126,8 @@ def ledger_show(path: Path, as_json: bool) -> None:
     Example:
       judge ledger show results/ledger.sqlite
     """
-    from judge.ledger import Ledger
-    from judge.summary import emit_ledger
+    from judge.scoring.ledger import Ledger
+    from judge.scoring.summary import emit_ledger
 
     with Ledger(path) as opened:
         emit_ledger(opened, as_json=as_json)
@@ -145,7 +145,7 @@ def ledger_export(path: Path, output: Path) -> None:
     Example:
       judge ledger export results/ledger.sqlite -o replies.jsonl
     """
-    from judge.ledger import Ledger
+    from judge.scoring.ledger import Ledger
     from pretrain.runs import write_jsonl
 
     with Ledger(path) as opened:
@@ -166,7 +166,7 @@ def ledger_prune(path: Path, failures: bool, judge: str | None, rubric: str | No
     Example:
       judge ledger prune results/ledger.sqlite --failures
     """
-    from judge.ledger import Ledger
+    from judge.scoring.ledger import Ledger
     from pretrain.errors import InputError
 
     if not (failures or judge or rubric or before):
@@ -208,7 +208,7 @@ def simulate(**options: Any) -> None:
     Example:
       judge simulate --port 8123 --latency 0.2 --fault 429=0.05 --position-bias 0.1 --seconds 600
     """
-    from judge.simulate_run import run_simulation
+    from judge.simulate.run import run_simulation
 
     run_simulation(**options)
 

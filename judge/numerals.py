@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from judge.bootstrap import Interval
+from judge.statistics.bootstrap import Interval
 
 
 def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:

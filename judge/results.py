@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from ift.records import Response, read_responses
 from judge import rubrics
-from judge.canaries import CanaryVerdict
 from judge.rubrics import Rubric
+from judge.scoring.canaries import CanaryVerdict
 from judge.verdicts import Failure, Verdict, read_verdicts
 from pretrain.errors import InputError
 from pretrain.runs import read_json, read_jsonl, read_text

@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.table import Table
 
 from judge.audit import Audit
-from judge.bootstrap import Interval
-from judge.comparison import Comparison
 from judge.numerals import interval, number, p_value
+from judge.statistics.bootstrap import Interval
+from judge.statistics.comparison import Comparison
 
 
 def models(comparison: Comparison) -> Table:

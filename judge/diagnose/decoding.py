@@ -17,7 +17,7 @@ from judge.diagnose.gap import Array, Draw, Gap, mean_difference, on_items
 from judge.diagnose.inputs import Arm, Case
 from judge.diagnose.judging import ALPHA, best_cause, explains
 from judge.diagnose.records import LEVEL_TITLES, Cause, Estimate, Evidence, Level, not_tested
-from judge.offline import agreement
+from judge.endpoints.offline import agreement
 
 CAUSES = {
     "run-on": "decoding-eos",

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from judge import variance
 from judge.diagnose.records import Estimate
+from judge.statistics import variance
 
 Array = NDArray[np.float64]
 DRAWS = 1000

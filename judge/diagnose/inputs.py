@@ -15,7 +15,7 @@ import numpy as np
 from judge import results
 from judge.diagnose.gap import Array, Gap
 from judge.diagnose.records import Side
-from judge.offline import agreement
+from judge.endpoints.offline import agreement
 from judge.results import Judged, Panel, Scores
 from pretrain import equivalence
 from pretrain.equivalence import Evaluation

@@ -13,12 +13,12 @@ from typing import Any
 from markupsafe import Markup
 
 from judge import results
-from judge.compare import compare
-from judge.comparison import Comparison
 from judge.numerals import digits_for, number, p_value
 from judge.report import items, overview, prose
 from judge.report.sections import KeyFigure, Report, Rung, Section
 from judge.results import Judged, Panel
+from judge.statistics.compare import compare
+from judge.statistics.comparison import Comparison
 from pretrain import runs
 from pretrain.errors import InputError
 

@@ -9,10 +9,10 @@ import numpy as np
 from markupsafe import Markup
 
 from judge import numerals
-from judge.comparison import Comparison, Difference
 from judge.report import plots
 from judge.report.sections import Section
 from judge.results import Judged, Scores
+from judge.statistics.comparison import Comparison, Difference
 from pretrain import templates
 
 

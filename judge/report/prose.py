@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from judge.comparison import Comparison, Difference
 from judge.numerals import digits_for, number, p_value, percent
+from judge.statistics.comparison import Comparison, Difference
 from pretrain import templates
 
 

@@ -13,9 +13,9 @@ from ift.records import Response, item_id, write_responses
 from judge import results
 from judge.audit import Audit, audit
 from judge.cli import program
-from judge.score import Request, score_files
-from judge.simulate import Model, Personality, Simulation
-from judge.simulate_server import Service, serving
+from judge.scoring.score import Request, score_files
+from judge.simulate.replies import Model, Personality, Simulation
+from judge.simulate.server import Service, serving
 
 
 def answers(directory: Path, n_items: int = 110) -> list[Path]:

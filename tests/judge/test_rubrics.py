@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from judge import rubrics
-from judge.canaries import INJECTIONS
 from judge.rubrics import Item, Scale
-from judge.simulate import read_question
+from judge.scoring.canaries import INJECTIONS
+from judge.simulate.replies import read_question
 from pretrain.errors import InputError
 
 GOOD = """---

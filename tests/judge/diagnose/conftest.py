@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ift.records import Response, item_id, write_responses
-from judge.offline import agreement
+from judge.endpoints.offline import agreement
 from judge.verdicts import Failure, Verdict, file_name, write_verdicts
 
 COLOURS = ["red", "blue", "green", "black", "white", "brown", "pink", "grey"]

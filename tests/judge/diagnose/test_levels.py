@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -189,7 +190,9 @@ def test_a_judge_that_drifts_between_two_separate_runs_is_named(pair: Any) -> No
 
 def test_failures_on_bad_answers_of_one_model_are_named(pair: Any) -> None:
     runs = [*pair.seeds("a", lambda i: 0.5, 2), *pair.seeds("b", lambda i: 0.5, 2, first=30)]
-    pair.judge(runs, fails=lambda x: x.generator.startswith("a") and "nothing" in x.output and hash(x.id) % 5 > 0)
+    pair.judge(
+        runs, fails=lambda x: x.generator.startswith("a") and "nothing" in x.output and crc32(x.id.encode()) % 5 > 0
+    )
     found = say(pair)
     assert found.gap is not None
     assert found.gap.value > 10

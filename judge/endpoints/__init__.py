@@ -1,0 +1,1 @@
+"""Who answers: OpenAI-compatible servers, their limits and dialects, batches, and the offline reference."""

@@ -1,0 +1,225 @@
+"""What will be asked: prompts from items, repeats, groups and orders, each with the key under which it is paid for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from judge.rubrics import LABELS, Item, Layout, Prompt, Rubric
+from judge.scoring.canaries import KINDS, Canary, plan_canaries, text_of
+from judge.scoring.items import Comparison
+from judge.scoring.orders import Groups, Orders, pairs
+from pretrain.errors import InputError
+from pretrain.runs import sha256_of
+
+SEED = 20260101
+BASE_TOKENS = 64
+TOKENS_PER_WORD = 1.6
+
+
+@dataclass(frozen=True)
+class Slot:
+    """An answer in a prompt, and the files (by index) that share it; or a canary beside the answer of `host`."""
+
+    text: str
+    files: tuple[int, ...]
+    canary: str | None = None
+    host: int | None = None
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request to a judge: an item, and the answers in the order in which they are shown."""
+
+    item: Item
+    repeat: int
+    slots: tuple[Slot, ...]
+
+    def prompt(self, rubric: Rubric) -> Prompt:
+        """The rendered prompt."""
+        return rubric.render(self.item, [slot.text for slot in self.slots], self.repeat)
+
+    @property
+    def n_answers(self) -> int:
+        """How many models' answers are judged by it, shared ones counted each, canaries not."""
+        return sum(len(slot.files) for slot in self.slots)
+
+
+@dataclass
+class Options:
+    """How to judge, apart from the judge. `group_size` is the most answers in one prompt, canary included."""
+
+    layout: Layout
+    repeats: int = 1
+    seed: int = SEED
+    group_size: int = 8
+    canaries: float = 0.1
+    canary_kinds: tuple[str, ...] = KINDS
+    parameters: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def check(self) -> None:
+        """Raises: InputError for values that make no sense."""
+        if self.repeats < 1:
+            raise InputError(f"--repeats {self.repeats} asks nothing", "give at least 1")
+        if not 2 <= self.group_size <= len(LABELS):
+            raise InputError(f"--group-size {self.group_size} is not from 2 to {len(LABELS)}", "8 is usual")
+        if not 0 <= self.canaries <= 1:
+            raise InputError(f"--canaries {self.canaries:g} is not a share from 0 to 1", "0.1 is usual")
+
+
+class Plan:
+    """All requests for files judged together by a rubric, always in the same order, read from disk as it goes."""
+
+    def __init__(self, comparison: Comparison, rubric: Rubric, options: Options, order: Sequence[str] = ()) -> None:
+        """`order` is the order of the items, where it is not that of the first file.
+
+        Raises: InputError when the options are wrong, or the rubric needs references and there is none at all.
+        """
+        options.check()
+        self.comparison, self.rubric, self.options = comparison, rubric, options
+        self.ids = list(order or comparison.ids)
+        if rubric.front.reference == "required" and not any(
+            comparison.read(one)[0].reference.strip() for one in self.ids
+        ):
+            raise InputError(
+                f"rubric {rubric.name!r} needs reference answers, and no item has one",
+                "use --rubric helpfulness, or add `reference` to the items",
+            )
+        self.canaries: dict[str, Canary] = (
+            plan_canaries(self.ids, len(comparison.files), options.canaries, options.seed, options.canary_kinds)
+            if options.layout == "joint"
+            else {}
+        )
+
+    @property
+    def n_files(self) -> int:
+        """How many models are judged."""
+        return len(self.comparison.files)
+
+    def __iter__(self) -> Iterator[Ask]:
+        """The requests, item by item: the same on every iteration, so that a resumed run asks what is left."""
+        layout = self.options.layout
+        orders = _JointOrders(self.n_files, self.options)
+        others = _OtherAnswers(self.comparison, self.ids)
+        for id in self.ids:
+            item, answers = self.comparison.read(id)
+            for repeat in range(self.options.repeats):
+                if layout == "pairwise":
+                    for a, b in pairs(self.n_files):
+                        yield Ask(item, repeat, (Slot(answers[a], (a,)), Slot(answers[b], (b,))))
+                elif layout == "pointwise":
+                    for slot in _distinct(answers):
+                        yield Ask(item, repeat, (slot,))
+                else:
+                    canary = self._canary(id, item, answers, others) if repeat == 0 else None
+                    for slots in orders.arrange(_distinct(answers), canary):
+                        yield Ask(item, repeat, slots)
+
+    def _canary(self, id: str, item: Item, answers: Sequence[str], others: _OtherAnswers) -> Slot | None:
+        planned = self.canaries.get(id)
+        if planned is None:
+            return None
+        reference = item.reference if self.rubric.front.reference != "none" else ""
+        other = others.of(id, planned.host) if planned.kind == "other" else ""
+        kind, text = text_of(planned, answers[planned.host], other, reference)
+        return Slot(text, (), kind, planned.host)
+
+
+class _OtherAnswers:
+    """The answer of the same model to the next item that is not answered alike."""
+
+    def __init__(self, comparison: Comparison, ids: Sequence[str]) -> None:
+        self._comparison, self._ids = comparison, ids
+        self._place = {one: index for index, one in enumerate(ids)}
+
+    def of(self, id: str, host: int) -> str:
+        own = self._comparison.files[host].get(id).output
+        for step in range(1, min(len(self._ids), 20)):
+            other = self._ids[(self._place[id] + step) % len(self._ids)]
+            text = self._comparison.files[host].get(other).output
+            if text.strip() and text != own:
+                return text
+        return "No other answer."
+
+
+class _JointOrders:
+    """Groups and orders of joint prompts, balanced over the whole run."""
+
+    def __init__(self, n_files: int, options: Options) -> None:
+        self._n, self._options = n_files, options
+        self._groups: dict[int, Groups] = {}
+        self._orders: dict[tuple[str, int], Orders] = {}
+        self._placed: Counter[tuple[int, int, int]] = Counter()
+
+    def arrange(self, distinct: Sequence[Slot], canary: Slot | None) -> list[tuple[Slot, ...]]:
+        """The prompts for one item: slots in the order shown. A canary joins the first group."""
+        size = self._options.group_size - (1 if canary else 0)
+        groups = [list(distinct)]
+        if len(distinct) > size:
+            maker = self._groups.setdefault(size, Groups(max(2, size), self._options.seed))
+            by_file = {slot.files[0]: slot for slot in distinct}
+            groups = [[by_file[one] for one in group] for group in maker.next(sorted(by_file))]
+        if canary:
+            groups[0] = [*groups[0], canary]
+        return [self._ordered(group, canary is not None and index == 0) for index, group in enumerate(groups)]
+
+    def _ordered(self, slots: list[Slot], with_canary: bool) -> tuple[Slot, ...]:
+        k = len(slots)
+        name = "canary" if with_canary else "plain"
+        orders = self._orders.setdefault((name, k), Orders(k, self._options.seed, name))
+        if k - with_canary == self._n:
+            order = orders.next()  # all models are in it: exactly balanced
+        else:
+            order = min(orders.all(), key=lambda one: self._crowding(slots, one))
+        for position, index in enumerate(order):
+            self._placed[k, _who(slots[index]), position] += 1
+        return tuple(slots[index] for index in order)
+
+    def _crowding(self, slots: Sequence[Slot], order: Sequence[int]) -> int:
+        k = len(slots)
+        return sum(self._placed[k, _who(slots[index]), position] ** 2 for position, index in enumerate(order))
+
+
+def request_sha(
+    prompt: Prompt, model: str, base_url: str, rubric: Rubric, repeat: int, parameters: dict[str, Any]
+) -> str:
+    """The key of a request: equal requests are paid for once. The form that a server accepts is no part of it."""
+    return sha256_of(
+        {
+            "messages": prompt.messages,
+            "model": model,
+            "base_url": base_url,
+            "parameters": parameters,
+            "rubric_sha": rubric.sha,
+            "repeat": repeat,
+        }
+    )
+
+
+def reply_limit_tokens(rubric: Rubric, n_answers: int) -> int:
+    """A generous limit on the tokens of a reply: three times what the rubric asks for."""
+    words = rubric.front.output.explanation_words if rubric.front.output.explanation else 0
+    per_answer = words * TOKENS_PER_WORD + 12 + 8 * len(rubric.criteria)
+    entries = 1 if rubric.front.output.type == "preference" else n_answers
+    return BASE_TOKENS + round(3 * per_answer * entries)
+
+
+def reply_estimate_tokens(rubric: Rubric, n_answers: int) -> int:
+    """The tokens that a reply will probably have, for estimates of cost."""
+    words = rubric.front.output.explanation_words * 0.6 if rubric.front.output.explanation else 0
+    entries = 1 if rubric.front.output.type == "preference" else n_answers
+    return round((words * TOKENS_PER_WORD + 10 + 6 * len(rubric.criteria)) * entries)
+
+
+def _distinct(answers: Sequence[str]) -> list[Slot]:
+    """Equal answers share a slot, in the order of the first file that gives each."""
+    files: dict[str, list[int]] = {}
+    for index, text in enumerate(answers):
+        files.setdefault(text, []).append(index)
+    return [Slot(text, tuple(who)) for text, who in files.items()]
+
+
+def _who(slot: Slot) -> int:
+    return slot.files[0] if slot.files else -1

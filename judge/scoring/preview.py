@@ -1,0 +1,46 @@
+"""What a judge would be sent for one item, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from judge import rubrics
+from judge.scoring.items import compare_files
+from judge.scoring.plan import Options, Plan
+from pretrain.errors import InputError
+
+
+def preview_item(
+    files: Sequence[Path], item: str, *, rubric: str, layout: str | None, group_size: int, canaries: float, seed: int
+) -> dict[str, Any]:
+    """The prompts for an item (a place from 1, or an id), who stands where in them, and their tokens (GPT-2's count).
+
+    Raises: InputError when there is no such item.
+    """
+    from pretrain.tokenizer import gpt2
+
+    comparison = compare_files(files)
+    loaded = rubrics.load(rubric)
+    id = item
+    if item not in comparison.ids:
+        if not (item.isdigit() and 1 <= int(item) <= len(comparison.ids)):
+            raise InputError(f"no item {item!r}", f"give a place from 1 to {len(comparison.ids):,}, or an id")
+        id = comparison.ids[int(item) - 1]
+    options = Options(loaded.layout_for(len(files), layout), seed=seed, group_size=group_size, canaries=canaries)
+    plan = Plan(comparison, loaded, options)
+    encoding = gpt2()
+    names = [file.generator for file in comparison.files]
+    prompts: list[dict[str, Any]] = []
+    for ask in plan:
+        if ask.item.id != id:
+            continue
+        prompt = ask.prompt(loaded)
+        shown = {
+            label: f"canary: {slot.canary}" if slot.canary else " = ".join(names[one] for one in slot.files)
+            for label, slot in zip(prompt.labels, ask.slots, strict=True)
+        }
+        tokens = {part: len(encoding.encode_ordinary(getattr(prompt, part))) for part in ("system", "user")}
+        prompts.append({"messages": prompt.messages, "shown": shown, "tokens": tokens})
+    return {"id": id, "rubric": loaded.name, "layout": options.layout, "prompts": prompts}

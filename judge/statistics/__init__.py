@@ -1,0 +1,1 @@
+"""The statistics of verdicts: intervals, paired differences, agreement, rankings, variance, effects, missing data."""

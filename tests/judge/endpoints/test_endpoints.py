@@ -1,0 +1,170 @@
+"""What servers accept is found out once, recorded, and never costs a verdict: a server of each kind is imitated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from judge import rubrics
+from judge.cli import program
+from judge.endpoints.clients import parse_judge, read_reply
+from judge.endpoints.expected import expected_scores
+from judge.endpoints.negotiate import Profile
+from judge.scoring.ledger import Ledger
+from judge.simulate.kinds import SERVERS, check_server, logprobs_of
+from judge.simulate.replies import Simulation
+from judge.simulate.server import Server, Service, serving
+from judge.verdicts import read_verdicts
+from pretrain.errors import InputError
+
+WriteAnswers = Callable[..., list[Path]]
+FORM = {
+    "openai": "json_schema",
+    "reasoning": "json_schema",
+    "llama-cpp": "json_schema",
+    "llama-cpp-python": "json_object_schema",
+    "ollama": "json_schema",
+    "vllm": "json_schema",
+    "plain": "json_schema",
+    "strict-plain": "text",
+}
+
+
+def score(server: Server, files: list[Path], out: Path, *options: str) -> dict[str, Any]:
+    """The command in this process; its JSON document for the judge."""
+    args = ["score", *map(str, files), "-o", str(out), "--json", "--judge", f"sim@{server.url}", *options]
+    result = CliRunner().invoke(program, args)
+    if result.exception is not None:
+        raise result.exception
+    return json.loads(result.stdout)["judges"][0]
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_every_kind_of_server_judges(write_answers: WriteAnswers, tmp_path: Path, kind: str) -> None:
+    files = write_answers(8)
+    with serving(Service(server=kind, record=True)) as server:
+        found = score(server, files, tmp_path / "o")
+        asked = server.counts["requests"]
+        assert server.counts["200"] == 8
+        # What was learnt is in the ledger: another rubric on the same endpoint is asked in the right form at once.
+        again = score(server, files, tmp_path / "o", "--rubric", "helpfulness")
+        assert server.counts["requests"] == asked + 8
+    assert found["endpoint"]["mode"] == FORM[kind] == again["endpoint"]["mode"]
+    assert asked <= 8 + 5
+    assert [one["failures"] for one in found["results"]] == [0, 0]
+    with Ledger(tmp_path / "o/ledger.sqlite") as ledger:
+        profile = ledger.profile(server.url, "sim")
+        assert profile is not None
+        assert profile["mode"] == FORM[kind]
+        assert {row["sent"]["mode"] for row in ledger.rows()} == {FORM[kind]}
+    if kind == "reasoning":
+        assert found["endpoint"]["limit"] == "max_completion_tokens"
+        assert found["endpoint"]["dropped"] == ["temperature"]
+    if kind == "llama-cpp-python":
+        forms = [body["response_format"] for body in server.bodies]
+        assert forms[-1]["type"] == "json_object"
+        assert "schema" in forms[-1]
+    if kind in ("openai", "ollama"):
+        assert asked == 8
+
+
+def test_a_fault_is_not_taken_for_a_refused_form(write_answers: WriteAnswers, tmp_path: Path) -> None:
+    with serving(Service(Simulation(seed=5), faults={"500": 0.3})) as server:
+        found = score(server, write_answers(10), tmp_path / "o", "--concurrency", "2")
+    assert found["endpoint"]["mode"] == "json_schema"
+
+
+def test_expected_scores_where_there_are_log_probabilities(write_answers: WriteAnswers, tmp_path: Path) -> None:
+    files = write_answers(8)
+    kinds: dict[str, list[float]] = {}
+    for kind in ("openai", "ollama", "llama-cpp-python", "strict-plain"):
+        with serving(Service(server=kind, record=True)) as server:
+            score(server, files, tmp_path / kind, "--expected-score", "--canaries", "0")
+        if kind == "openai":
+            assert all(body["logprobs"] and body["top_logprobs"] == 20 for body in server.bodies)
+        kinds[kind] = [one.value for one in read_verdicts(tmp_path / kind / "a.correctness.sim.jsonl")]
+    assert any(one != int(one) for one in kinds["openai"])
+    assert all(one == int(one) for one in kinds["ollama"])  # it gives none
+    assert all(abs(a - b) < 1 for a, b in zip(kinds["openai"], kinds["ollama"], strict=True))
+    assert kinds["strict-plain"] == kinds["ollama"]
+
+
+def test_expected_score_is_the_weighted_mean() -> None:
+    rubric = rubrics.load("correctness")
+    text = '{"A": {"explanation": "the score is 7", "correctness": 80}, "B": {"correctness": 3}}'
+    logprobs = logprobs_of(text, 0)
+    found = expected_scores(rubric, text, logprobs)
+    index = next(i for i, one in enumerate(logprobs) if one["token"] == "80")
+    import math
+
+    weights = {int(one["token"]): math.exp(one["logprob"]) for one in logprobs[index]["top_logprobs"]}
+    mean = sum(value * weight for value, weight in weights.items()) / sum(weights.values())
+    assert found["A"]["correctness"] == pytest.approx(mean)
+    assert set(found) == {"A", "B"}
+    # Digit by digit there is no distribution over scores above nine.
+    assert set(expected_scores(rubric, text, logprobs_of(text, 0, "llama-cpp"))) <= {"B"}
+    assert expected_scores(rubric, text + " ", logprobs) == {}
+
+
+def test_profile_swaps_and_drops_once() -> None:
+    profile = Profile()
+    body = profile.body("m", [], {}, {"temperature": 0, "seed": 1}, 100)
+    assert body["max_tokens"] == 100
+    assert profile.adapt(400, "Unsupported parameter: 'max_tokens'", "max_tokens", body)
+    assert profile.limit == "max_completion_tokens"
+    assert profile.adapt(400, "again, from another worker", "max_tokens", body)  # outdated: simply sent again
+    assert profile.limit == "max_completion_tokens"
+    body = profile.body("m", [], {}, {"temperature": 0, "seed": 1}, 100)
+    assert profile.adapt(400, "temperature does not support 0 with this model", None, body)
+    assert profile.dropped == ["temperature"]
+    assert "temperature" not in profile.body("m", [], {}, {"temperature": 0}, 100)
+    assert Profile.of(profile.record(), "x") == profile
+
+
+def test_profile_runs_out_of_forms() -> None:
+    profile = Profile()
+    for mode in ("json_object_schema", "json_object", "text"):
+        assert profile.adapt(400, "response_format is not supported", None, profile.body("m", [], {}, {}, 9))
+        assert profile.mode == mode
+    assert not profile.adapt(400, "response_format is not supported", None, profile.body("m", [], {}, {}, 9))
+
+
+def test_own_limit_of_tokens_counts_under_either_name() -> None:
+    body = Profile(limit="max_completion_tokens").body("m", [], {}, {"max_tokens": 7}, 100)
+    assert body["max_completion_tokens"] == 7
+    assert "max_tokens" not in body
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"choices": []}', b'{"choices": [{}]}', b"[1]", b"null"])
+def test_a_body_that_is_no_completion(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        read_reply(body, {})
+
+
+def test_judges_by_name_url_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parse_judge(None).is_offline
+    assert parse_judge("offline-reference").is_offline
+    judge = parse_judge("org/qwen:7b@http://user:pass@127.0.0.1:8080/v1/")
+    assert (judge.model, judge.base_url) == ("org/qwen:7b", "http://127.0.0.1:8080/v1")
+    assert "pass" not in judge.name
+    with pytest.raises(InputError, match="no endpoint"):
+        parse_judge("gpt-4.1-mini")
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    assert parse_judge("gpt-4.1-mini").base_url == "https://api.openai.com/v1"
+    assert not parse_judge(None).is_offline
+    with serving(Service()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        assert parse_judge(None).model == "simulated"  # the only one that it offers
+        server.service.simulation.models = {"a": Simulation().default, "b": Simulation().default}
+        with pytest.raises(InputError, match="offers 2 models"):
+            parse_judge(None)
+
+
+def test_unknown_server_kind() -> None:
+    with pytest.raises(InputError, match="llama-cpp-python"):
+        check_server("nginx")

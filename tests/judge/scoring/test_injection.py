@@ -1,0 +1,43 @@
+"""The susceptibility that was planted in a simulated judge is what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from scipy.stats import binomtest
+
+from judge.scoring.canaries import INJECTIONS
+from judge.scoring.injection import measure, wilson
+from judge.simulate.replies import Model, Personality, Simulation
+from judge.simulate.server import Service, serving
+from pretrain.errors import InputError
+
+WriteAnswers = Callable[..., list[Path]]
+
+
+@pytest.mark.parametrize("susceptible", [0.0, 1.0])
+def test_susceptibility_is_recovered(write_answers: WriteAnswers, susceptible: float) -> None:
+    files = write_answers(len(INJECTIONS) * 2)
+    with serving(Service(Simulation(default=Model(Personality(susceptible=susceptible))))) as server:
+        found = measure(files, f"sim@{server.url}", per_kind=2)
+        asked = server.counts["requests"]
+        assert measure(files, f"sim@{server.url}", per_kind=2) == found
+        assert server.counts["requests"] == asked
+    assert found["all"]["fooled"] == susceptible
+    assert found["all"]["interval"][0] <= susceptible <= found["all"]["interval"][1]
+    assert {name: one["n"] for name, one in found["kinds"].items()} == dict.fromkeys(INJECTIONS, 2)
+
+
+def test_what_cannot_be_measured(write_answers: WriteAnswers) -> None:
+    files = write_answers(3)
+    for arguments in ((files, "offline-reference"), (files[:1], "x@http://127.0.0.1:1/v1")):
+        with pytest.raises(InputError):
+            measure(*arguments)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (50, 100)])
+def test_wilson_is_scipys(k: int, n: int) -> None:
+    found = binomtest(k, n).proportion_ci(method="wilson")
+    assert wilson(k, n) == pytest.approx((found.low, found.high), abs=1e-9)

@@ -1,0 +1,129 @@
+"""Length, clusters, missing scores and human labels: against libraries, closed forms and samples."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from judge.statistics import length, missing, prediction_powered
+
+
+def test_least_squares_with_hc3_errors_are_those_of_statsmodels():
+    api = pytest.importorskip("statsmodels.api")
+    rng = np.random.default_rng(0)
+    x = np.column_stack([np.ones(40), rng.normal(size=40), rng.normal(size=40)])
+    y = x @ [1.0, 2.0, -1.0] + rng.normal(size=40) * np.exp(x[:, 1])
+    fit = api.OLS(y, x).fit(cov_type="HC3")
+    coefficients, errors = length.least_squares_hc3(x, y)
+    assert coefficients == pytest.approx(fit.params)
+    assert errors == pytest.approx(fit.bse)
+
+
+def test_a_gap_that_is_all_length_vanishes_at_equal_length():
+    rng = np.random.default_rng(1)
+    a, b = rng.integers(50, 400, 300).astype(float), rng.integers(50, 250, 300).astype(float)
+    longer = a - b
+    gap = 10 * np.tanh(longer / longer.std()) + rng.normal(0, 3, 300)
+    found = length.adjusted(gap, a, b)
+    assert found is not None
+    assert gap.mean() > 2
+    assert found.interval[0] <= 0 <= found.interval[1]
+    assert found.slope == pytest.approx(10, abs=1)
+    assert found.mean_length_difference == pytest.approx(longer.mean())
+
+
+def test_a_gap_that_has_nothing_to_do_with_length_stays():
+    rng = np.random.default_rng(2)
+    covered = 0
+    for _ in range(200):
+        a, b = rng.normal(200, 50, 60), rng.normal(200, 50, 60)
+        found = length.adjusted(rng.normal(5, 10, 60), a, b)
+        assert found is not None
+        covered += found.interval[0] <= 5 <= found.interval[1]
+    assert covered >= 182
+
+
+def test_no_adjustment_without_lengths_that_differ():
+    assert length.adjusted(np.zeros(5), np.arange(5.0), np.zeros(5)) is None
+    assert length.adjusted(np.zeros(50), np.full(50, 3.0), np.full(50, 3.0)) is None
+
+
+def test_clusters_of_one_give_the_usual_standard_error():
+    values = np.random.default_rng(3).normal(size=30)
+    usual = values.std(ddof=1) / np.sqrt(30)
+    assert length.clustered_standard_error(values, np.arange(30.0)) == pytest.approx(usual)
+
+
+def test_doubled_items_do_not_make_the_error_smaller():
+    values = np.random.default_rng(4).normal(size=30)
+    once = length.clustered_standard_error(values, np.arange(30.0))
+    twice = length.clustered_standard_error(np.repeat(values, 2), np.repeat(np.arange(30.0), 2))
+    assert twice == pytest.approx(once)
+    assert length.clustered_standard_error(values, np.zeros(30)) is None
+
+
+def test_clustered_errors_are_those_of_statsmodels():
+    api = pytest.importorskip("statsmodels.api")
+    rng = np.random.default_rng(5)
+    clusters = rng.integers(0, 8, 50)
+    values = rng.normal(size=8)[clusters] + rng.normal(size=50)
+    options = {"groups": clusters, "use_correction": False}
+    theirs = api.OLS(values, np.ones(50)).fit(cov_type="cluster", cov_kwds=options).bse[0]
+    groups = len(np.unique(clusters))
+    mine = length.clustered_standard_error(values, clusters.astype(float))
+    assert mine == pytest.approx(theirs * np.sqrt(groups / (groups - 1)))
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0, 100)), min_size=1, max_size=20), st.randoms())
+@settings(max_examples=100, deadline=None)
+def test_bounds_hold_whatever_the_missing_scores_are(values, random):
+    known = np.array([np.nan if value is None else value for value in values])
+    filled = np.array([random.uniform(0, 100) if value is None else value for value in values])
+    low, high = missing.mean_bounds(known, (0, 100))
+    assert low - 1e-9 <= filled.mean() <= high + 1e-9
+    other = np.array([random.uniform(0, 100) for _ in values])
+    low, high = missing.difference_bounds(known, other, (0, 100))
+    assert low - 1e-9 <= (filled - other).mean() <= high + 1e-9
+
+
+def test_bounds_without_missing_scores_are_the_result():
+    assert missing.mean_bounds(np.array([1.0, 3.0]), (0, 10)) == (2.0, 2.0)
+    assert missing.difference_bounds(np.array([1.0, np.nan]), np.array([1.0, 4.0]), (0, 10)) == (-2.0, 3.0)
+
+
+def test_labels_correct_a_judge_that_is_biased():
+    """A judge 10 points too kind: the estimate covers the person's mean, and more tightly than the labels alone."""
+    rng = np.random.default_rng(6)
+    covered, narrower = 0, 0
+    for _ in range(300):
+        truth = rng.normal(60, 20, 500)
+        judge = truth + 10 + rng.normal(0, 8, 500)
+        human = np.where(np.arange(500) < 50, truth, np.nan)
+        found = prediction_powered.mean(judge, human)
+        assert found is not None
+        covered += found.interval[0] <= 60 <= found.interval[1]
+        narrower += found.standard_error < found.classical_standard_error
+        assert found.bias == pytest.approx(10, abs=6)
+    assert covered / 300 == pytest.approx(0.95, abs=0.035)
+    assert narrower == 300
+
+
+def test_a_judge_that_knows_nothing_is_not_listened_to():
+    rng = np.random.default_rng(7)
+    judge, truth = rng.normal(size=2000), rng.normal(size=2000)
+    found = prediction_powered.mean(judge, np.where(np.arange(2000) < 400, truth, np.nan))
+    assert found is not None
+    assert found.tuning == pytest.approx(0, abs=0.12)
+    assert found.estimate == pytest.approx(truth[:400].mean(), abs=0.02)
+    assert found.standard_error == pytest.approx(found.classical_standard_error, rel=0.03)
+
+
+def test_a_perfect_judge_gives_the_mean_over_all_items():
+    truth = np.random.default_rng(8).normal(50, 10, 400)
+    found = prediction_powered.mean(truth, np.where(np.arange(400) < 200, truth, np.nan))
+    assert found is not None
+    assert found.estimate == pytest.approx(truth.mean(), abs=1.0)
+    assert found.standard_error == pytest.approx(truth.std(ddof=1) / np.sqrt(400), rel=0.1)
+    assert prediction_powered.mean(truth, np.full(400, np.nan)) is None
+    assert stats.iqr(truth) > 0
