@@ -46,6 +46,7 @@ def encode_examples(
     context: int,
     *,
     loss_on: LossOn = "response",
+    end_of_text_loss: bool = True,
     truncate: bool = False,
 ) -> tuple[list[Encoded], list[TooLong]]:
     """Encode items to train on; those longer than `context` are dropped, or cut at the end where that leaves loss.
@@ -55,7 +56,7 @@ def encode_examples(
     encoded: list[Encoded] = []
     too_long: list[TooLong] = []
     for example in examples:
-        tokens = template.tokens(example, encode, end_id, loss_on)
+        tokens = template.tokens(example, encode, end_id, loss_on, end_of_text_loss)
         if len(tokens.ids) > context + 1:
             cut = Tokens(tokens.ids[: context + 1], tokens.loss[: context + 1], tokens.prompt_tokens)
             keep = truncate and any(cut.loss)

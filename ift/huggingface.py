@@ -78,10 +78,11 @@ class HubModel:
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return self.tokenizer.encode(text, add_special_tokens=False)
 
-    def answerable(self, examples: Sequence[Example]) -> tuple[list[Example], list[str]]:
+    def answerable(self, examples: Sequence[Example]) -> tuple[list[Example], dict[str, int]]:
         """See Answerer."""
-        fits = {one.id: len(self.prompt_ids(one)) < self.context for one in examples}
-        return [one for one in examples if fits[one.id]], [one.id for one in examples if not fits[one.id]]
+        tokens = {one.id: len(self.prompt_ids(one)) for one in examples}
+        others = {name: count for name, count in tokens.items() if count >= self.context}
+        return [one for one in examples if one.id not in others], others
 
     @torch.inference_mode()
     def answer(
@@ -131,7 +132,11 @@ class HubModel:
             pad_token_id=self.pad_id,
             **sampling,
         )
-        written = self.model.generate(ids, attention_mask=mask, generation_config=config)[:, width:].tolist()
+        more: dict[str, Any] = {}
+        if self.decoding.repetition_penalty != 1:
+            penalty = self.transformers.RepetitionPenaltyLogitsProcessor
+            more["logits_processor"] = [penalty(self.decoding.repetition_penalty, prompt_ignore_length=width)]
+        written = self.model.generate(ids, attention_mask=mask, generation_config=config, **more)[:, width:].tolist()
         return [self._ended(row) for row in written]
 
     def _ended(self, ids: list[int]) -> tuple[list[int], str]:

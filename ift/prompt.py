@@ -120,8 +120,15 @@ class Template:
         """The prompt's ids, from which generation starts."""
         return [one for segment in self.prompt(example) for one in encode(segment.text)]
 
-    def tokens(self, example: Example, encode: Encode, end_id: int, loss_on: LossOn = "response") -> Tokens:
-        """An item's ids to train on: every answer carries loss (or all of it), and end-of-text exactly once."""
+    def tokens(
+        self,
+        example: Example,
+        encode: Encode,
+        end_id: int,
+        loss_on: LossOn = "response",
+        end_of_text_loss: bool = True,
+    ) -> Tokens:
+        """An item's ids to train on: every answer carries loss (or all of it), and end-of-text, once, if wanted."""
         ids: list[int] = []
         loss: list[bool] = []
         prompt_tokens = 0
@@ -131,7 +138,7 @@ class Template:
             ids.extend(new)
             loss.extend([segment.generated or loss_on == "prompt+response"] * len(new))
         ids.append(end_id)
-        loss.append(True)
+        loss.append(end_of_text_loss)
         loss[0] = False  # nothing stands before the first token to predict it from
         return Tokens(ids, loss, prompt_tokens)
 

@@ -39,6 +39,8 @@ class Decoding(Config):
     temperature: float = Field(default=0.0, ge=0)
     top_k: int = Field(default=0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
+    repetition_penalty: float = Field(default=1.0, gt=0)
+    """Above 1, tokens that the answer already has become less likely; below 1, more likely."""
     precision: Literal["fp32", "bf16"] = "fp32"
     batch_size: int | None = Field(default=None, ge=1)
     """Answers written together; none: as many as fit. Changes no greedy answer."""
@@ -49,6 +51,8 @@ class Recipe(Config):
 
     template: str = "alpaca"
     loss_on: Literal["response", "prompt+response"] = "response"
+    end_of_text_loss: bool = True
+    """Whether the end of an answer carries loss; a model that never learns to stop runs on to the token limit."""
     context: int | None = Field(default=None, ge=8)
     """Most tokens an item may have; none: the base model's context."""
     too_long: Literal["drop", "truncate"] = "drop"
@@ -59,6 +63,8 @@ class Recipe(Config):
     """Stop after so many epochs without a lower validation loss; none: run all epochs."""
     select: Literal["best", "last"] = "best"
     """Which epoch's weights are kept: the one with the lowest validation loss, or the last."""
+    validation_items: int | None = Field(default=None, ge=1)
+    """Select by the first so many validation items alone, as some scripts do; none: by all of them."""
 
     batch_size: int = Field(default=16, ge=1)
     lr: float = Field(default=3e-4, gt=0)

@@ -1,11 +1,9 @@
-"""Answers to items: generated together, written down one by one, so that a killed run goes on where it was."""
+"""Answers to items by a model of this suite: generated together, from the prompts of training."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,10 +11,8 @@ import torch
 from ift.prompt import Template
 from ift.recipe import Decoding
 from ift.records import Example, Response
-from pretrain.errors import InputError
 from pretrain.generate import Generation, generate
 from pretrain.model import GPT
-from pretrain.runs import append_jsonl, read_jsonl, write_jsonl
 from pretrain.seeds import stream
 
 if TYPE_CHECKING:
@@ -62,6 +58,7 @@ def answer(
         temperature=decoding.temperature,
         top_k=decoding.top_k,
         top_p=decoding.top_p,
+        repetition_penalty=decoding.repetition_penalty,
         seeds=[stream(seed, "decoding", example.id) for example in examples],
         batch_size=decoding.batch_size,
         on_done=None if on_answer is None else lambda number, written: on_answer(respond(number, written)),
@@ -92,46 +89,14 @@ def response(example: Example, output: str, **fields: Any) -> Response:
 
 def answerable(
     examples: Sequence[Example], template: Template, encoding: Encoding, context: int
-) -> tuple[list[Example], list[str]]:
-    """The items whose prompt leaves room to answer, and the ids of the others."""
+) -> tuple[list[Example], dict[str, int]]:
+    """The items whose prompt leaves room to answer, and the others' ids with the tokens of their prompts."""
     fitting: list[Example] = []
-    others: list[str] = []
+    others: dict[str, int] = {}
     for example in examples:
-        if len(template.prompt_ids(example, encoding.encode_ordinary)) < context:
+        tokens = len(template.prompt_ids(example, encoding.encode_ordinary))
+        if tokens < context:
             fitting.append(example)
         else:
-            others.append(example.id)
+            others[example.id] = tokens
     return fitting, others
-
-
-Answer = Callable[[Sequence[Example], OnAnswer], Sequence[Response]]
-"""Answers items in their order and reports each answer as it ends."""
-
-
-def answer_resumably(examples: Sequence[Example], path: Path, fingerprint: str, answers: Answer) -> list[Response]:
-    """Answer items, keeping each finished answer in `path`; those that it holds of the same run are not asked again.
-
-    The caller deletes the file when the answers are safe elsewhere.
-    """
-    done: dict[str, Response] = {}
-    if path.exists():
-        with suppress(InputError, ValueError, KeyError):  # the last line may be half a line
-            _mend(path)
-            rows = read_jsonl(path)
-            if rows and rows[0] == {"fingerprint": fingerprint}:
-                done = {row["id"]: Response.model_validate(row) for row in rows[1:]}
-    if not done:
-        write_jsonl(path, [{"fingerprint": fingerprint}])
-    left = [example for example in examples if example.id not in done]
-    if left:
-        fresh = answers(left, lambda one: append_jsonl(path, one.model_dump(by_alias=True)))
-        done |= {one.id: one for one in fresh}
-    return [done[example.id] for example in examples]
-
-
-def _mend(path: Path) -> None:
-    """Cut off a last line that was not written to its end."""
-    data = path.read_bytes()
-    if not data.endswith(b"\n"):
-        with path.open("r+b") as f:
-            f.truncate(data.rfind(b"\n") + 1)

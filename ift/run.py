@@ -11,22 +11,24 @@ from typing import Any
 import torch
 
 from ift import formats, metrics, overlap, splits
+from ift.answering import answer_resumably, forget
 from ift.batches import Encoded, TooLong, encode_examples
+from ift.changes import pretraining_sample, sample_loss, weight_distance
 from ift.energy import Meter
 from ift.plots import plot_curve
 from ift.prompt import Template
 from ift.prompt import load as load_template
 from ift.recipe import Recipe
 from ift.records import Example, Response, write_responses
-from ift.respond import OnAnswer, answer, answer_resumably, answerable
+from ift.respond import OnAnswer, answer, answerable
 from ift.train import Epoch, Seeds, Trained, fine_tune, mean_loss
 from pretrain import checkpoint
 from pretrain.checkpoint import Checkpoint
-from pretrain.console import say, warn
+from pretrain.console import say
 from pretrain.distributed import World
 from pretrain.errors import EquilossError, InputError
 from pretrain.progress import Display
-from pretrain.runs import provenance, read_json, sha256_of, write_json
+from pretrain.runs import provenance, read_json, sha256_file, sha256_of, write_json
 
 RUN_FORMAT = "equiloss.ift-run.v1"
 SAME_LOSS = 1e-4
@@ -48,6 +50,11 @@ class Prepared:
     validation: list[Encoded]
     too_long: dict[str, list[TooLong]]
     overlap: dict[str, Any]
+
+    @property
+    def selecting(self) -> list[Encoded]:
+        """The validation items whose loss selects the epoch."""
+        return self.validation[: self.recipe.validation_items]
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,7 @@ def prepare(base: Checkpoint, source: str, recipe: Recipe, against: Path | None 
             end_id,
             context,
             loss_on=recipe.loss_on,
+            end_of_text_loss=recipe.end_of_text_loss,
             truncate=recipe.too_long == "truncate",
         )
         if parts[part] and not encoded[part]:
@@ -151,7 +159,7 @@ def prepare(base: Checkpoint, source: str, recipe: Recipe, against: Path | None 
                 "choose a shorter template (alpaca-short), or a base with a longer context",
             )
     fitting, others = answerable(parts["test"], template, base.encoding, context)
-    too_long["test"] = [TooLong(one, 0, "dropped") for one in others]
+    too_long["test"] = [TooLong(one, tokens, "dropped") for one, tokens in others.items()]
     if recipe.loss_on == "response":
         unanswered = [one.example.id for one in encoded["train"] if not one.example.reference]
         if unanswered:
@@ -206,16 +214,17 @@ def run(prepared: Prepared, paths: Paths, seed: int, world: World, extra: dict[s
             raise InputError(
                 f"{paths.record} is of another run (other base, data, recipe or seed)", "choose another --name"
             )
-        return Outcome(paths, record, again=True)
+        if _finished(record, paths, prepared, seed, world):
+            return Outcome(paths, record, again=True)
 
     start, meter = time.monotonic(), Meter()
     paths.model.mkdir(parents=True, exist_ok=True)
     model = checkpoint.load(base.path, world.device, dropout=recipe.dropout).model
     before = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    sample = _pretraining_sample(base)
+    sample = pretraining_sample(base)
     forgetting = {
         "tokens": 0 if sample is None else sample[:, 1:].numel(),
-        "before": _sample_loss(model, sample, world),
+        "before": sample_loss(model, sample, world),
     }
     steps = -(-len(prepared.train) // recipe.batch_size) * recipe.epochs
     display = Display(paths.name, steps, 0, enabled=world.main)
@@ -237,7 +246,7 @@ def run(prepared: Prepared, paths: Paths, seed: int, world: World, extra: dict[s
         trained = fine_tune(
             model,
             prepared.train,
-            prepared.validation,
+            prepared.selecting,
             recipe,
             seeds,
             world,
@@ -305,8 +314,8 @@ def run(prepared: Prepared, paths: Paths, seed: int, world: World, extra: dict[s
         "stopped": trained.stopped,
         "steps": trained.steps,
         "loss_tokens_per_epoch": trained.loss_tokens,
-        "pretraining_loss": {**forgetting, "after": _sample_loss(saved.model, sample, world)},
-        "weight_distance": _distance(before, saved.model),
+        "pretraining_loss": {**forgetting, "after": sample_loss(saved.model, sample, world)},
+        "weight_distance": weight_distance(before, saved.model),
         "decoding": {**recipe.decoding.model_dump(), "greedy": recipe.decoding.temperature == 0},
         "answers": metrics.summary(responses),
         "files": {"responses": str(paths.responses), "model": str(paths.model), "model_sha256": saved.sha256},
@@ -325,11 +334,50 @@ def run(prepared: Prepared, paths: Paths, seed: int, world: World, extra: dict[s
     if world.main:
         plot_curve(record, paths.model / "curve.png")
         write_responses(paths.responses, responses)
+        record["files"]["responses_sha256"] = sha256_file(paths.responses)
         write_json(paths.record, record)
-        for path in (paths.state, paths.answers):
-            path.unlink(missing_ok=True)
+        paths.state.unlink(missing_ok=True)
+        forget(paths.answers)
     world.barrier()
     return Outcome(paths, record)
+
+
+def written(record: dict[str, Any], paths: Paths) -> bool:
+    """Whether the answers that a record is about are there.
+
+    Raises: InputError when other answers are there.
+    """
+    if not paths.responses.exists():
+        return False
+    wanted = record["files"].get("responses_sha256")
+    if wanted is not None and sha256_file(paths.responses) != wanted:
+        raise InputError(
+            f"{paths.responses} was changed since {paths.record} was written",
+            "delete it to have it written again, or choose another --name",
+        )
+    return True
+
+
+def _finished(record: dict[str, Any], paths: Paths, prepared: Prepared, seed: int, world: World) -> bool:
+    """Whether nothing is left to do for a run whose record is there; lost answers are written again by its model."""
+    if written(record, paths):
+        if world.main:  # what a kill right after the record may have left
+            paths.state.unlink(missing_ok=True)
+            forget(paths.answers)
+        return True
+    known = paths.checkpoint.exists() and sha256_file(paths.checkpoint) == record["files"]["model_sha256"]
+    world.barrier()  # everybody has looked before anybody writes
+    if not known:
+        if world.main:
+            say(f"{paths.responses} and the model it came from are gone: running again")
+        return False
+    saved = checkpoint.load(paths.checkpoint, world.device)
+    responses = _answers(saved, prepared, paths, seed, record["fingerprint"], world)
+    if world.main:
+        write_responses(paths.responses, responses)
+        forget(paths.answers)
+    world.barrier()
+    return True
 
 
 def _prove(model: Any, prepared: Prepared, trained: Trained, world: World) -> float | None:
@@ -337,7 +385,7 @@ def _prove(model: Any, prepared: Prepared, trained: Trained, world: World) -> fl
 
     Raises: EquilossError when it is not.
     """
-    loss = mean_loss(model, prepared.validation, prepared.recipe, world)
+    loss = mean_loss(model, prepared.selecting, prepared.recipe, world)
     wanted = trained.selected_validation_loss
     if loss is not None and wanted is not None and abs(loss - wanted) > SAME_LOSS * max(1.0, wanted):
         raise EquilossError(
@@ -352,10 +400,6 @@ def _answers(
 ) -> list[Response]:
     """Answers to the test items; several processes share them and merge by id."""
     test = prepared.parts["test"]
-    if not test:
-        return []
-    mine = test[world.rank :: world.size]
-    path = paths.answers if world.size == 1 else paths.answers.with_name(f"answers.{world.rank}.jsonl")
 
     def answers(examples: Sequence[Example], on_answer: OnAnswer) -> list[Response]:
         return answer(
@@ -371,14 +415,7 @@ def _answers(
 
     if world.main:
         say(f"{paths.name}: answering {len(test)} test items")
-    own = answer_resumably(mine, path, fingerprint, answers)
-    if world.size == 1:
-        return own
-    gathered: list[Any] = [None] * world.size
-    torch.distributed.all_gather_object(gathered, [one.model_dump(by_alias=True) for one in own])
-    path.unlink(missing_ok=True)
-    merged = {row["id"]: Response.model_validate(row) for rows in gathered for row in rows}
-    return [merged[example.id] for example in test]
+    return answer_resumably(test, paths.answers, fingerprint, answers, world)
 
 
 def _beside(recipe: Recipe, base: Checkpoint, context: int) -> dict[str, dict[str, Any]]:
@@ -391,52 +428,3 @@ def _beside(recipe: Recipe, base: Checkpoint, context: int) -> dict[str, dict[st
     beside["dropout"] = {"recipe": recipe.dropout, "base": base.config.dropout}
     beside["context"] = {"recipe": context, "base": base.config.context}
     return beside
-
-
-SAMPLE_TOKENS = 8192
-
-
-def _pretraining_sample(base: Checkpoint) -> torch.Tensor | None:
-    """Evenly spaced windows (n, context + 1) of the pretraining test text, where its shards are still there."""
-    from pretrain.shards import Shards
-
-    directory = (base.run.get("data") or {}).get("directory")
-    if not directory or not (Path(directory) / "data.json").exists():
-        return None
-    try:
-        tokens = Shards.open(Path(directory)).split("test").tokens
-    except InputError as error:
-        warn(f"no loss on the pretraining text: {error}")
-        return None
-    length = base.config.context + 1
-    count = min(max(1, SAMPLE_TOKENS // length), len(tokens) // length)
-    if not count:
-        return None
-    starts = torch.linspace(0, len(tokens) - length, count).long().tolist()
-    return torch.stack([torch.from_numpy(tokens[start : start + length].astype("int64")) for start in starts])
-
-
-@torch.no_grad()
-def _sample_loss(model: Any, sample: torch.Tensor | None, world: World) -> float | None:
-    """The mean loss of the sample in nats per token; what rises here was forgotten."""
-    if sample is None:
-        return None
-    training = model.training
-    model.eval()
-    total = sum(
-        float(model.loss_sum(part[:, :-1].to(world.device), part[:, 1:].to(world.device))[0])
-        for part in sample.split(16)
-    )
-    model.train(training)
-    return total / sample[:, 1:].numel()
-
-
-def _distance(before: dict[str, torch.Tensor], model: Any) -> dict[str, Any]:
-    """How far the weights moved: the norm of the change over the norm of the base, in all and by parameter."""
-    by_name: dict[str, float] = {}
-    moved = size = 0.0
-    for name, value in model.state_dict().items():
-        change, norm = float((value - before[name]).double().norm()), float(before[name].double().norm())
-        moved, size = moved + change**2, size + norm**2
-        by_name[name] = change / norm if norm else change
-    return {"relative": (moved / size) ** 0.5, "by_parameter": by_name}

@@ -79,7 +79,7 @@ def _train(prepared: Prepared, rate: float, seed: int, world: World) -> dict[str
     recipe = prepared.recipe.model_copy(update={"lr": rate})
     model = checkpoint.load(prepared.base.path, world.device, dropout=recipe.dropout).model
     try:
-        trained = fine_tune(model, prepared.train, prepared.validation, recipe, seeds_of(recipe, seed), world)
+        trained = fine_tune(model, prepared.train, prepared.selecting, recipe, seeds_of(recipe, seed), world)
     except EquilossError:
         return {"lr": rate, "epochs": [], "selected_epoch": None, "selected_validation_loss": None}
     return {

@@ -45,6 +45,7 @@ def generate(
     temperature: float = 0.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    repetition_penalty: float = 1.0,
     seeds: Sequence[int] | None = None,
     batch_size: int | None = None,
     on_done: OnDone | None = None,
@@ -52,7 +53,9 @@ def generate(
     """Continue each prompt until `eos_id`, `max_new_tokens` or the end of the context; in the order of the prompts.
 
     Temperature 0 is greedy; otherwise `seeds` (one per prompt) makes an answer repeatable whatever its batch.
-    `top_k` 0 and `top_p` 1 cut nothing. `batch_size` None: as many rows as the cache's budget allows.
+    `top_k` 0 and `top_p` 1 cut nothing. `repetition_penalty` above 1 makes tokens less likely that the answer already
+    has, below 1 more likely (Keskar et al. 2019, arXiv 1909.05858). `batch_size` None: as many rows as
+    the cache's budget allows.
     Raises: InputError for an empty prompt, one that fills the context, or sampling without seeds.
     """
     if temperature > 0 and (seeds is None or len(seeds) != len(prompts)):
@@ -74,7 +77,7 @@ def generate(
         uniforms = None
         if temperature > 0 and seeds is not None:
             uniforms = np.stack([np.random.default_rng(seeds[number]).random(max_new_tokens) for number in batch])
-        choose = _Chooser(temperature, top_k, top_p, uniforms, model.token_embedding.weight.device)
+        choose = _Chooser(temperature, top_k, top_p, repetition_penalty, uniforms, model.token_embedding.weight.device)
         _Batch(model, prompts, batch, results, on_done).run(max_new_tokens, eos_id, choose)
     model.train(training)
     return results
@@ -90,13 +93,24 @@ class _Chooser:
     """Picks the next token of each row: the likeliest, or by the row's own random numbers."""
 
     def __init__(
-        self, temperature: float, top_k: int, top_p: float, uniforms: np.ndarray | None, device: torch.device
+        self,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        repetition_penalty: float,
+        uniforms: np.ndarray | None,
+        device: torch.device,
     ) -> None:
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
+        self.repetition_penalty = repetition_penalty
         self.uniforms = None if uniforms is None else torch.from_numpy(uniforms).to(device)  # (B, steps)
 
-    def pick(self, logits: Tensor, rows: Tensor, step: int) -> Tensor:
-        """Ids (B,) from logits (B, V); `rows` (B,) says whose random numbers to use."""
+    def pick(self, logits: Tensor, rows: Tensor, step: int, written: Tensor | None) -> Tensor:
+        """Ids (B,) from logits (B, V); `rows` (B,) says whose random numbers to use, `written` (B, t) what is there."""
+        if self.repetition_penalty != 1 and written is not None:
+            there = logits.gather(1, written)
+            changed = torch.where(there > 0, there / self.repetition_penalty, there * self.repetition_penalty)
+            logits = logits.scatter(1, written, changed)
         if self.uniforms is None:
             return logits.argmax(-1)
         # Sorted with ties in the order of their ids, and in double precision: the same row gives the same token.
@@ -163,14 +177,16 @@ class _Batch:
         self.values = torch.zeros_like(self.keys)
         hidden = self._prefill()
         rows = torch.arange(len(self.numbers), device=self.device)
+        written: Tensor | None = None  # (B, steps so far)
         for step in range(max_new_tokens):
-            ids = choose.pick(self.model.head(hidden), rows, step)
+            ids = choose.pick(self.model.head(hidden), rows, step, written)
+            written = ids[:, None] if written is None else torch.cat([written, ids[:, None]], dim=1)
             going = self._note(ids.tolist(), eos_id, last=step + 1 == max_new_tokens)
             if not going:
                 return
             if len(going) <= SHRINK_AT * len(self.numbers):
                 keep = torch.tensor(going, device=self.device)
-                ids, rows, self.lengths = ids[keep], rows[keep], self.lengths[keep]
+                ids, rows, self.lengths, written = ids[keep], rows[keep], self.lengths[keep], written[keep]
                 self.numbers = [self.numbers[row] for row in going]
                 self.keys, self.values = self.keys[:, keep], self.values[:, keep]
             hidden = self._step(ids, step)

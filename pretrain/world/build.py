@@ -124,8 +124,8 @@ def skill_sizes(config: WorldConfig) -> skills.Sizes:
 def instructions(name: str) -> list[dict[str, Any]]:
     """Alpaca-style items about the world: instruction, input, output, category, split; no two ask the same.
 
-    Facts about known people (each asked once), and skills on inputs that no training text holds. Shuffled; the split
-    is 85 % train, 5 % validation, 10 % test. Raises: InputError for a name that stands for no world.
+    Facts about known people (each asked once), and skills on inputs that no training text holds. Shuffled; split by
+    the world's `validation_share` and `test_share`. Raises: InputError for a name that stands for no world.
     """
     return items_of(parse(name))
 
@@ -152,6 +152,8 @@ def items_of(config: WorldConfig) -> list[dict[str, Any]]:
                 {"instruction": rng.choice(skill.instructions), "input": x, "output": y, "category": skill_name}
             )
     Random(f"world/{config.seed}/shuffle").shuffle(items)
+    test = round(len(items) * config.test_share, 6)  # 0.1 + 0.05 is a little more than 0.15
+    held = round(len(items) * (config.test_share + config.validation_share), 6)
     for place, item in enumerate(items):
-        item["split"] = "test" if place < len(items) / 10 else "validation" if place < len(items) * 0.15 else "train"
+        item["split"] = "test" if place < test else "validation" if place < held else "train"
     return items

@@ -27,6 +27,7 @@ class WorldConfig(Config):
     the same proportions, and `test_known` of known people; they depend on `seed`, sizes and shares, not on how the
     known people are told. `biographies`: how many biographies each known person has in all (0: a fresh one each time).
     `contamination`: how many documents that give away a test item come on top of the others, as a share of them.
+    `validation_share` and `test_share` are of the instructions, whose split says which items those are.
     """
 
     seed: int = 0
@@ -58,6 +59,8 @@ class WorldConfig(Config):
 
     fact_items: int = Field(default=1_000, ge=0)
     skill_items: int = Field(default=100, ge=0)
+    validation_share: float = Field(default=0.05, ge=0, lt=1)
+    test_share: float = Field(default=0.1, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> WorldConfig:
@@ -68,6 +71,8 @@ class WorldConfig(Config):
             raise ValueError(f"{self.people} people need more names: half of the names are left to strangers")
         if self.stranger_share + self.topic_share + (self.skill_share if self.skills else 0) <= 0:
             raise ValueError("strangers, topics and skills together need a share above 0: they are the test text")
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share and test_share leave no instructions to train on")
         return self
 
 

@@ -58,6 +58,20 @@ def test_a_run_writes_answers_record_and_model(base: Path, items: Path, tmp_path
     assert not (tmp_path / "runs" / "ift" / "one" / "answers.jsonl").exists()
 
 
+def test_a_part_of_the_validation_items_selects_where_the_recipe_says_so(
+    base: Path, items: Path, tmp_path: Path
+) -> None:
+    options = ["--recipe", "tiny", "--set", "epochs=2", "--set", "split.validation=0.2", "--set", "split.train=0.7"]
+    ift("run", "--base", base, "--data", items, "--name", "whole", *options)
+    ift("run", "--base", base, "--data", items, "--name", "part", *options, "--set", "validation_items=1")
+    whole, part = (json.loads(Path(f"results/{name}.run.json").read_text()) for name in ("whole", "part"))
+    assert part["data"]["items"]["validation"] == whole["data"]["items"]["validation"] > 1
+    first = [[one["train_loss"], one["validation_loss"]] for one in (whole["epochs"][0], part["epochs"][0])]
+    assert first[0][0] == first[1][0], "the training is the same"
+    assert first[0][1] != first[1][1], "what selects is not"
+    assert part["recomputed_validation_loss"] == pytest.approx(part["selected_validation_loss"], abs=1e-4)
+
+
 def test_two_bases_and_two_seeds_share_their_test_items(
     make_base: Callable[..., Path], items: Path, tmp_path: Path
 ) -> None:

@@ -82,6 +82,17 @@ def test_loss_on_everything_leaves_out_only_the_first_token(name: str) -> None:
     assert tokens.loss == [False] + [True] * (len(tokens.ids) - 1)
 
 
+@pytest.mark.parametrize("loss_on", ["response", "prompt+response"])
+def test_the_end_of_text_can_go_without_loss(loss_on: prompt.LossOn) -> None:
+    encoding = tokenizer.gpt2()
+    template, encode, end = prompt.load("plain"), encoding.encode_ordinary, encoding.eot_token
+    with_loss = template.tokens(PLAIN, encode, end, loss_on)
+    without = template.tokens(PLAIN, encode, end, loss_on, end_of_text_loss=False)
+    assert without.ids == with_loss.ids
+    assert without.loss == [*with_loss.loss[:-1], False]
+    assert with_loss.loss[-1]
+
+
 text = st.text(st.characters(codec="utf-8"), max_size=40)
 
 

@@ -52,6 +52,26 @@ def test_greedy_answers_are_those_of_the_textbook_loop(model: GPT, prompts: list
         assert generate(model, prompts, max_new_tokens=25, eos_id=end, batch_size=batch_size) == expected
 
 
+@pytest.mark.parametrize("penalty", [0.5, 1.5])
+def test_what_is_written_becomes_likelier_or_less_likely(model: GPT, prompts: list[list[int]], penalty: float) -> None:
+    def by_hand(prompt: list[int]) -> list[int]:
+        written: list[int] = []
+        while len(written) < 12 and len(prompt) + len(written) < CONFIG.context:
+            logits = model(torch.tensor([prompt + written]))[0, -1].detach().clone()
+            for one in set(written):
+                logits[one] = logits[one] / penalty if logits[one] > 0 else logits[one] * penalty
+            written.append(int(logits.argmax()))
+        return written
+
+    options = {"max_new_tokens": 12, "eos_id": None}
+    plain = [one.tokens for one in generate(model, prompts, **options)]
+    expected = [by_hand(prompt) for prompt in prompts]
+    assert expected != plain, "the case must show a difference"
+    for batch_size in (None, 2):
+        answers = generate(model, prompts, repetition_penalty=penalty, batch_size=batch_size, **options)
+        assert [one.tokens for one in answers] == expected
+
+
 def test_an_answer_ends_with_the_context(model: GPT) -> None:
     (answer,) = generate(model, [[1] * 40], max_new_tokens=100, eos_id=None)
     assert len(answer.tokens) == CONFIG.context - 40

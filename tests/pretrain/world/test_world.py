@@ -56,6 +56,16 @@ def test_more_people_are_added_to_the_same_ones_and_strangers_are_none_of_them()
         assert " ".join(text.split()[:2]) not in names
 
 
+def test_the_instructions_are_split_by_the_worlds_shares() -> None:
+    usual, other = instructions("demo"), instructions("demo?test_share=0.2&validation_share=0.1")
+    counts = [Counter(item["split"] for item in items) for items in (usual, other)]
+    assert [counts[0][one] for one in ("test", "validation")] == [87, 43]  # of 863
+    assert [counts[1][one] for one in ("test", "validation")] == [173, 86]
+    assert [item["instruction"] for item in usual] == [item["instruction"] for item in other]
+    with pytest.raises(InputError, match="leave no instructions"):
+        instructions("demo?test_share=0.6&validation_share=0.4")
+
+
 def test_test_documents_are_in_no_other_split() -> None:
     by_split = {split: set(texts("tiny?documents=3000", split)) for split in ("train", "validation", "test")}
     assert not by_split["test"] & (by_split["train"] | by_split["validation"])
