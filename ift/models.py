@@ -29,8 +29,8 @@ class Answerer(Protocol):
     template_name: str
     template_sha256: str
 
-    def answerable(self, examples: Sequence[Example]) -> tuple[list[Example], list[str]]:
-        """The items whose prompt leaves room to answer, and the ids of the others."""
+    def answerable(self, examples: Sequence[Example]) -> tuple[list[Example], dict[str, int]]:
+        """The items whose prompt leaves room to answer, and the others' ids with the tokens of their prompts."""
         ...
 
     def answer(
@@ -100,7 +100,7 @@ class OwnModel:
         self.decoding = validate(Decoding, {**(trained.get("decoding") or {}), **decoding}, "decoding")
         self.about = {"kind": "checkpoint", "path": str(path), "sha256": self.checkpoint.sha256, "run": run}
 
-    def answerable(self, examples: Sequence[Example]) -> tuple[list[Example], list[str]]:
+    def answerable(self, examples: Sequence[Example]) -> tuple[list[Example], dict[str, int]]:
         """See Answerer."""
         return answerable(examples, self.template, self.checkpoint.encoding, self.checkpoint.config.context)
 

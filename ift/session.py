@@ -10,15 +10,15 @@ from typing import Any
 import torch
 
 from ift import formats, metrics, recipe, sweep
+from ift.answering import answer_resumably, forget
 from ift.models import open_answerer, open_base
 from ift.records import write_responses
-from ift.respond import answer_resumably
-from ift.run import Outcome, Paths, default_data, prepare
+from ift.run import Outcome, Paths, default_data, prepare, written
 from ift.run import run as run_one
 from pretrain.console import say, warn
 from pretrain.distributed import World, world
 from pretrain.errors import InputError
-from pretrain.runs import provenance, read_json, sha256_of, write_json
+from pretrain.runs import provenance, read_json, sha256_file, sha256_of, write_json
 
 RESPOND_FORMAT = "equiloss.ift-respond.v1"
 
@@ -155,14 +155,11 @@ def respond(
 ) -> Report:
     """`ift respond`: see its help. Raises: InputError for a model, data or template that does not work."""
     with world(device) as peers:
-        if peers.size > 1:
-            raise InputError("ift respond runs in one process", "start it without torchrun")
         answerer = open_answerer(model, template, decoding, peers.device)
         examples, unanswerable = answerer.answerable(formats.read_examples(data))
-        if unanswerable:
-            warn(
-                f"{len(unanswerable)} items are longer than the model's context and get no answer: {unanswerable[0]} …"
-            )
+        if unanswerable and peers.main:
+            first = next(iter(unanswerable))
+            warn(f"{len(unanswerable)} items are longer than the model's context and get no answer: {first} …")
         if not examples:
             raise InputError("no item fits the model's context", "choose a shorter template (alpaca-short)")
         name = name or f"{_name_of(Path(model))}-{Path(data).stem}"
@@ -179,16 +176,14 @@ def respond(
             record = read_json(paths.record)
             if record.get("fingerprint") != fingerprint:
                 raise InputError(f"{paths.record} is of other answers or of a run", "choose another --name")
-            return Report([record], [f"{name}: finished before; nothing to do", f"answers {paths.responses}"])
+            if written(record, paths):
+                lines = [f"{name}: finished before; nothing to do", f"answers {paths.responses}"]
+                return Report([record], lines, main=peers.main)
         partial = results / f".{name}.answers.jsonl"
         results.mkdir(parents=True, exist_ok=True)
         responses = answer_resumably(
-            examples,
-            partial,
-            fingerprint,
-            lambda items, on_answer: answerer.answer(items, name, seed, on_answer),
+            examples, partial, fingerprint, lambda items, note: answerer.answer(items, name, seed, note), peers
         )
-        write_responses(paths.responses, responses)
         record = {
             "format": RESPOND_FORMAT,
             "name": name,
@@ -199,10 +194,14 @@ def respond(
             "files": {"responses": str(paths.responses)},
             "provenance": provenance(),
         }
-        write_json(paths.record, record)
-        partial.unlink(missing_ok=True)
+        if peers.main:
+            write_responses(paths.responses, responses)
+            record["files"]["responses_sha256"] = sha256_file(paths.responses)
+            write_json(paths.record, record)
+            forget(partial)
         lines = [f"{name}: {line}" for line in answers_in_words(record["answers"])]
-        return Report([record], [*lines, f"answers {paths.responses}", f"next: judge score {paths.responses}"])
+        lines += [f"answers {paths.responses}", f"next: judge score {paths.responses}"]
+        return Report([record], lines if peers.main else [], main=peers.main)
 
 
 def _short(record: dict[str, Any]) -> dict[str, Any]:

@@ -73,6 +73,14 @@ class World:
         if self.size > 1:
             dist.barrier()
 
+    def collect(self, value: T) -> list[T]:
+        """What every process has, in the order of their ranks, on every process. All must call it."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, value)
+        return found
+
     def gather(self, tensor: Tensor) -> Tensor | None:
         """A (possibly sharded) tensor whole, on the CPU of the main process; None elsewhere. All must call it."""
         full_tensor = getattr(tensor, "full_tensor", None)

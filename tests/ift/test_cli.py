@@ -108,6 +108,23 @@ def test_a_finished_run_is_left_alone_and_a_name_belongs_to_one_run(base: Path, 
         ift(*command, "--seed", 5)
 
 
+def test_lost_answers_are_written_again_and_changed_ones_refused(base: Path, items: Path, tmp_path: Path) -> None:
+    command = ["run", "--base", base, "--data", items, "--name", "one", *QUICK]
+    ift(*command)
+    answers, record = tmp_path / "results" / "one.jsonl", tmp_path / "results" / "one.run.json"
+    before = answers.read_bytes(), record.read_bytes()
+    answers.unlink()
+    ift(*command)
+    assert (answers.read_bytes(), record.read_bytes()) == before
+    answers.unlink()  # and the model too: everything is done again
+    (tmp_path / "runs" / "ift" / "one" / "checkpoint.pt").unlink()
+    ift(*command)
+    assert answers.read_bytes() == before[0]
+    answers.write_bytes(before[0] + before[0])
+    with pytest.raises(InputError, match="was changed"):
+        ift(*command)
+
+
 def test_without_data_a_world_gives_its_own_and_other_text_the_skills(
     make_base: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -143,6 +160,9 @@ def test_respond_does_not_write_over_a_run(base: Path, items: Path, tmp_path: Pa
     for _ in range(2):
         (record,) = ift("respond", "--model", "runs/ift/one", "--data", items, "--max-new-tokens", 2)["runs"]
         assert record["name"] == "one-items"
+        again = tmp_path / "results" / "one-items.jsonl"
+        assert len(read_responses(again)) == 60
+        again.unlink()  # the record alone is not enough
     assert test.read_bytes() == before
 
 
@@ -156,13 +176,32 @@ def test_a_sweep_picks_by_validation_loss_and_records_its_curve(base: Path, item
     assert record["selected_validation_loss"] == pytest.approx(best["selected_validation_loss"], abs=1e-6)
 
 
+def with_two_processes(arguments: list[str], directory: Path) -> str:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ift"]
+    done = subprocess.run([*launch, *arguments], cwd=directory, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_several_processes_write_the_same_answers_to_the_byte(base: Path, items: Path, tmp_path: Path) -> None:
+    command = ["respond", "--model", base, "--data", items, "--template", "alpaca-short", "--max-new-tokens", 6]
+    more = [[], ["--temperature", 1, "--top-k", 9, "--seed", 4]]
+    for number, sampling in enumerate(more):
+        names = [f"{place}{number}" for place in ("alone", "shared")]
+        ift(*command, *sampling, "--name", "m", "-o", names[0])
+        arguments = [*map(str, [*command, *sampling]), "--name", "m", "-o", names[1], "--json"]
+        document = json.loads(with_two_processes(arguments, tmp_path))
+        one, two = ((tmp_path / name / "m.jsonl").read_bytes() for name in names)
+        assert one == two
+        assert document["runs"][0]["answers"]["all"]["items"] == 60
+        assert sorted(path.name for path in (tmp_path / names[1]).iterdir()) == ["m.jsonl", "m.run.json"]
+
+
 def test_several_processes_give_the_same_run(base: Path, items: Path, tmp_path: Path) -> None:
     command = ["run", "--base", base, "--data", items, *QUICK, "--set", "precision=fp32"]
     ift(*command, "--name", "alone")
     arguments = [*map(str, command), "--name", "shared"]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ift"]
-    done = subprocess.run([*launch, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr[-2000:]
+    with_two_processes(arguments, tmp_path)
     one, two = (json.loads((tmp_path / "results" / f"{name}.run.json").read_text()) for name in ("alone", "shared"))
     assert two["environment"]["processes"] == 2
     for a, b in zip(one["epochs"], two["epochs"], strict=True):

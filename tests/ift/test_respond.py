@@ -7,13 +7,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
+from ift.answering import answer_resumably, forget, parts
 from ift.cli import program
 from ift.models import open_answerer
 from ift.records import Example, Response, read_responses
-from ift.respond import OnAnswer, answer_resumably, response
+from ift.respond import OnAnswer, response
+from pretrain.distributed import World
+from pretrain.runs import write_jsonl
 
+ALONE = World(0, 1, torch.device("cpu"))
 EXAMPLES = [Example(id=str(i), instruction=f"Say {i}", reference=str(i)) for i in range(5)]
 
 
@@ -39,14 +44,14 @@ def test_a_killed_generation_goes_on_at_the_last_finished_answer(tmp_path: Path)
         return run
 
     with pytest.raises(Killed):
-        answer_resumably(EXAMPLES, path, "one", answers(2))
+        answer_resumably(EXAMPLES, path, "one", answers(2), ALONE)
     with path.open("a") as f:
         f.write('{"id": "3", "instr')  # killed in the middle of a line
-    found = answer_resumably(EXAMPLES, path, "one", answers(None))
+    found = answer_resumably(EXAMPLES, path, "one", answers(None), ALONE)
     assert asked == ["0", "1", "2", "3", "4"]
     assert [one.output for one in found] == [f"answer {i}" for i in range(5)]
     asked.clear()
-    answer_resumably(EXAMPLES, path, "another", answers(None))
+    answer_resumably(EXAMPLES, path, "another", answers(None), ALONE)
     assert asked == ["0", "1", "2", "3", "4"], "answers of another run are not taken up"
 
 
@@ -94,9 +99,26 @@ def test_an_exported_model_is_a_base(base: Path, items: Path, tmp_path: Path, mo
 
 
 def test_sampled_answers_of_an_item_do_not_depend_on_the_others(base: Path) -> None:
-    import torch
-
     model = open_answerer(str(base), "plain", {"temperature": 1.0, "max_new_tokens": 10}, torch.device("cpu"))
     together = model.answer(EXAMPLES, "m", 7)
     assert [model.answer([one], "m", 7)[0].output for one in EXAMPLES] == [one.output for one in together]
     assert [one.output for one in model.answer(EXAMPLES, "m", 8)] != [one.output for one in together]
+
+
+def test_answers_of_more_processes_are_taken_up_by_fewer(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    for rank, ids in enumerate(["0", "34"]):
+        rows = [response(EXAMPLES[int(one)], f"kept {one}", generator="m") for one in ids]
+        lines = [{"fingerprint": "one"}, *(row.model_dump(by_alias=True) for row in rows)]
+        write_jsonl(path if rank == 0 else tmp_path / f"answers.{rank}.jsonl", lines)
+    (tmp_path / "answers.notes.jsonl").write_text("something else\n")
+
+    def run(examples: Sequence[Example], on_answer: OnAnswer) -> list[Response]:
+        assert [one.id for one in examples] == ["1", "2"]
+        return [response(one, "new", generator="m") for one in examples]
+
+    found = answer_resumably(EXAMPLES, path, "one", run, ALONE)
+    assert [one.output for one in found] == ["kept 0", "new", "new", "kept 3", "kept 4"]
+    assert [one.name for one in parts(path)] == ["answers.jsonl", "answers.1.jsonl"]
+    forget(path)
+    assert [one.name for one in tmp_path.iterdir()] == ["answers.notes.jsonl"]
