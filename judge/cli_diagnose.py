@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,34 @@ import click
 from pretrain import console
 
 
+def of_two(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The arguments and options that say which two runs are meant, and by whose verdicts."""
+    for add in (
+        click.option("--judge", help="The judge to use, where there are several."),
+        click.option("--rubric", help="The rubric to use, where there are several."),
+        click.option(
+            "--verdicts",
+            "verdicts_dir",
+            type=click.Path(path_type=Path, file_okay=False, exists=True),
+            help="Where `judge score -o` put the verdicts [beside the answers].",
+        ),
+        click.option(
+            "--results",
+            "results_dir",
+            type=click.Path(path_type=Path, file_okay=False),
+            default=Path("results"),
+            show_default=True,
+            help="Where runs are looked for by name.",
+        ),
+        click.argument("b"),
+        click.argument("a"),
+    ):
+        command = add(command)
+    return command
+
+
 @click.command()
-@click.argument("a")
-@click.argument("b")
-@click.option(
-    "--results",
-    "results_dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    show_default=True,
-    help="Where runs are looked for by name.",
-)
-@click.option("--rubric", help="The rubric to use, where there are several.")
-@click.option("--judge", help="The judge to use, where there are several.")
+@of_two
 @click.option(
     "--margin", type=click.FloatRange(min=0, min_open=True), default=0.05, show_default=True, help="Nats per token."
 )
@@ -39,6 +55,7 @@ def diagnose(
     a: str,
     b: str,
     results_dir: Path,
+    verdicts_dir: Path | None,
     rubric: str | None,
     judge: str | None,
     margin: float,
@@ -62,6 +79,7 @@ def diagnose(
     from pretrain.runs import write_json
 
     options: dict[str, Any] = {"results_dir": results_dir, "rubric": rubric, "judge": judge}
+    options |= {"verdicts_dir": verdicts_dir}
     options |= {"margin_nats": margin, "explanation": explanation}
     if output is None:
         diagnosis = run(a, b, **options)

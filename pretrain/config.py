@@ -200,6 +200,9 @@ class TrainConfig(Config):
 
     order: Literal["shuffled", "random", "sequential"] = "shuffled"
     """Windows of the data: each once per epoch in random order; anywhere, independently; or as they stand."""
+    mask_induction: bool = False
+    """Leave out of the loss what induction predicts: an intervention that keeps a model from learning to copy. Such
+    tokens count as 0 in the logged training loss."""
     seed: int = 0
     init_seed: int | None = None
     order_seed: int | None = None

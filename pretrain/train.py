@@ -20,6 +20,7 @@ from pretrain.cross_entropy import IGNORE
 from pretrain.data_order import DataOrder, Offsets, evenly_spaced, gather
 from pretrain.distributed import World, share, world
 from pretrain.errors import EquilossError, InputError
+from pretrain.induction import predicted
 from pretrain.interruptions import Stop, told_plainly
 from pretrain.model import GPT
 from pretrain.observers import Observer, observers
@@ -224,6 +225,8 @@ class Run:
         if filling:
             windows = torch.cat([windows, windows[:1].expand(filling, -1)])
         ids, targets = windows[:, :-1], windows[:, 1:]
+        if self.config.train.mask_induction:
+            targets = targets.masked_fill(predicted(windows), IGNORE)
         if filling:
             targets = targets.clone()
             targets[-filling:] = IGNORE

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from judge.cli_diagnose import of_two
 from pretrain import console
 
 
@@ -53,28 +54,18 @@ def run_command(
 
 
 @program.command("explain")
-@click.argument("a")
-@click.argument("b")
-@click.option(
-    "--results",
-    "results_dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    show_default=True,
-    help="Where runs are looked for by name.",
-)
+@of_two
 @click.option("--seeds", type=click.IntRange(2), default=3, show_default=True, help="Fine-tunings of each change.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after so long (exit code 4).")
 @click.option("--max-usd", type=click.FloatRange(min=0), help="Stop before the judge costs more (exit code 4).")
 @click.option("--only", multiple=True, metavar="CAUSE", help="Try this factor, e.g. recipe-rate; may be repeated.")
 @click.option("--everything", is_flag=True, help="Go on when a factor explains the gap.")
-@click.option("--rubric", help="The rubric to use, where there are several.")
-@click.option("--judge", help="The judge to use, where there are several.")
 @console.option_json
 def explain_command(
     a: str,
     b: str,
     results_dir: Path,
+    verdicts_dir: Path | None,
     seeds: int,
     minutes: float | None,
     max_usd: float | None,
@@ -100,6 +91,7 @@ def explain_command(
         a,
         b,
         results_dir=results_dir,
+        verdicts_dir=verdicts_dir,
         seeds=seeds,
         budget=Budget(minutes, max_usd),
         only=only,

@@ -114,6 +114,7 @@ def explain(
     b: str,
     *,
     results_dir: Path = Path("results"),
+    verdicts_dir: Path | None = None,
     seeds: int = 3,
     budget: Budget | None = None,
     only: Sequence[str] = (),
@@ -127,7 +128,7 @@ def explain(
     Raises: InputError when there is nothing to try, BudgetError when the budget ends first (the file has what is
     done), EquilossError when a run fails.
     """
-    case = read_case(a, b, results_dir, rubric, judge)
+    case = read_case(a, b, results_dir, rubric, judge, verdicts_dir)
     if case.gap is None or case.panel is None or case.gap.value == 0:
         raise InputError(
             f"there is no gap between {case.a.name} and {case.b.name} to explain", "run `judge score` first"

@@ -27,17 +27,18 @@ SHARED = "shared"
 
 
 class PairHead(Config):
-    """A pair's `[pair]` table: the planted cause (or "chance"), its level, and the results that `judge diagnose` reads.
+    """A pair's `[pair]` table: the planted cause (or "chance"), its level, and what `judge diagnose` reads.
 
-    `a`, `b`: names of runs in `results`; `needs`: what shared cells must have made before the diagnosis.
+    `a`, `b`: runs, each FOLDER/NAME of all its seeds; `judge`: flags of the simulated judge, which judges both unless
+    a cell called judge... does; `needs`: what shared cells must have made before the diagnosis.
     """
 
     cause: str
     level: int | None = Field(default=None, ge=0, le=5)
     description: str
-    a: str = "a"
-    b: str = "b"
-    results: str = "{pair}/results"
+    a: str = "{shared}/results/plain"
+    b: str = "{pair}/results/{name}"
+    judge: str = "--noise 0.05"
     needs: tuple[str, ...] = ()
 
 
@@ -116,8 +117,8 @@ def _read_pair(path: Path) -> Pair:
 def study_of(pairs: Sequence[Pair], seeds: Sequence[int], sets: Sequence[str] = ()) -> Study:
     """One study that makes and diagnoses every pair with every seed, with what they share made once.
 
-    Paths: `s{seed}/shared`, `s{seed}/PAIR`; in the files `{shared}`, `{pair}` and `{seed}`. A pair has the parameters
-    of the shared file and its own; `sets` (KEY=VALUE) override the former, with PAIR.KEY=VALUE one pair's.
+    Paths: `s{seed}/shared`, `s{seed}/PAIR`; in the files `{shared}`, `{pair}`, `{name}` and `{seed}`. A pair has the
+    parameters of the shared file and its own; `sets` (KEY=VALUE) override the former, with PAIR.KEY=VALUE one pair's.
     Raises: InputError for a mistake in a file.
     """
     names = {pair.name for pair in pairs}
@@ -130,7 +131,7 @@ def study_of(pairs: Sequence[Pair], seeds: Sequence[int], sets: Sequence[str] = 
         parts.append(files.Part(path, shared, values, f"s{seed}-{SHARED}-", common))
         for pair in pairs:
             own = tuple(one.removeprefix(f"{pair.name}.") for one in sets if one.startswith(f"{pair.name}."))
-            where = {**values, "pair": f"s{seed}/{pair.name}"}
+            where = {**values, "pair": f"s{seed}/{pair.name}", "name": pair.name}
             prefix = f"s{seed}-{pair.name}-"
             parts.append(files.Part(pair.path, _with(pair, shared, path), where, prefix, (*common, *own)))
             parts.append(_diagnosis(pair, where, prefix))
@@ -144,10 +145,27 @@ def _with(pair: Pair, shared: dict[str, Any], path: Path) -> dict[str, Any]:
     paths = {key: str((path.parent / value).resolve()) for key, value in shared.get("paths", {}).items()}
     return {
         "study": {"name": pair.name},
-        **pair.document,
+        **_judged(pair),
         "params": {**shared.get("params", {}), **pair.document.get("params", {})},
         "paths": {**paths, **pair.document.get("paths", {})},
     }
+
+
+def _judged(pair: Pair) -> dict[str, Any]:
+    """The pair's document with the simulated judge, and with the cell that asks it unless the pair has its own."""
+    cells: list[dict[str, Any]] = pair.document.get("cell", [])
+    if not any(cell["name"].startswith("judge") for cell in cells):
+        cell = {
+            "name": "judge",
+            "uses": ["simulator"],
+            "run": "judge score {inputs} --judge simulated@http://127.0.0.1:{simulator.port}/v1 -o {pair}/verdicts",
+            "inputs": [f"{pair.head.a}.s*.jsonl", f"{pair.head.b}.s*.jsonl"],
+            "outputs": ["{pair}/verdicts"],
+            "stdout": "{pair}/judged.txt",
+        }
+        cells = [*cells, cell]
+    simulator = {"name": "simulator", "run": f"judge simulate --port {{port}} --seed {{seed}} {pair.head.judge}"}
+    return {**pair.document, "cell": cells, "service": [simulator, *pair.document.get("service", [])]}
 
 
 def _diagnosis(pair: Pair, where: dict[str, Any], prefix: str) -> files.Part:
@@ -155,8 +173,8 @@ def _diagnosis(pair: Pair, where: dict[str, Any], prefix: str) -> files.Part:
     head = pair.head
     cell = {
         "name": "diagnose",
-        "run": f"judge diagnose {head.a} {head.b} --results {head.results} --json",
-        "inputs": list(dict.fromkeys([*_outputs(pair), *head.needs])),
+        "run": f"judge diagnose {head.a} {head.b} --verdicts {{pair}}/verdicts --json",
+        "inputs": list(dict.fromkeys([f"{head.a}.s*.jsonl", f"{head.b}.s*.jsonl", *_outputs(pair), *head.needs])),
         "stdout": "{pair}/diagnosis.json",
     }
     return files.Part(pair.path, {"study": {"name": pair.name}, "cell": [cell]}, where, prefix)
@@ -165,7 +183,7 @@ def _diagnosis(pair: Pair, where: dict[str, Any], prefix: str) -> files.Part:
 def _outputs(pair: Pair) -> list[str]:
     """What the pair's cells write, as patterns where a cell stands for several."""
     found: list[str] = []
-    for cell in pair.document.get("cell", []):
+    for cell in _judged(pair)["cell"]:
         made = [*cell.get("outputs", []), *([cell["stdout"]] if "stdout" in cell else [])]
         for variable in cell.get("foreach", {}):
             made = [path.replace(f"{{{variable}}}", "*") for path in made]

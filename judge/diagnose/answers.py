@@ -31,19 +31,20 @@ def look(response: Response) -> Look:
     """Which faults an answer has.
 
     `run-on`: ended at the token limit with more than half again (and 3 words more) than the reference has;
-    `truncated`: ended at the limit otherwise; `repetition`: a loop makes up half of 6 or more words, or the text is
-    3 or more words of which the longest loop covers all; `echo`: it holds a prompt's header, or begins with the
-    instruction (where the reference does not).
+    `truncated`: ended at the limit otherwise; neither where it is a loop that the limit ended. `repetition`: a loop
+    makes up half of 6 or more words, or the text is 3 or more words of which the longest loop covers all; `echo`: it
+    holds a prompt's header, or begins with the instruction (where the reference does not).
     """
     words = _WORD.findall(response.output)
     wanted = _WORD.findall(response.reference)
     faults: set[str] = set()
     if not words:
         return Look(frozenset({"empty"}), 0)
-    if response.finish_reason == "length":
+    loops = looping(words) and not looping(wanted)
+    if response.finish_reason == "length" and not loops:
         long = bool(wanted) and len(words) > 1.5 * len(wanted) + 3
         faults.add("run-on" if long else "truncated")
-    if looping(words) and not looping(wanted):
+    if loops:
         faults.add("repetition")
     asked = " ".join(_WORD.findall(response.instruction)).lower()
     begins = len(asked.split()) >= 3 and " ".join(words).lower().startswith(asked)

@@ -19,7 +19,7 @@ from judge.diagnose.judging import explains
 from judge.diagnose.measures import Measure, difference, measures
 from judge.diagnose.mediation import LEAST_ITEMS, mediated
 from judge.diagnose.recipe import recipe_differences, same_base, whole_gap
-from judge.diagnose.records import LEVEL_TITLES, Cause, Estimate, Evidence, Level, not_tested
+from judge.diagnose.records import Cause, Estimate, Evidence, Level, not_tested, tested
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,10 @@ def level(case: Case, tried: Sequence[Tried] = ()) -> Level:
     """Compare what the two base models are made of and what the probes measured."""
     bases = [arm.base for arm in case.arms]
     if same_base(case):
-        return Level(
-            number=5,
-            name="base",
-            title=LEVEL_TITLES[5],
-            status="clear",
-            says="Both sides started from the same base model, so no property of it can make a gap.",
+        return tested(
+            5,
+            "clear",
+            "Both sides started from the same base model, so no property of it can make a gap.",
             evidence=(Evidence(name="base", says="The checkpoints' hashes are equal.", bearing="against"),),
         )
     found = [measures(base.probe) for base in bases]
@@ -145,12 +143,10 @@ def level(case: Case, tried: Sequence[Tried] = ()) -> Level:
     commands = [
         f"pretrain probe {base.path or 'CHECKPOINT'}" for base, one in zip(bases, found, strict=True) if not one
     ]
-    return Level(
-        number=5,
-        name="base",
-        title=LEVEL_TITLES[5],
-        status=status,
-        says=says,
+    return tested(
+        5,
+        status,
+        says,
         effect=best.share if best else None,
         share=best.share if best else None,
         evidence=tuple(evidence),

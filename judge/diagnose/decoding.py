@@ -16,7 +16,7 @@ from judge.diagnose.answers import KINDS, TITLES
 from judge.diagnose.gap import Array, Draw, Gap, mean_difference, on_items
 from judge.diagnose.inputs import Arm, Case
 from judge.diagnose.judging import ALPHA, best_cause, explains
-from judge.diagnose.records import LEVEL_TITLES, Cause, Estimate, Evidence, Level, not_tested
+from judge.diagnose.records import Cause, Estimate, Evidence, Level, not_tested, tested
 from judge.endpoints.offline import agreement
 
 CAUSES = {
@@ -96,12 +96,10 @@ def level(case: Case) -> Level:
             b=words[1],
         )
     )
-    return Level(
-        number=3,
-        name="decoding",
-        title=LEVEL_TITLES[3],
-        status=status,
-        says=says,
+    return tested(
+        3,
+        status,
+        says,
         effect=best.share if best else clean,
         share=best.share if best else None,
         evidence=tuple(evidence),

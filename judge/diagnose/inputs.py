@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -160,14 +161,20 @@ class Case:
 
 
 def read_case(
-    a: str, b: str, results_dir: Path = Path("results"), rubric: str | None = None, judge: str | None = None
+    a: str,
+    b: str,
+    results_dir: Path = Path("results"),
+    rubric: str | None = None,
+    judge: str | None = None,
+    verdicts_dir: Path | None = None,
 ) -> Case:
     """Find and read everything about A and B; each is a response file, a verdict file, or a run's name.
 
     A run's name stands for NAME.jsonl, or for all its seeds NAME.s1.jsonl, NAME.s2.jsonl, ...
+    `verdicts_dir`: where `judge score -o` put the verdicts, where they are not beside the answers.
     Raises: InputError when a file or name is unknown, a file is broken, or several rubrics or judges remain.
     """
-    arms = [arm_of(results.load(find_runs(target, results_dir))) for target in (a, b)]
+    arms = [arm_of(results.load(with_verdicts(find_runs(target, results_dir), verdicts_dir))) for target in (a, b)]
     if [run.files for run in arms[0].runs] == [run.files for run in arms[1].runs]:
         raise InputError(f"A and B are the same files ({a})", "name two different runs")
     return case_of(arms[0], arms[1], rubric, judge)
@@ -212,6 +219,21 @@ def _common(scores: Scores, arms: Sequence[Arm]) -> tuple[Scores, int]:
         categories=tuple(scores.categories[i] for i in kept),
         warnings=scores.warnings,
     ), int((~keep).sum())
+
+
+def with_verdicts(files: Sequence[Path], folder: Path | None) -> list[Path]:
+    """Result files, and in `folder` the verdicts on them, failed ones too.
+
+    Raises: InputError when the folder holds none for a file.
+    """
+    found = list(files)
+    for path in files if folder is not None else ():
+        own = sorted(folder.glob(f"{glob.escape(path.stem)}.*.jsonl")) if folder else []
+        own = [one for one in own if one.stat().st_size and results.kind_of(one) in ("verdicts", "failures")]
+        if not own:
+            raise InputError(f"{folder}: holds no verdicts on {path}", f"judge score {path} -o {folder}")
+        found += own
+    return found
 
 
 def find_runs(target: str, results_dir: Path) -> list[Path]:

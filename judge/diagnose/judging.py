@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from judge.diagnose import prose
 from judge.diagnose.answers import count_words
 from judge.diagnose.gap import Array, Draw, Fit, Gap, mean_difference, regress, row_mean
 from judge.diagnose.inputs import Arm, Case
-from judge.diagnose.records import LEVEL_TITLES, Cause, CauseStatus, Estimate, Evidence, Level, not_tested
+from judge.diagnose.records import Cause, CauseStatus, Estimate, Evidence, Level, not_tested, tested
 from judge.results import Panel
 from judge.verdicts import Verdict
 
@@ -83,12 +84,10 @@ def level(case: Case) -> Level:
         status, says = "clear", "No artefact of judging that was tested accounts for the gap."
         if reference_gap is not None and reference_gap.excludes(0.0) and reference_gap.value * gap.value > 0:
             says += f" The reference score has it too: A minus B is {prose.span(reference_gap)} of 1."
-    return Level(
-        number=2,
-        name="judge",
-        title=LEVEL_TITLES[2],
-        status=status,
-        says=says,
+    return tested(
+        2,
+        status,
+        says,
         effect=evidence[0].value if evidence else None,
         share=best.share if best else None,
         evidence=tuple(evidence),
@@ -171,15 +170,38 @@ def _complement(share: Estimate) -> Estimate:
     return share.model_copy(update={"value": 1 - share.value, "low": low, "high": high})
 
 
+_Places = dict[str, set[tuple[str, int, int]]]
+"""Item to the places where an answer to it was shown: (request, repeat, position)."""
+
+
+def _places_of(arm: Arm, panel: Panel) -> list[_Places]:
+    """Where each run's answers were shown. Equal answers may have been shown once, for all that gave them."""
+    rows: list[_Places] = []
+    for run in arm.runs:
+        places: _Places = {}
+        for v in run.verdicts:
+            if Panel(v.rubric, v.judge) == panel:
+                places.setdefault(v.id, set()).add((v.request_sha, v.repeat, v.position))
+        rows.append(places)
+    return rows
+
+
 def _equal_answers(case: Case, gap: Gap) -> tuple[Estimate | None, list[Evidence]]:
-    """The mean score difference, A minus B, where their answers are the same text: any is the judge's doing."""
+    """The mean score difference, A minus B, where their answers are the same text: any is the judge's doing.
+
+    Equal answers that were shown once, for both, have one score between them, and say nothing.
+    """
     differences: list[float] = []
-    for index in range(len(case.ids)):
+    at_a, at_b = (_places_of(arm, _panel(case)) for arm in case.arms)
+    nowhere: set[tuple[str, int, int]] = set()
+    for index, one in enumerate(case.ids):
         pairs = [
             float(gap.a[i, index] - gap.b[j, index])
             for i, of_a in enumerate(case.outputs_a)
             for j, of_b in enumerate(case.outputs_b)
-            if of_a[index] is not None and of_a[index] == of_b[index]
+            if of_a[index] is not None
+            and of_a[index] == of_b[index]
+            and not at_a[i].get(one, nowhere) & at_b[j].get(one, nowhere)
         ]
         known = [one for one in pairs if not math.isnan(one)]
         if known:
@@ -240,6 +262,17 @@ def _places(case: Case) -> tuple[Array, Array]:
     return first, second
 
 
+def _shown_once(case: Case) -> NDArray[np.bool_]:
+    """Items on which A's and B's answers were the same, and shown in the same places for both (I,)."""
+    both = [_places_of(arm, _panel(case)) for arm in case.arms]
+    nowhere: set[tuple[str, int, int]] = set()
+    at = [
+        [set[tuple[str, int, int]]().union(*(row.get(one, nowhere) for row in rows)) for one in case.ids]
+        for rows in both
+    ]
+    return np.array([a == b for a, b in zip(*at, strict=True)], dtype=np.bool_)
+
+
 def _panel(case: Case) -> Panel:
     if case.panel is None:
         raise ValueError("not judged")
@@ -251,6 +284,7 @@ def _position(
 ) -> tuple[list[Evidence], Cause | None]:
     first, second = _places(case)
     distance = first - second  # (I, R): negative where A stood before B
+    distance[_shown_once(case)] = np.nan
     if np.isnan(distance).all():
         return [Evidence(name="position", says="A and B were not shown in one prompt: no position effect.")], None
     values = case.scores.values if case.scores else np.empty((0, 0, 0))
@@ -277,7 +311,12 @@ def _position(
             source=POSITION_SOURCE,
             command=_rescore(case, "--repeats 2"),
         )
-    fit = regress(d[there], [distance[there]])
+    columns = [distance[there]]
+    if case.reference is not None:  # which answer is better must not pass for where it stood
+        q = np.broadcast_to((row_mean(case.reference.a) - row_mean(case.reference.b))[:, None], d.shape)
+        there &= ~np.isnan(q)
+        columns = [distance[there], *([q[there]] if there.any() and float(np.ptp(q[there])) > 0 else [])]
+    fit = regress(d[there], columns)
     if fit is None:
         return [Evidence(name="position", says="Each item was judged in both orders: position cancels.")], None
     effect = fit.estimate(1, gap.unit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from judge.diagnose import prose
 from judge.diagnose.inputs import Case
 from judge.diagnose.recipe import same_base
-from judge.diagnose.records import LEVEL_TITLES, Estimate, Evidence, Level, not_tested
+from judge.diagnose.records import Estimate, Evidence, Level, not_tested, tested
 from pretrain.equivalence import LEVEL, MARGIN_NATS, Evaluation, compare, equivalence_test, mean_over_tokens
 from pretrain.errors import InputError
 
@@ -13,12 +13,10 @@ from pretrain.errors import InputError
 def level(case: Case, margin_nats: float = MARGIN_NATS) -> Level:
     """Compare the base models' losses on the same test documents."""
     if same_base(case):
-        return Level(
-            number=0,
-            name="premise",
-            title=LEVEL_TITLES[0],
-            status="clear",
-            says="Both sides started from the same base model, so their losses are equal.",
+        return tested(
+            0,
+            "clear",
+            "Both sides started from the same base model, so their losses are equal.",
             evidence=(Evidence(name="base", says="The checkpoints' hashes are equal.", bearing="against"),),
         )
     without = [arm for arm in case.arms if not arm.base.evaluations]
@@ -65,12 +63,10 @@ def outcome_level(difference: Estimate, margin_nats: float) -> Level:
             "undetermined",
             f"Whether the base models are loss-equivalent within {margin_nats:g} is open: {told}.",
         )
-    return Level(
-        number=0,
-        name="premise",
-        title=LEVEL_TITLES[0],
-        status=status,
-        says=says,
+    return tested(
+        0,
+        status,
+        says,
         effect=difference,
         evidence=(Evidence(name="loss difference", says=f"{told}.", value=difference),),
     )

@@ -9,7 +9,7 @@ import numpy as np
 from judge.diagnose import prose
 from judge.diagnose.gap import Gap, mean_difference, row_mean
 from judge.diagnose.inputs import Case
-from judge.diagnose.records import LEVEL_TITLES, Estimate, Evidence, Level, not_tested
+from judge.diagnose.records import Estimate, Evidence, Level, not_tested, tested
 
 
 def level(case: Case) -> Level:
@@ -33,12 +33,10 @@ def level(case: Case) -> Level:
     else:
         status, says = "undetermined", prose.gap_beyond_items(case.a.name, case.b.name, estimate)
     few = min(len(gap.a), len(gap.b)) < 2
-    return Level(
-        number=1,
-        name="reality",
-        title=LEVEL_TITLES[1],
-        status=status,
-        says=says,
+    return tested(
+        1,
+        status,
+        says,
         effect=estimate,
         evidence=tuple(evidence),
         missing=("several fine-tuning seeds on each side",) if few else (),

@@ -10,7 +10,7 @@ from judge.diagnose.counterfactuals import Tried
 from judge.diagnose.decoding import different_settings
 from judge.diagnose.fields import RECIPE, Differing, differing, seeds_differ
 from judge.diagnose.inputs import Case
-from judge.diagnose.records import LEVEL_TITLES, Cause, Estimate, Evidence, Level, not_tested
+from judge.diagnose.records import Cause, Estimate, Evidence, Level, not_tested, tested
 
 SECTIONS = ("recipe", "template", "data")
 
@@ -53,12 +53,10 @@ def level(case: Case, tried: Sequence[Tried] = ()) -> Level:
     else:
         suspects = prose.names([one.key for one in fields])
         status, says = "undetermined", f"The recipes differ in {suspects}; which of it matters is not measured."
-    return Level(
-        number=4,
-        name="recipe",
-        title=LEVEL_TITLES[4],
-        status=status,
-        says=says,
+    return tested(
+        4,
+        status,
+        says,
         effect=best.share if best else None,
         share=best.share if best else None,
         evidence=tuple(evidence),

@@ -146,6 +146,11 @@ class Diagnosis(Record):
         return next(level for level in self.levels if level.number == number)
 
 
+def tested(number: int, status: LevelStatus, says: str, **found: Any) -> Level:
+    """A level that was tested: its status, what it says, and what else was found (fields of Level)."""
+    return Level(number=number, name=LEVEL_NAMES[number], title=LEVEL_TITLES[number], status=status, says=says, **found)
+
+
 def not_tested(number: int, missing: str, command: str | None) -> Level:
     """A level that could not be tested, with what is missing (a noun) and the command that supplies it."""
     return Level(

@@ -20,6 +20,7 @@ def diagnose(
     results_dir: Path = Path("results"),
     rubric: str | None = None,
     judge: str | None = None,
+    verdicts_dir: Path | None = None,
     margin_nats: float = premise.MARGIN_NATS,
     explanation: Path | None = None,
 ) -> Diagnosis:
@@ -28,7 +29,7 @@ def diagnose(
     `explanation`: a file that `study explain` wrote; without it, the one beside the results is used if it is there.
     Raises: InputError for what cannot be read or compared.
     """
-    return diagnose_case(read_case(a, b, results_dir, rubric, judge), margin_nats, explanation)
+    return diagnose_case(read_case(a, b, results_dir, rubric, judge, verdicts_dir), margin_nats, explanation)
 
 
 def report_on(
@@ -38,6 +39,7 @@ def report_on(
     results_dir: Path = Path("results"),
     rubric: str | None = None,
     judge: str | None = None,
+    verdicts_dir: Path | None = None,
     margin_nats: float = premise.MARGIN_NATS,
     explanation: Path | None = None,
     title: str = "",
@@ -48,7 +50,7 @@ def report_on(
     """
     from judge.diagnose import pages
 
-    case = read_case(a, b, results_dir, rubric, judge)
+    case = read_case(a, b, results_dir, rubric, judge, verdicts_dir)
     found = diagnose_case(case, margin_nats, explanation)
     return found, pages.report(case, found, title) if case.gap is not None else None
 

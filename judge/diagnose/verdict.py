@@ -101,13 +101,14 @@ def _below(
             return decoding, levels[3]
         if nothing_else and levels[4].status == "clear" and levels[5].status == "clear":
             return _by_settings(case, settings, levels[3]), levels[3]
-    if decoding is not None:
-        if recipe is not None:
-            # The recipe made the answers faulty; where it is the loss on the end of text, that is the decoding's name.
-            return (decoding, levels[3]) if recipe.id in MECHANISMS else (recipe, levels[4])
-        return decoding, levels[3]
+    if recipe is not None and recipe.id in MECHANISMS:
+        # A field of the recipe whose name is a fault of decoding (the loss on the end of text): the fault it makes.
+        fault = next((one for one in levels[3].causes if one.id == recipe.id and one.status == "supported"), None)
+        return (fault, levels[3]) if fault is not None else (recipe, levels[4])
     if recipe is not None:
-        return recipe, levels[4]
+        return recipe, levels[4]  # the recipe made the answers faulty
+    if decoding is not None:
+        return decoding, levels[3]
     return (base, levels[5]) if base is not None else (None, None)
 
 

@@ -3,6 +3,9 @@
 A sequence of random tokens is shown twice (Olsson et al. 2022, arXiv 2209.11895). `accuracy` and `loss` are over the
 second showing from its second token on; `lift` is the first showing's loss minus the second's. `induction_score` is the
 attention from each token of the second showing to the one after its first occurrence, in the head that has most of it.
+
+Random sequences are strange to a model of a small, regular world. `text_accuracy` and `text_loss` are over the tokens
+of the test text that induction predicts (`pretrain.induction`), in windows that hold some.
 """
 
 from __future__ import annotations
@@ -12,16 +15,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pretrain.induction import predicted
 from pretrain.model import GPT
 from pretrain.probes.measure import mean_of, measure
-from pretrain.probes.windows import token_losses
+from pretrain.probes.windows import batches, token_losses
 
 
 @torch.no_grad()
 def probe(
-    model: GPT, vocabulary: Tensor, sequences: int = 64, length: int | None = None, seed: int = 0
+    model: GPT,
+    vocabulary: Tensor,
+    text: Tensor | None = None,
+    sequences: int = 64,
+    length: int | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Copying of random sequences of `length` tokens drawn from `vocabulary` (K,) (default: a third of the context)."""
+    """Copying of random sequences of `length` tokens from `vocabulary` (K,), and within windows of `text` (N, T+1).
+
+    `length`: by default 32, or what fits the context twice.
+    """
     length = length or min(32, model.config.context // 2 - 1)
     generator = torch.Generator().manual_seed(seed)
     first = vocabulary[torch.randint(0, len(vocabulary), (sequences, length), generator=generator)]
@@ -39,9 +51,27 @@ def probe(
             "loss": mean_of(again.mean(dim=1).tolist(), unit="nats", keys=keys),
             "lift": mean_of(lift.tolist(), unit="nats", keys=keys),
             "induction_score": measure(float(scores.max()), unit="share of attention", n=sequences),
+            **({} if text is None else _in_text(model, text)),
         },
         "heads": [[float(score) for score in layer] for layer in scores],
         "length": length,
+    }
+
+
+def _in_text(model: GPT, text: Tensor) -> dict[str, Any]:
+    """Accuracy and loss on the tokens of windows (N, T+1) that induction predicts; {} where there are none."""
+    chosen = predicted(text)
+    right = torch.cat([model(part[:, :-1]).argmax(-1) for part in batches(text)]) == text[:, 1:]
+    losses = token_losses(model, text)
+    rows = chosen.any(dim=1).nonzero()[:, 0].tolist()
+    if not rows:
+        return {}
+    keys = [f"window {row}" for row in rows]
+    return {
+        "text_accuracy": mean_of(
+            [float(right[row][chosen[row]].float().mean()) for row in rows], unit="share of tokens", keys=keys
+        ),
+        "text_loss": mean_of([float(losses[row][chosen[row]].mean()) for row in rows], unit="nats", keys=keys),
     }
 
 

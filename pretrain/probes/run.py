@@ -125,11 +125,11 @@ def _prepare(
         return lambda: tolerance.probe(model, encoding, train, test, seed=request.seed)
     assert shards is not None
     split = shards.split("test")
+    rows = windows.windows(split.tokens, model.config.context, request.tokens)
     if name == "copying":
         seen = torch.from_numpy(np.unique(np.asarray(split.tokens)).astype(np.int64))
         vocabulary = seen[seen != encoding.eot_token]
-        return lambda: copying.probe(model, vocabulary, seed=request.seed)
-    rows = windows.windows(split.tokens, model.config.context, request.tokens)
+        return lambda: copying.probe(model, vocabulary, rows, seed=request.seed)
     if name == "noise":
         few = rows[:: max(1, len(rows) // 64)][:64]
         return lambda: noise.probe(model, few, seed=request.seed)

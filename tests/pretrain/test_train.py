@@ -198,6 +198,7 @@ def test_clipping_bounds_the_update_and_is_reported(shards_directory: Path, tmp_
         {"decay_on": "everything", "weight_decay": 0.01, "clip_norm": 3.5},
         {"order": "random"},
         {"order": "sequential"},
+        {"mask_induction": True},
     ],
     ids=str,
 )

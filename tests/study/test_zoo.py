@@ -17,12 +17,15 @@ PAIR = """
 [pair]
 cause = "{cause}"
 description = "Two files."
+a = "{{pair}}/results/a"
+b = "{{pair}}/results/b"
+judge = "--drift 0.1"
 
 [[cell]]
 name = "make-{{side}}"
 foreach = {{ side = ["a", "b"] }}
 run = "python -c pass {{world}}"
-outputs = ["{{pair}}/results/{{side}}.jsonl"]
+outputs = ["{{pair}}/results/{{side}}.s1.jsonl"]
 """
 
 
@@ -71,11 +74,8 @@ def test_parameters_are_settable_for_all_and_for_one_pair() -> None:
     study = zoo.study_of(pairs, [0], ["steps=7", "runs=[1, 2]", "recipe-rate.runs=[1, 2, 3, 4]"])
     commands = {cell.name: cell.command for cell in study.cells}
     assert "train.steps=7" in commands["s0-shared-base"]
-    assert "--seed 4" in commands["s0-recipe-rate-ift-a-4"]
-    assert [name for name in commands if "null-recipe-ift-a" in name] == [
-        "s0-null-recipe-ift-a-1",
-        "s0-null-recipe-ift-a-2",
-    ]
+    assert "--seed 4" in commands["s0-recipe-rate-ift-4"]
+    assert [name for name in commands if "shared-apart" in name] == ["s0-shared-apart-1", "s0-shared-apart-2"]
     with pytest.raises(InputError, match="no such parameter"):
         zoo.study_of(pairs, [0], ["stepps=7"])
 
@@ -84,8 +84,19 @@ def test_a_pair_of_ones_own(tmp_path: Path) -> None:
     pairs = zoo.read_pairs([str(pair_file(tmp_path, "mine"))])
     study = zoo.study_of(pairs, [2])
     last = study.cells[-1]
-    assert last.inputs == ("s2/mine/results/a.jsonl", "s2/mine/results/b.jsonl")
+    results = ("s2/mine/results/a.s1.jsonl", "s2/mine/results/b.s1.jsonl")
+    assert last.inputs == (*results, "s2/mine/verdicts", "s2/mine/judged.txt")
+    assert last.command == "judge diagnose s2/mine/results/a s2/mine/results/b --verdicts s2/mine/verdicts --json"
     assert last.stdout == "s2/mine/diagnosis.json"
+    judged = next(cell for cell in study.cells if cell.name == "s2-mine-judge")
+    assert judged.inputs == results
+    assert "--drift 0.1" in " ".join(study.services[0].argv)
+
+
+def test_a_pair_that_judges_by_itself_is_judged_no_other_way() -> None:
+    study = zoo.study_of(zoo.read_pairs(["judge-position"]), [0])
+    assert [cell.name for cell in study.cells if cell.command.startswith("judge score")] == []
+    assert len([cell for cell in study.cells if "plant.py judge" in cell.command]) == 3
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,15 @@ def test_a_perfect_copier_has_accuracy_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert found["lift"]["value"] == pytest.approx(math.log(11), rel=1e-3)
 
 
+def test_copying_in_text_counts_what_induction_predicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copying, "induction_scores", lambda model, rows, length: torch.ones(1, 1))
+    text = torch.tensor([[1, 2, 3, 1, 2, 3], [1, 2, 3, 4, 5, 6], [4, 5, 4, 6, 4, 6]])  # the second holds no pattern
+    found = copying.probe(Copier(), torch.arange(11), text, sequences=4, length=5)["measures"]  # type: ignore[arg-type]
+    assert found["text_accuracy"]["value"] == 1.0
+    assert found["text_loss"]["value"] == pytest.approx(0.0, abs=1e-6)
+    assert set(found["text_accuracy"]["samples"]) == {"window 0", "window 2"}
+
+
 def test_stable_rank_and_anisotropy_in_closed_form() -> None:
     assert weights.stable_rank(torch.eye(6)) == pytest.approx(6.0)
     assert weights.stable_rank(torch.outer(torch.arange(1.0, 5), torch.ones(3))) == pytest.approx(1.0)

@@ -1,0 +1,132 @@
+"""What some pairs of the zoo plant outside the three programs: a careless judging script, and longer answers.
+
+python plant.py judge A.jsonl B.jsonl --url http://127.0.0.1:8123/v1 -o verdicts    A first, always
+python plant.py reword A.jsonl --name wordy --before "" --after " it must be said" -o results
+python plant.py first items.json --category sort -o sorted.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+
+from ift.records import Response, read_responses, write_responses
+from judge import rubrics
+from judge.endpoints.offline import agreement
+from judge.endpoints.reading import read
+from judge.rubrics import Item
+from judge.verdicts import Failure, Verdict, file_name, write_verdicts
+from pretrain.runs import sha256_of, write_json
+
+MODEL = "simulated"
+RUBRIC = "correctness"
+
+
+def judge(a: Path, b: Path, url: str, lose: float, output: Path) -> None:
+    """One prompt per item with A's answer first and B's second. `lose`: that share of B's wrong answers gets no score.
+
+    Wrong means that it agrees with the reference by less than half: what a filter might do that such answers trip.
+    """
+    first, second = read_responses(a), {one.id: one for one in read_responses(b)}
+    rubric = rubrics.load(RUBRIC)
+    lots = random.Random(f"{a.name}/{b.name}")
+
+    def ask(one: Response) -> tuple[Response, Response, Any, str]:
+        other = second[one.id]
+        item = Item(one.id, one.instruction, one.input, one.reference)
+        prompt = rubric.render(item, [one.output, other.output])
+        body = json.dumps({"model": MODEL, "messages": prompt.messages}).encode()
+        request = urllib.request.Request(f"{url}/chat/completions", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            text = json.load(reply)["choices"][0]["message"]["content"]
+        return one, other, read(rubric, prompt.labels, text), sha256_of(prompt.messages)
+
+    with ThreadPoolExecutor(4) as pool:
+        asked = list(pool.map(ask, first))
+    lines: dict[str, list[Verdict]] = {}
+    failed: dict[str, list[Failure]] = {}
+    for one, other, readings, sha in asked:
+        for place, (label, response) in enumerate(zip("AB", (one, other), strict=True)):
+            common: dict[str, Any] = {
+                "id": response.id,
+                "generator": response.generator,
+                "position": place,
+                "group": [one.generator, other.generator],
+                "rubric": RUBRIC,
+                "rubric_sha": rubric.sha,
+                "judge": MODEL,
+                "judge_resolved": MODEL,
+                "request_sha": sha,
+            }
+            wrong = agreement(response.output, response.reference) < 0.5
+            if place == 1 and wrong and lots.random() < lose:
+                failed.setdefault(response.generator, []).append(Failure(reason="refusal", **common))
+                continue
+            for criterion, value in readings[label].scores.items():
+                verdict = Verdict(criterion=criterion, value=value, **common)
+                lines.setdefault(response.generator, []).append(verdict)
+    for name, verdicts in lines.items():
+        write_verdicts(output / file_name(name, RUBRIC, MODEL), verdicts)
+    for name, failures in failed.items():
+        write_verdicts(output / file_name(name, RUBRIC, MODEL, failures=True), failures)
+
+
+def reword(path: Path, name: str, after: str, reference_after: str, output: Path) -> None:
+    """The same answers under another name, with words after each, and words after each reference."""
+    seed = path.stem.rpartition(".")[2]
+    changed = [
+        one.model_copy(
+            update={
+                "output": one.output + after,
+                "reference": one.reference + reference_after,
+                "generator": f"{name}.{seed}",
+            }
+        )
+        for one in read_responses(path)
+    ]
+    write_responses(output / f"{name}.{seed}.jsonl", changed)
+
+
+def first(path: Path, category: str, output: Path) -> None:
+    """The same items, those of one category at the front."""
+    items = cast("list[dict[str, Any]]", json.loads(path.read_text(encoding="utf-8")))
+    write_json(output, sorted(items, key=lambda one: one.get("category") != category))
+
+
+def main() -> None:
+    """Parse and call."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("judge", help="judge two files with A first in every prompt")
+    one.add_argument("a", type=Path)
+    one.add_argument("b", type=Path)
+    one.add_argument("--url", required=True)
+    one.add_argument("--lose", type=float, default=0.0)
+    one.add_argument("-o", dest="output", type=Path, required=True)
+    one = commands.add_parser("reword", help="copy a results file with words added")
+    one.add_argument("files", type=Path, nargs="+")
+    one.add_argument("--name", required=True)
+    one.add_argument("--after", default="")
+    one.add_argument("--reference-after", default="")
+    one.add_argument("-o", dest="output", type=Path, required=True)
+    one = commands.add_parser("first", help="put the items of a category first")
+    one.add_argument("items", type=Path)
+    one.add_argument("--category", required=True)
+    one.add_argument("-o", dest="output", type=Path, required=True)
+    given = parser.parse_args()
+    if given.command == "judge":
+        judge(given.a, given.b, given.url, given.lose, given.output)
+    elif given.command == "reword":
+        for path in given.files:
+            reword(path, given.name, given.after, given.reference_after, given.output)
+    else:
+        first(given.items, given.category, given.output)
+
+
+if __name__ == "__main__":
+    main()

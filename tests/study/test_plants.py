@@ -1,0 +1,95 @@
+"""What the zoo plants by a script: a fixed order, lost verdicts, longer answers, items in order."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from ift.records import Response, read_responses, write_responses
+from judge import results
+from judge.endpoints.offline import agreement
+from study import zoo
+
+
+@pytest.fixture(scope="module")
+def plant() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("plant", zoo.directory() / "plant.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def biased() -> Iterator[str]:
+    """The URL of a simulated judge that favours the first place."""
+    command = [sys.executable, "-m", "judge", "simulate", "--position-bias", "0.4", "--seconds", "60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+        server.terminate()
+
+
+def answers(path: Path, name: str, wrong: set[int], count: int = 40) -> Path:
+    write_responses(
+        path,
+        [
+            Response(
+                id=f"item-{i}",
+                instruction=f"Say {i}.",
+                output="nothing" if i in wrong else f"word {i}",
+                reference=f"word {i}",
+                generator=name,
+                finish_reason="stop",
+                n_tokens=2,
+                schema="equiloss.response.v1",
+            )
+            for i in range(count)
+        ],
+    )
+    return path
+
+
+def test_a_careless_script_shows_a_first_and_loses_wrong_answers_of_b(
+    plant: ModuleType, tmp_path: Path, biased: str
+) -> None:
+    a = answers(tmp_path / "a.s1.jsonl", "a.s1", {0, 1})
+    b = answers(tmp_path / "b.s1.jsonl", "b.s1", set(range(20)))
+    plant.judge(a, b, biased, 0.8, tmp_path / "verdicts")
+    files = sorted((tmp_path / "verdicts").glob("*.jsonl"))
+    first, second = results.load([a, b, *files])
+    assert {v.position for v in first.verdicts} == {0}
+    assert {v.position for v in second.verdicts} == {1}
+    assert len(first.verdicts) == 40
+    assert {f.id for f in second.failures} <= {f"item-{i}" for i in range(20)}
+    assert 10 <= len(second.failures) < 20
+    assert len(second.verdicts) + len(second.failures) == 40
+    right = {v.id: v.value for v in second.verdicts}
+    assert right["item-30"] < next(v.value for v in first.verdicts if v.id == "item-30"), "the judge is biased"
+
+
+def test_longer_answers_agree_with_the_reference_as_before(plant: ModuleType, tmp_path: Path) -> None:
+    path = answers(tmp_path / "short.s2.jsonl", "short.s2", set())
+    plant.reword(path, "terse", "", " indeed", tmp_path)
+    plant.reword(path, "wordy", " indeed it must be said", " indeed", tmp_path)
+    terse, wordy = (read_responses(tmp_path / f"{name}.s2.jsonl") for name in ("terse", "wordy"))
+    assert terse[0].generator == "terse.s2"
+    for one, other in zip(terse, wordy, strict=True):
+        assert len(other.output.split()) == len(one.output.split()) + 5
+        assert agreement(one.output, one.reference) == agreement(other.output, other.reference)
+
+
+def test_a_category_goes_to_the_front(plant: ModuleType, tmp_path: Path) -> None:
+    items = [{"instruction": str(i), "category": "sort" if i % 3 == 0 else "copy"} for i in range(9)]
+    (tmp_path / "items.json").write_text(json.dumps(items))
+    plant.first(tmp_path / "items.json", "sort", tmp_path / "out.json")
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert [one["instruction"] for one in found] == ["0", "3", "6", "1", "2", "4", "5", "7", "8"]
