@@ -12,6 +12,7 @@ from pydantic import Field
 from scipy import stats
 
 from judge import results
+from judge.labelling.label import Label, first_ratings, fitting, retests
 from judge.numerals import number
 from judge.results import Judged, Panel
 from judge.statistics import agreement, bootstrap, effects
@@ -140,12 +141,12 @@ def audit(
     *,
     rubric: str | None = None,
     judge: str | None = None,
-    labels: Sequence[Any] = (),
+    labels: Sequence[Label] = (),
     confidence: float = 0.95,
     draws: int = 1000,
     seed: int = 0,
 ) -> Audit:
-    """Audit the judge of these runs. `labels` are a person's ratings (`judge.labels.Label`).
+    """Audit the judge of these runs. `labels` are a person's ratings, from `judge label`.
 
     Raises: InputError when the runs share no panel.
     """
@@ -172,7 +173,7 @@ def audit(
         "scale_use": _scale_use(data.share),
         "agreement": [
             *_with_reference(data, confidence, draws, seed),
-            *_with_people(scores, labels, confidence, draws, seed),
+            *_with_people(scores, scale, labels, confidence, draws, seed),
         ],
         "canaries": _canaries(judged, panel, scale, confidence, draws, seed),
         "failures": _failures(judged, panel),
@@ -256,21 +257,19 @@ def _with_reference(data: Rows, confidence: float, draws: int, seed: int) -> lis
 
 
 def _with_people(
-    scores: results.Scores, labels: Sequence[Any], confidence: float, draws: int, seed: int
+    scores: results.Scores, scale: Interval, labels: Sequence[Label], confidence: float, draws: int, seed: int
 ) -> list[Agreement]:
     """The judge beside the person, and the person beside themselves where answers were rated twice."""
     rows = {name: index for index, name in enumerate(scores.generators)}
     columns = {key: index for index, key in enumerate(scores.ids)}
     by_item = scores.by_item()
-    first: dict[tuple[str, str], float] = {}
-    again: list[tuple[float, float]] = []
-    for one in labels:
-        key = (one.generator, one.id)
-        if key in first:
-            again.append((first[key], one.value))
-        else:
-            first[key] = one.value
-    pairs = [(by_item[rows[g], columns[i]], value) for (g, i), value in first.items() if g in rows and i in columns]
+    mine = fitting(labels, scores.panel.rubric, scale)
+    pairs = [
+        (by_item[rows[g], columns[i]], value)
+        for (g, i), value in first_ratings(mine).items()
+        if g in rows and i in columns
+    ]
+    again = retests(mine)
     found: list[Agreement] = []
     for name, both in (("a person's blind ratings", pairs), ("the person's own second ratings", again)):
         if len(both) >= 3:

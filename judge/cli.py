@@ -9,6 +9,12 @@ import click
 from judge import cli_diagnose, cli_score
 from pretrain import console
 
+LABELS = click.option(
+    "--labels",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A person's ratings, by `judge label`.",
+)
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="equiloss")
@@ -33,6 +39,7 @@ def program() -> None:
 )
 @click.option("--cluster", metavar="FIELD", help="Items that share this field of the responses go together.")
 @click.option("--effect", type=float, help="The gap worth finding, in points; default: a twentieth of the scale.")
+@LABELS
 @console.option_json
 def compare(
     files: tuple[Path, ...],
@@ -45,17 +52,21 @@ def compare(
     by: str,
     cluster: str | None,
     effect: float | None,
+    labels: Path | None,
     as_json: bool,
 ) -> None:
     """Compare judged FILES: means, paired differences, intervals, categories.
 
-    FILES are result files (their verdicts lie beside them) or verdict files.
+    FILES are result files (their verdicts lie beside them) or verdict files. With labels, means and gaps are also
+    estimated as the person who labelled some of the answers would see them.
 
     \b
-    Example:
+    Examples:
       judge compare results/run1.jsonl results/run2.jsonl
+      judge compare results/run1.jsonl results/run2.jsonl --labels labels.jsonl
     """
     from judge import tables
+    from judge.labelling.label import read_labels
     from judge.results import load
     from judge.statistics.compare import compare
 
@@ -70,6 +81,7 @@ def compare(
         pool_seeds=by == "model",
         cluster=cluster,
         effect=effect,
+        labels=read_labels(labels) if labels else (),
     )
     if as_json:
         console.emit_json(comparison.model_dump(mode="json"))
@@ -101,9 +113,16 @@ for _command in cli_score.COMMANDS:
 @click.option("--rubric", help="The rubric to report on, where there are several.")
 @click.option("--judge", help="The judge to report on, where there are several.")
 @click.option("--title", default="", help="The page's title; default: the models' names.")
+@LABELS
 @console.option_json
 def report(
-    files: tuple[Path, ...], directory: Path, rubric: str | None, judge: str | None, title: str, as_json: bool
+    files: tuple[Path, ...],
+    directory: Path,
+    rubric: str | None,
+    judge: str | None,
+    title: str,
+    labels: Path | None,
+    as_json: bool,
 ) -> None:
     """Write report.json and report.html (one self-contained page) about judged FILES; of two models, with a diagnosis.
 
@@ -112,11 +131,14 @@ def report(
       judge report results/run1.jsonl results/run2.jsonl -o report
     """
     from judge.diagnose.run import report_of_two
+    from judge.labelling.label import read_labels
     from judge.report import build
     from judge.results import load
 
     judged = load(files)
     made = report_of_two(judged, rubric, judge, title) or build.build(judged, rubric=rubric, judge=judge, title=title)
+    if labels:
+        made = build.with_people(made, judged, read_labels(labels), rubric, judge)
     json_path, html_path = build.write(made, directory)
     if as_json:
         console.emit_json(build.document(made))
@@ -133,7 +155,7 @@ program.add_command(cli_diagnose.diagnose)
 @click.option("--rubric", help="The rubric to audit, where there are several.")
 @click.option("--judge", help="The judge to audit, where there are several.")
 @click.option("--injection", metavar="MODEL[@URL]", help="Instead, ask this judge about texts that demand a score.")
-@click.option("--labels", type=click.Path(path_type=Path), help="A person's ratings, from `judge label`.")
+@LABELS
 @click.option("--confidence", type=click.FloatRange(0.5, 0.999), default=0.95, show_default=True)
 @click.option("--draws", type=click.IntRange(100), default=1000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
@@ -203,33 +225,46 @@ def exchange(files: tuple[Path, ...], kind: str, output: Path) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("labels.jsonl"), show_default=True)
 @click.option("-n", "count", type=click.IntRange(1), default=50, show_default=True, help="Answers to rate.")
 @click.option("--retest", type=click.FloatRange(0, 1), default=0.2, show_default=True, help="Share rated twice.")
-@click.option("--low", type=float, default=0.0, show_default=True, help="The least score.")
-@click.option("--high", type=float, default=100.0, show_default=True, help="The greatest score.")
-@click.option("--rater", default="", help="Who rates.")
+@click.option("--rubric", default="correctness", show_default=True, help="Whose scale and words to rate by, or a path.")
+@click.option("--rater", default="", help="Who rates, where several do.")
+@click.option("--web", is_flag=True, help="Rate in a page on 127.0.0.1, by keyboard, instead of in the terminal.")
+@click.option("--port", type=int, default=0, show_default=True, help="The page's port; 0 takes a free one.")
+@click.option(
+    "--idle", type=click.FloatRange(1), default=1800.0, show_default=True, help="Seconds until the page ends."
+)
+@click.option("--no-browser", is_flag=True, help="Only print the page's address.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sample.")
 def label(
     files: tuple[Path, ...],
     output: Path,
     count: int,
     retest: float,
-    low: float,
-    high: float,
+    rubric: str,
     rater: str,
+    web: bool,
+    port: int,
+    idle: float,
+    no_browser: bool,
     seed: int,
 ) -> None:
-    """Rate a blind sample of the answers in FILES yourself; `q` breaks off, the same command goes on.
+    """Rate a blind sample of the answers in FILES yourself, on the rubric's scale; the same command goes on later.
+
+    `judge compare --labels` and `judge audit --labels` use the ratings.
 
     \b
-    Example:
+    Examples:
       judge label results/run1.jsonl results/run2.jsonl -n 50 -o labels.jsonl
-      judge audit results/run1.jsonl results/run2.jsonl --labels labels.jsonl
+      judge label results/run1.jsonl results/run2.jsonl --web
     """
-    from judge.labelling.label import rate, sample
+    from judge import rubrics
+    from judge.labelling.label import Ruler, Session, rate, sample
     from judge.labelling.prompt import prompt
+    from judge.labelling.web import announcing, serve
     from judge.results import load
 
-    made = rate(sample(load(files), count, retest, seed), output, prompt(low, high), rater)
-    console.say(f"{output}: {made} new ratings")
+    session = Session(sample(load(files), count, retest, seed), output, Ruler.of(rubrics.load(rubric)), rater)
+    made = serve(session, announcing(not no_browser), port, idle) if web else rate(session, prompt(session.ruler))
+    console.say(f"{output}: {session.done:,} of {len(session.tasks):,} rated, {made:,} of them now")
 
 
 def main() -> None:

@@ -270,13 +270,16 @@ def shipped_rubric(panel: Panel, sha: str) -> Rubric | None:
 
 
 def scale(judged: Sequence[Judged], panel: Panel) -> tuple[float, float]:
-    """The least and the greatest score that the rubric allows; of an unknown rubric, those that were given."""
+    """The least and the greatest score that the rubric allows: as the verdicts or the shipped rubric say.
+
+    Where neither does, those that were given.
+    """
     verdicts = [v for one in judged for v in one.verdicts if Panel(v.rubric, v.judge) == panel]
-    rubric = shipped_rubric(panel, verdicts[0].rubric_sha) if verdicts else None
-    if rubric and rubric.front.output.type == "preference":
-        return 0.0, 1.0
-    if rubric:
-        return rubric.front.scale.min, rubric.front.scale.max
+    if verdicts and (carried := (verdicts[0].model_extra or {}).get("scale")):
+        low, high = carried
+        return float(low), float(high)
+    if rubric := shipped_rubric(panel, verdicts[0].rubric_sha) if verdicts else None:
+        return rubric.span
     given = [v.value for v in verdicts]
     return (min(given), max(given)) if given else (0.0, 1.0)
 

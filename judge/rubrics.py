@@ -150,6 +150,11 @@ class Rubric:
         """Names of the criteria, in order."""
         return [one.name for one in self.front.criteria]
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """The least and the greatest value of a verdict: of the scale, or 0 and 1 for a preference."""
+        return (0.0, 1.0) if self.front.output.type == "preference" else (self.front.scale.min, self.front.scale.max)
+
     def layout_for(self, n_files: int, wanted: str | None = None) -> Layout:
         """The layout to judge `n_files` files in: joint for several and pointwise for one, unless asked otherwise.
 

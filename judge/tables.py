@@ -7,7 +7,7 @@ from rich.table import Table
 from judge.audit import Audit
 from judge.numerals import interval, number, p_value
 from judge.statistics.bootstrap import Interval
-from judge.statistics.comparison import Comparison
+from judge.statistics.comparison import Comparison, ModelScore
 
 
 def models(comparison: Comparison) -> Table:
@@ -15,7 +15,9 @@ def models(comparison: Comparison) -> Table:
     share = f"{comparison.confidence:.0%}"
     table = Table(title=f"{comparison.rubric} by {comparison.judge}, {comparison.n_items} items in common")
     table.add_column("model", no_wrap=True)
-    for name in ("mean", f"{share} interval", "s.e.", "scored", "missing", "failures"):
+    people = any(one.human for one in comparison.models)
+    by_people = ("person's mean", f"{share} interval", "labels") if people else ()
+    for name in ("mean", f"{share} interval", "s.e.", "scored", "missing", "failures", *by_people):
         table.add_column(name, justify="right")
     for one in sorted(comparison.models, key=lambda model: -(model.mean or 0.0)):
         seeds = f" ({len(one.runs)} seeds)" if len(one.runs) > 1 else ""
@@ -28,8 +30,15 @@ def models(comparison: Comparison) -> Table:
             str(one.n_scored),
             str(one.n_missing),
             failures,
+            *(_by_people(one) if people else ()),
         )
     return table
+
+
+def _by_people(one: ModelScore) -> tuple[str, str, str]:
+    if one.human is None:
+        return "–", "–", "–"
+    return number(one.human.mean), interval(one.human.interval), str(one.human.n_labelled)
 
 
 def differences(comparison: Comparison) -> Table:
@@ -42,6 +51,7 @@ def differences(comparison: Comparison) -> Table:
     )
     for name in ("a", "b"):
         table.add_column(name, no_wrap=True)
+    people = any(one.human for one in comparison.differences)
     for name in (
         "a − b",
         f"{comparison.confidence:.0%} interval",
@@ -50,6 +60,7 @@ def differences(comparison: Comparison) -> Table:
         "p (Holm)",
         "finds",
         "equal length",
+        *(("person's a − b",) if people else ()),
     ):
         table.add_column(name, justify="right")
     for one in comparison.differences:
@@ -63,6 +74,11 @@ def differences(comparison: Comparison) -> Table:
             p_value(one.p_holm),
             number(one.minimum_detectable),
             number(one.length_adjusted.difference if one.length_adjusted else None),
+            *(
+                (f"{number(one.human.difference)} {interval(one.human.interval)}" if one.human else "–",)
+                if people
+                else ()
+            ),
         )
     return table
 

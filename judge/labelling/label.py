@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -201,8 +201,8 @@ def retests(labels: Sequence[Label]) -> list[tuple[float, float]]:
     return [(first[key], value) for key, value in again.items() if key in first]
 
 
-def fitting(labels: Sequence[Label], rubric: str, scale: tuple[float, float]) -> Mapping[Key, float]:
-    """The first ratings by a rubric, on its scale.
+def fitting(labels: Sequence[Label], rubric: str, scale: tuple[float, float]) -> list[Label]:
+    """The labels by a rubric, on its scale.
 
     Raises: InputError when there are labels but none by this rubric, or on another scale.
     """
@@ -210,10 +210,12 @@ def fitting(labels: Sequence[Label], rubric: str, scale: tuple[float, float]) ->
     if labels and not mine:
         others = ", ".join(sorted({one.rubric for one in labels}))
         raise InputError(f"the labels are by rubric {others}, not {rubric}", "choose with --rubric, or label again")
-    found = first_ratings(mine)
-    span = next(((one.low, one.high) for one in mine if one.low is not None), scale)
-    if span != scale or any(not scale[0] <= value <= scale[1] for value in found.values()):
+    low = min((one.value if one.low is None else one.low for one in mine), default=scale[0])
+    high = max((one.value if one.high is None else one.high for one in mine), default=scale[1])
+    alike = scale[0] <= low and high <= scale[1]
+    wider = all(one.rubric == rubric for one in mine) and low <= scale[0] and scale[1] <= high  # of scores given alone
+    if not (alike or wider):
         raise InputError(
             f"the labels are not on the rubric's scale from {scale[0]:g} to {scale[1]:g}", "label again, by the rubric"
         )
-    return found
+    return mine

@@ -7,29 +7,30 @@ from collections.abc import Callable
 import click
 
 from ift.records import Response
+from judge.labelling.label import Ruler
 
 
-def prompt(low: float, high: float) -> Callable[[Response, int, int], float | None]:
-    """A function that shows an answer and reads its score from `low` to `high`; None when the person stops."""
+def prompt(ruler: Ruler) -> Callable[[Response, int, int], float | None]:
+    """A function that shows an answer and reads its score on the ruler's scale; None when the person stops."""
+    click.echo(f"{ruler.description}", err=True)
+    for name, description in ruler.criteria:
+        click.echo(f"  {name}: {description}", err=True)
 
     def ask(response: Response, place: int, total: int) -> float | None:
         click.echo(f"\n--- {place} of {total} ---\n{response.instruction}", err=True)
-        for name, text in (("input", response.input), ("reference", response.reference), ("answer", response.output)):
+        reference = response.reference if ruler.reference else ""
+        for name, text in (("input", response.input), ("reference", reference), ("answer", response.output)):
             if text or name == "answer":
                 click.echo(f"\n[{name}]\n{text or '(empty)'}", err=True)
         while True:
             try:
-                reply = click.prompt(f"\nscore {low:g} to {high:g}, q stops", err=True)
+                reply = str(click.prompt(f"\nscore {ruler.words}, q stops", err=True))
             except click.Abort:
                 return None
-            if str(reply).strip().lower() == "q":
+            if reply.strip().lower() == "q":
                 return None
-            try:
-                value = float(reply)
-            except ValueError:
-                value = float("nan")
-            if low <= value <= high:
+            if (value := ruler.read(reply)) is not None:
                 return value
-            click.echo(f"a number from {low:g} to {high:g}, please", err=True)
+            click.echo(f"a score from {ruler.words}, please", err=True)
 
     return ask

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from judge import results
+from judge.labelling.label import Label
 from judge.numerals import digits_for, number, p_value
 from judge.report import items, overview, prose
 from judge.report.sections import KeyFigure, Report, Rung, Section
@@ -64,6 +65,24 @@ def build(
         provenance=_provenance(judged, comparison),
         ladder=tuple(ladder),
         data={"comparison": comparison.model_dump(mode="json")},
+    )
+
+
+def with_people(
+    report: Report, judged: Sequence[Judged], labels: Sequence[Label], rubric: str | None, judge: str | None
+) -> Report:
+    """The report with a section on what the person who labelled some of the answers would score.
+
+    Raises: InputError when the labels are by another rubric or on another scale.
+    """
+    comparison = compare(judged, rubric=rubric, judge=judge, labels=labels)
+    scale = results.scale(judged, Panel(comparison.rubric, comparison.judge))
+    first, *others = report.sections
+    return replace(
+        report,
+        cautions=tuple(dict.fromkeys([*report.cautions, *comparison.warnings])),
+        sections=(first, overview.people(comparison, scale), *others),
+        data={**report.data, "comparison": comparison.model_dump(mode="json")},
     )
 
 

@@ -96,6 +96,19 @@ def differences(comparison: Comparison, scale: tuple[float, float]) -> Section:
     return Section("differences", "Paired differences", body, {"differences": data, "widest": max(spans, default=0.0)})
 
 
+def people(comparison: Comparison, scale: tuple[float, float]) -> Section:
+    """What the person who labelled some answers would score: means and gaps, beside the judge's."""
+    models = sorted(comparison.models, key=lambda one: -(one.human.mean if one.human else -1e9))
+    gaps = [one for one in comparison.differences if one.human]
+    digits = numerals.digits_for(*scale)
+    body = fill("people", models=models, gaps=gaps, digits=digits, scale=scale)
+    data = {
+        "models": {one.name: one.human.model_dump(mode="json") for one in models if one.human},
+        "gaps": [{"a": one.a, "b": one.b, **one.human.model_dump(mode="json")} for one in gaps if one.human],
+    }
+    return Section("people", "As a person scores", body, data)
+
+
 def categories(comparison: Comparison, scale: tuple[float, float]) -> Section:
     """Means by category of item, all models on one axis."""
     digits = numerals.digits_for(*scale)

@@ -150,6 +150,7 @@ def write_offline(plan: Plan, judge: Judge, directory: Path | None) -> Written:
                             {
                                 **common,
                                 "criterion": rubric.criteria[0],
+                                "scale": rubric.span,
                                 "value": scale.min + steps * scale.step,
                                 "explanation": offline.explain(output, item.reference),
                                 "cost_usd": 0.0,
@@ -178,6 +179,7 @@ def _verdicts(
                     **_common(plan, judge, ask, position, who, generators, outcome.request_sha),
                     "judge_resolved": outcome.resolved,
                     "criterion": criterion.name,
+                    "scale": plan.rubric.span,
                     "value": _value(reading, criterion.name, expected),
                     "explanation": reading["explanation"],
                     "usage": Usage(

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from judge import results
+from judge.labelling.label import Label, first_ratings, fitting
 from judge.results import Judged, Panel
-from judge.statistics import bootstrap, length, missing, ranking, variance
+from judge.statistics import bootstrap, labelled, length, missing, ranking, variance
 from judge.statistics.bootstrap import Floats, Interval
 from judge.statistics.comparison import (
     CategoryScore,
@@ -24,6 +25,7 @@ from judge.statistics.comparison import (
     Strength,
     VarianceSplit,
 )
+from judge.statistics.prediction_powered import PredictionPowered
 from pretrain.errors import InputError
 
 POWER = 0.8
@@ -71,6 +73,7 @@ class _Table:
     clusters: NDArray[np.intp]
     won: Floats  # (I, M, M)
     scale: Interval
+    people: list[PredictionPowered | None]
     settings: Settings
 
     def clustered(self, items: NDArray[np.bool_]) -> NDArray[np.intp] | None:
@@ -91,17 +94,22 @@ def compare(
     pool_seeds: bool = True,
     cluster: str | None = None,
     effect: float | None = None,
+    labels: Sequence[Label] = (),
 ) -> Comparison:
     """Means, paired differences and categories of the runs, on one panel.
 
     Items with the same question (ids that differ in a "-2", "-3", ...) are one cluster; with `cluster`, those that
-    share the value of that field of the responses.
+    share the value of that field of the responses. With a person's `labels`, each model's mean and each gap are also
+    estimated on the person's scale.
     Raises: InputError when they share no panel, or when no item was judged for all of them.
     """
     settings = Settings(confidence, draws, seed, pool_seeds, cluster, effect)
     panel = results.choose_panel(judged, rubric, judge)
     scores = results.scores(judged, panel, criterion)
     models = by_model(judged, scores, pool_seeds=pool_seeds)
+    clusters, scale = _clusters(judged, scores.ids, cluster), results.scale(judged, panel)
+    ratings = first_ratings(fitting(labels, panel.rubric, scale))
+    people = [labelled.mean(one.runs, one.values, ratings, scores.ids, clusters, confidence) for one in models]
     stacked = np.stack([model.by_item() for model in models])  # (M, I)
     common: NDArray[np.bool_] = np.asarray(~np.isnan(stacked).any(axis=0))
     if not common.any():
@@ -111,9 +119,7 @@ def compare(
     won = ranking.preferences(judged, scores, panel)
     if won is None or len(models) < len(judged):
         won = ranking.outcomes(stacked)
-    table = _Table(
-        models, stacked, common, _clusters(judged, scores.ids, cluster), won, results.scale(judged, panel), settings
-    )
+    table = _Table(models, stacked, common, clusters, won, scale, people, settings)
     clustered = table.clustered(common)
     return Comparison.model_validate(
         {
@@ -131,7 +137,11 @@ def compare(
             "models": _models(judged, panel, table),
             "differences": _differences(table),
             "categories": _categories(table, scores.categories),
-            "warnings": [*scores.warnings, *_warnings(scores, table, panel)],
+            "warnings": [
+                *scores.warnings,
+                *_warnings(scores, table, panel),
+                *labelled.warnings([one.name for one in models], people, bool(labels)),
+            ],
         }
     )
 
@@ -195,6 +205,7 @@ def _models(judged: Sequence[Judged], panel: Panel, table: _Table) -> list[Model
                 bounds=missing.mean_bounds(table.stacked[index], table.scale),
                 failures=_failures(judged, panel, model.runs),
                 strength=Strength(value=strength[0], interval=strength[1]) if strength else None,
+                human=labelled.estimate(table.people[index]),
             )
         )
     return rows
@@ -283,6 +294,7 @@ def _difference(table: _Table, a: int, b: int, replicates: Floats, flipped: floa
         variance=_split(split) if split else None,
         minimum_detectable=split.detectable(POWER, 1 - settings.confidence) if split else None,
         needed=_needed(split, table) if split else None,
+        human=labelled.gap(table.people[a], table.people[b], table.settings.confidence, table.clusters),
     )
 
 

@@ -36,6 +36,16 @@ class HumanEstimate(Document):
     labels_only_standard_error: float
 
 
+class HumanGap(Document):
+    """The gap that this person would see (prediction-powered inference, paired over items)."""
+
+    difference: float
+    standard_error: float
+    interval: Interval
+    p: float
+    n_labelled: tuple[int, int] = Field(description="labelled answers of a and of b")
+
+
 class ModelScore(Document):
     """One model's mean score."""
 
@@ -117,6 +127,7 @@ class Difference(Document):
     variance: VarianceSplit | None = None
     minimum_detectable: float | None = Field(default=None, description="the gap that this design finds with 80 % power")
     needed: Needed | None = None
+    human: HumanGap | None = Field(default=None, description="null without human labels for both")
 
 
 class CategoryScore(Document):

@@ -127,3 +127,46 @@ def test_a_perfect_judge_gives_the_mean_over_all_items():
     assert found.standard_error == pytest.approx(truth.std(ddof=1) / np.sqrt(400), rel=0.1)
     assert prediction_powered.mean(truth, np.full(400, np.nan)) is None
     assert stats.iqr(truth) > 0
+
+
+def test_the_prediction_powered_mean_is_the_papers_formula():
+    """PPI++ by hand: weight, estimate and variance as the paper writes them, term by term."""
+    judge = np.array([60.0, 70, 40, 90, 55, 80, 30, 65, 75, 50])
+    human = np.array([50.0, 65, 45, 80, 50, np.nan, np.nan, np.nan, np.nan, np.nan])
+    found = prediction_powered.mean(judge, human)
+    assert found is not None
+    y, f, g = human[:5], judge[:5], judge[5:]
+    weight = (((y - y.mean()) * (f - f.mean())).sum() / 4) / ((1 + 5 / 5) * judge.var(ddof=1))
+    variance = weight**2 * g.var(ddof=1) / 5 + (y - weight * f).var(ddof=1) / 5
+    assert found.tuning == pytest.approx(weight)
+    assert found.estimate == pytest.approx(weight * g.mean() + (y - weight * f).mean())
+    assert found.standard_error == pytest.approx(np.sqrt(variance))
+    half = stats.t.ppf(0.975, 4) * np.sqrt(variance)
+    assert found.interval == pytest.approx((found.estimate - half, found.estimate + half))
+    # Every item in a cluster of its own changes nothing; an item repeated in two seeds is one cluster.
+    alone = prediction_powered.mean(judge, human, clusters=np.arange(10))
+    assert alone is not None
+    assert alone.standard_error == pytest.approx(found.standard_error)
+    twice = prediction_powered.mean(np.stack([judge, judge]), np.stack([human, human]))
+    assert twice is not None
+    assert twice.standard_error == pytest.approx(found.standard_error, rel=0.15)
+
+
+def test_a_gap_between_labelled_models_covers_the_truth_and_uses_the_pairs():
+    """Two models share the items' difficulty, and each has labels on items of its own drawing."""
+    rng = np.random.default_rng(9)
+    covered, unpaired, errors = 0, [], []
+    for _ in range(400):
+        hard = rng.normal(0, 15, 300)
+        truths = [60 + hard + rng.normal(0, 6, 300), 55 + hard + rng.normal(0, 6, 300)]
+        both = []
+        for index, truth in enumerate(truths):
+            judge = truth + 8 * index + rng.normal(0, 5, 300)  # kind to the second, so that the judge alone errs
+            human = np.where(np.isin(np.arange(300), rng.choice(300, 40, replace=False)), truth, np.nan)
+            both.append(prediction_powered.mean(judge, human))
+        found = prediction_powered.gap(*both)
+        covered += found.interval[0] <= 5 <= found.interval[1]
+        errors.append(found.standard_error)
+        unpaired.append(np.hypot(both[0].standard_error, both[1].standard_error))
+    assert covered / 400 == pytest.approx(0.95, abs=0.03)
+    assert np.mean(errors) < 0.95 * np.mean(unpaired)
