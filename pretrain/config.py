@@ -200,6 +200,8 @@ class TrainConfig(Config):
 
     order: Literal["shuffled", "random", "sequential"] = "shuffled"
     """Windows of the data: each once per epoch in random order; anywhere, independently; or as they stand."""
+    start: str | None = None
+    """A checkpoint whose weights the run begins with instead of random ones: continued pretraining."""
     mask_induction: bool = False
     """Leave out of the loss what induction predicts: an intervention that keeps a model from learning to copy. Such
     tokens count as 0 in the logged training loss."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pretrain import checkpoint, state
+from pretrain import checkpoint, state, tokenizer
 from pretrain.config import RunConfig
 from pretrain.console import say, warn
 from pretrain.cross_entropy import IGNORE
@@ -108,6 +108,7 @@ class Run:
         self.share, self.held = my_share(config, peers)
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
+        self.started_from: dict[str, Any] | None = None
         self.stop = Stop()
 
     # -- the course of a run ------------------------------------------------------------------------------------
@@ -135,11 +136,25 @@ class Run:
         settings, peers = self.config.train, self.world
         assert settings.init_seed is not None
         model = GPT(self.config.model, dropout=self.config.model.dropout, seed=stream(settings.init_seed, "init"))
+        if settings.start is not None:
+            model.load_state_dict(self._start(Path(settings.start)))
         self.model = model.to(peers.device).train()
         wrapped = share(self.model, peers, settings.parallel)
         self.optimizers = Optimizers(self.model, settings)
         forward: Any = torch.compile(wrapped, dynamic=False) if settings.compile else wrapped
         self.stepper = Stepper(self.model, forward, self.optimizers, self.config, peers)
+
+    def _start(self, path: Path) -> dict[str, Tensor]:
+        """The weights of the checkpoint that the run begins with, which must be of its shape and vocabulary."""
+        loaded = checkpoint.load(path)
+        shapes = [one.model_dump(exclude={"dropout"}) for one in (loaded.config, self.config.model)]
+        if shapes[0] != shapes[1] or tokenizer.sha256(loaded.encoding) != tokenizer.sha256(self.encoding):
+            raise InputError(
+                f"{path}: has another shape or tokenizer than the run",
+                "start with the checkpoint's own [model], and data made with its tokenizer",
+            )
+        self.started_from = {"path": str(path), "sha256": loaded.sha256, "data": loaded.run.get("data")}
+        return loaded.model.state_dict()
 
     def _watch(self) -> None:
         """Set up who watches the run, on the main process."""
@@ -359,6 +374,7 @@ class Run:
             "config": self.config.model_dump(),
             "config_sha256": sha256_of(self.config.model_dump()),
             "data": self.data,
+            "start": self.started_from,
             "steps": progress.step,
             "tokens": progress.step * self.config.tokens_per_step,
             "step_of_weights": progress.best_step if best else progress.step,

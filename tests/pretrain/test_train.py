@@ -99,6 +99,16 @@ def test_the_first_loss_is_that_of_a_uniform_guess(shards_directory: Path, tmp_p
     assert metrics(tmp_path / "a")[0]["loss"] == pytest.approx(math.log(300), abs=0.1)
 
 
+def test_a_run_goes_on_from_the_weights_of_another(shards_directory: Path, tmp_path: Path) -> None:
+    first = train(small(steps=3), shards_directory, tmp_path / "a")
+    again = train(small(steps=1, lr=1e-12, start=str(first.checkpoint)), shards_directory, tmp_path / "b")
+    for name, value in weights(tmp_path / "a").items():
+        torch.testing.assert_close(weights(tmp_path / "b")[name], value, rtol=0, atol=1e-9)
+    assert checkpoint.load(again.checkpoint).run["start"]["sha256"] == checkpoint.load(first.checkpoint).sha256
+    with pytest.raises(InputError, match="another shape"):
+        train(small(steps=1, start=str(first.checkpoint), n_layer=3), shards_directory, tmp_path / "c")
+
+
 def test_tokens_instead_of_steps(shards_directory: Path, tmp_path: Path) -> None:
     result = train(small(tokens=600), shards_directory, tmp_path / "a")
     assert result.steps == math.ceil(600 / (4 * 16))
