@@ -16,16 +16,19 @@ IGNORE = -100
 """A target that carries no loss."""
 
 CHUNK_ELEMENTS = 1 << 23
-"""Logits held at once; 32 MB in fp32."""
+"""Logits formed at once on a CPU: what its caches still help with. Other devices take `DEVICE_CHUNK_ELEMENTS`."""
+DEVICE_CHUNK_ELEMENTS = 1 << 27
+CHUNKS_HELD = 4
+"""Chunks between two additions to the weight's gradient, which is as large as the weight."""
 
 
-def linear_cross_entropy(
-    hidden: Tensor, weight: Tensor, targets: Tensor, chunk_elements: int = CHUNK_ELEMENTS
-) -> Tensor:
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, chunk_elements: int | None = None) -> Tensor:
     """Summed cross-entropy in nats of hidden (N, C) against weight (V, C) and targets (N,; -100 carries no loss).
 
     Logits that fit one chunk take the plain way, which is faster then.
     """
+    if chunk_elements is None:
+        chunk_elements = CHUNK_ELEMENTS if hidden.device.type == "cpu" else DEVICE_CHUNK_ELEMENTS
     if hidden.shape[0] * weight.shape[0] <= chunk_elements:
         logits = F.linear(hidden, weight)
         logits = logits if logits.dtype == torch.float64 else logits.float()
@@ -39,32 +42,30 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk_elements: int) -> Tensor:
         rows = max(32, chunk_elements // weight.shape[0])
-        exact = torch.promote_types(hidden.dtype, torch.float32)  # of softmax, loss and the sum over chunks
+        held_rows = min(rows * CHUNKS_HELD, len(hidden))
+        exact = torch.promote_types(hidden.dtype, torch.float32)  # of loss and the sum over chunks
         narrow = weight.to(hidden.dtype)
         need_hidden, need_weight = ctx.needs_input_grad[:2]
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=exact) if need_weight else None
         total = torch.zeros((), dtype=exact, device=hidden.device)
+        buffer = torch.empty(held_rows, weight.shape[0], dtype=hidden.dtype, device=hidden.device)
         with torch.autocast(hidden.device.type, enabled=False):
             for start in range(0, len(hidden), rows):
                 part, target = hidden[start : start + rows], targets[start : start + rows]
-                logits = (part @ narrow.T).to(exact)  # (rows, V)
-                carries = target != IGNORE
-                index = torch.where(carries, target, 0)[:, None]
-                logsumexp = logits.logsumexp(1, keepdim=True)
-                total += ((logsumexp - logits.gather(1, index))[:, 0] * carries).sum()
-                if not (need_hidden or need_weight):
-                    continue
-                grad = logits.sub_(logsumexp).exp_()  # softmax
-                grad.scatter_add_(1, index, grad.new_full((), -1.0).expand_as(index))
-                grad = grad.mul_(carries[:, None]).to(hidden.dtype)
+                at = start % held_rows
+                grad = buffer[at : at + len(part)]
+                torch.mm(part, narrow.T, out=grad)
+                total += _to_gradient(grad, target, exact)
                 if grad_hidden is not None:
                     torch.mm(grad, narrow, out=grad_hidden[start : start + rows])
-                if grad_weight is not None:
-                    if grad.dtype == exact:
-                        grad_weight.addmm_(grad.T, part)
+                end = start + len(part)
+                if grad_weight is not None and (end % held_rows == 0 or end == len(hidden)):
+                    held, grads = hidden[start - at : end], buffer[: at + len(part)]
+                    if grads.dtype == exact:
+                        grad_weight.addmm_(grads.T, held)
                     else:
-                        grad_weight += grad.T @ part
+                        grad_weight += grads.T @ held
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.weight_dtype = weight.dtype
         return total
@@ -79,3 +80,19 @@ class _LinearCrossEntropy(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _to_gradient(logits: Tensor, target: Tensor, exact: torch.dtype) -> Tensor:
+    """Turn logits (N, V) in place into the gradient of their summed loss, softmax − one-hot, and return that loss.
+
+    logsumexp = highest logit − log(highest probability), which is at least 1/V: exact however improbable the target.
+    """
+    carries = target != IGNORE
+    at_target = (torch.arange(len(target), device=target.device), torch.where(carries, target, 0))
+    of_target, highest = logits[at_target].to(exact), logits.amax(1).to(exact)
+    torch.softmax(logits, 1, out=logits)
+    logsumexp = highest - logits.amax(1).to(exact).log()
+    # Not scatter_add_, which in bf16 takes the CPU longer than the softmax.
+    logits.index_put_(at_target, logits.new_full((), -1.0), accumulate=True)
+    logits.mul_(carries[:, None])
+    return ((logsumexp - of_target) * carries).sum()

@@ -58,3 +58,12 @@ def test_without_gradients_nothing_is_kept() -> None:
     targets = torch.randint(97, (64,))
     with torch.no_grad():
         assert torch.allclose(linear_cross_entropy(hidden, weight, targets, 1), plain(hidden, weight, targets))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_target_whose_probability_underflows_has_its_true_loss(dtype: torch.dtype) -> None:
+    hidden, weight = torch.full((64, 1), 1.0, dtype=dtype), torch.linspace(-300, 300, 97, dtype=dtype)[:, None]
+    targets = torch.zeros(64, dtype=torch.long)
+    weight.requires_grad_()
+    loss = linear_cross_entropy(hidden, weight, targets, 1)
+    assert loss.item() / 64 == pytest.approx(600, rel=1e-3)
