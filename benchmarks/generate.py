@@ -3,19 +3,20 @@
     python benchmarks/generate.py                    # both shapes, about ten minutes on two cores
     python benchmarks/generate.py --shapes tiny --json generate.json
 
+    python benchmarks/generate.py --shapes gpt2-small --contenders textbook --rounds 1 --json generate.json --add
+
 All write 64 tokens after each of 110 prompts with the same weights, greedily, in turns; a contender's figure is its
 best round. The textbook loop takes one prompt at a time and computes everything anew for each token; it is measured
-on a few prompts of all lengths. transformers runs at batch 16 with its cache, sorted by length.
+on three prompts, a short, a middle and a long one. transformers runs at batch 16 with its cache, sorted by length.
+Without `--data` the prompts are made up, with the lengths of real ones.
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
 import sys
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ sys.path[:] = [one for one in sys.path if Path(one or ".").resolve() != HERE]
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from benchmarks.side_by_side import CLOCKS, Target, parser, report, take_turns  # noqa: E402
+from ift.formats import read_examples  # noqa: E402
 from ift.prompt import load as load_template  # noqa: E402
 from ift.records import Example  # noqa: E402
 from pretrain.config import ModelConfig  # noqa: E402
 from pretrain.exchange.layouts import to_hugging_face  # noqa: E402
 from pretrain.generate import generate  # noqa: E402
 from pretrain.model import GPT  # noqa: E402
-from pretrain.runs import provenance, write_json  # noqa: E402
 from pretrain.tokenizer import gpt2  # noqa: E402
 
 SHAPES = {
@@ -39,18 +41,27 @@ SHAPES = {
     "gpt2-small": ModelConfig(n_layer=12, n_head=12, n_embd=768, context=512, vocab_size=50257),
 }
 TARGETS = {
-    "tiny": {"textbook": 70.0, "transformers": 2.0},
-    "gpt2-small": {"textbook": 30.0, "transformers": 1.15, "transformers, bf16": 1.3},
+    "tiny": {
+        "textbook": Target("equiloss", ("textbook",), 70.0),
+        "transformers": Target("equiloss", ("transformers",), 2.0),
+    },
+    "gpt2-small": {
+        "textbook": Target("equiloss", ("textbook",), 30.0),
+        "transformers": Target("equiloss", ("transformers",), 1.15),
+        "transformers, bf16": Target("equiloss, bf16", ("transformers, bf16",), 1.3),
+    },
 }
+CONTENDERS = ("equiloss", "textbook", "transformers", "equiloss, bf16", "transformers, bf16")
 PROMPTS, NEW_TOKENS, PEER_BATCH = 110, 64, 16
 WORDS = "time year people way day man thing woman life child world school state family student group country".split()  # noqa: SIM905
-CLOCK: Callable[[], float] = time.perf_counter
 
 
-def prompts(count: int) -> list[list[int]]:
-    """Stanford's template around made-up questions with the lengths of real ones."""
+def prompts(count: int, data: str | None = None) -> list[list[int]]:
+    """Stanford's template around the last questions of `data`, or made-up ones with the lengths of real ones."""
     random = np.random.default_rng(0)
     template, encode = load_template("alpaca"), gpt2().encode_ordinary
+    if data is not None:
+        return [template.prompt_ids(example, encode) for example in read_examples(data)[-count:]]
 
     def text(median: float) -> str:
         return " ".join(random.choice(WORDS, int(np.clip(random.lognormal(np.log(median), 0.5), 1, 28))))
@@ -115,92 +126,74 @@ def peer(model: GPT, dtype: torch.dtype) -> Callable[[Sequence[list[int]], int],
     return run
 
 
-def measure(name: str, rounds: int, count: int, new_tokens: int) -> dict[str, Any]:
-    """All contenders on one shape, in turns; new tokens per second."""
+Writer = Callable[[Sequence[list[int]], int], list[list[int]]]
+
+
+def contenders(name: str, wanted: Sequence[str]) -> dict[str, Writer]:
+    """Those of a shape that are wanted, all with the same weights."""
     model = GPT(SHAPES[name], seed=0).eval()
     with torch.no_grad():
         for parameter in model.parameters():  # answers that vary, as a trained model's do
             if parameter.ndim == 2:
                 parameter.mul_(3)
-    asked = prompts(count)
-    few = asked[:: max(1, count // 3)][:3]
-    half = copy.deepcopy(model).to(torch.bfloat16)
-    contenders: dict[str, tuple[Callable[[Sequence[list[int]], int], list[list[int]]], list[list[int]]]] = {
-        "equiloss": (lambda a, n: ours(model, a, n), asked),
-        "textbook": (lambda a, n: textbook(model, a, n), few),
-    }
-    try:
-        contenders["transformers"] = (peer(model, torch.float32), asked)
-        if "transformers, bf16" in TARGETS[name]:
-            contenders["equiloss, bf16"] = (lambda a, n: ours(half, a, n), asked)
-            contenders["transformers, bf16"] = (peer(model, torch.bfloat16), asked)
-    except ImportError:
-        print("transformers is not installed: pip install -e '.[bench]' to compare with it", file=sys.stderr)
-    rates: dict[str, list[float]] = {contender: [] for contender in contenders}
-    same: dict[str, float] = {}
-    for _ in range(rounds):
-        reference: list[list[int]] = []
-        for contender, (run, items) in contenders.items():
-            run(items[:2], 2)
-            start = CLOCK()
-            written = run(items, new_tokens)
-            rates[contender].append(len(items) * new_tokens / (CLOCK() - start))
-            print(f"{name}: {contender}: {rates[contender][-1]:.1f} tokens/s", file=sys.stderr, flush=True)
-            if contender == "equiloss":
-                reference = written
-            elif len(items) == len(asked):
-                same[contender] = float(np.mean([a == b for a, b in zip(reference, written, strict=True)]))
-    best = {contender: max(values) for contender, values in rates.items()}
-    ratios = {
-        contender: best["equiloss, bf16" if "bf16" in contender else "equiloss"] / best[contender]
-        for contender in TARGETS[name]
-        if contender in best
-    }
-    return {"tokens_per_s": best, "rounds": rates, "ratios": ratios, "wanted": TARGETS[name], "same_answers": same}
+    found: dict[str, Writer] = {}
+    for contender in wanted:
+        if contender == "textbook":
+            found[contender] = partial(textbook, model)
+        elif contender == "equiloss":
+            found[contender] = partial(ours, model)
+        elif contender == "equiloss, bf16":
+            found[contender] = partial(ours, copy.deepcopy(model).to(torch.bfloat16))
+        else:
+            try:
+                found[contender] = peer(model, torch.bfloat16 if "bf16" in contender else torch.float32)
+            except ImportError:
+                print("transformers is not installed: pip install -e '.[bench]' to compare with it", file=sys.stderr)
+    return found
+
+
+def measure(name: str, arguments: Any) -> dict[str, Any]:
+    """The contenders on one shape, in turns; new tokens per second, and the share of answers equal to ours."""
+    asked = prompts(arguments.prompts, arguments.data)
+    by_length = sorted(asked, key=len)
+    few = by_length[len(by_length) // 6 :: max(1, len(by_length) // 3)][:3]
+    clock = CLOCKS[arguments.clock]
+    last: dict[str, list[list[int]]] = {}
+
+    def rate(contender: str, write: Writer) -> float:
+        items = few if contender == "textbook" else asked
+        write(items[:2], 2)
+        start = clock()
+        written = write(items, arguments.new_tokens)
+        took = clock() - start
+        if items is asked:
+            last[contender] = written
+        return len(items) * arguments.new_tokens / took
+
+    wanted = [one for one in arguments.contenders if "bf16" not in one or "transformers, bf16" in TARGETS[name]]
+    runs = {one: partial(rate, one, write) for one, write in contenders(name, wanted).items()}
+    found = take_turns(name, runs, arguments.rounds, "tokens/s")
+    reference = last.get("equiloss")
+    for contender, written in last.items():
+        if reference is not None and contender != "equiloss":
+            same = float(np.mean([a == b for a, b in zip(reference, written, strict=True)]))
+            found.setdefault("same_answers", {})[contender] = same
+            print(f"{name:12} {same:.0%} of the answers of {contender} equal ours in fp32")
+    return found
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--prompts", type=int, default=PROMPTS)
-    parser.add_argument("--new-tokens", type=int, default=NEW_TOKENS)
-    parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument(
-        "--clock",
-        choices=("wall", "cpu"),
-        default="wall",
-        help="cpu: CPU seconds of the process, for a machine that others use too (best with --threads 1)",
-    )
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    arguments = parser.parse_args()
-    if arguments.clock == "cpu":
-        globals()["CLOCK"] = time.process_time
+    options = parser(__doc__, list(SHAPES), CONTENDERS, rounds=2)
+    options.add_argument("--data", help="instruction data to take the prompts from")
+    options.add_argument("--prompts", type=int, default=PROMPTS)
+    options.add_argument("--new-tokens", type=int, default=NEW_TOKENS)
+    arguments = options.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    results: dict[str, Any] = {
-        "clock": arguments.clock,
-        "threads": torch.get_num_threads(),
-        "prompts": arguments.prompts,
-        "new_tokens": arguments.new_tokens,
-        "provenance": provenance(),
-        "shapes": {},
-    }
-    for name in arguments.shapes:
-        results["shapes"][name] = measure(name, arguments.rounds, arguments.prompts, arguments.new_tokens)
-    for name, result in results["shapes"].items():
-        for contender, rate in result["tokens_per_s"].items():
-            print(f"{name:12} {contender:20} {rate:10.1f} tokens/s")
-        for contender, ratio in result["ratios"].items():
-            wanted = result["wanted"][contender]
-            print(f"{name:12} {ratio:.2f} x {contender} (wanted {wanted}: {'yes' if ratio >= wanted else 'NO'})")
-        for contender, share in result["same_answers"].items():
-            print(f"{name:12} {share:.0%} of the answers equal {contender}'s")
-    if arguments.json:
-        write_json(arguments.json, results)
-    else:
-        print(json.dumps({name: result["ratios"] for name, result in results["shapes"].items()}))
+    shapes = {name: measure(name, arguments) for name in arguments.shapes}
+    about = {"prompts": arguments.prompts, "new_tokens": arguments.new_tokens, "data": arguments.data}
+    report(arguments, shapes, TARGETS, "tokens/s", about)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python benchmarks/ift.py                         # both shapes, about ten minutes on two cores
     python benchmarks/ift.py --shapes tiny --json ift.json
+    python benchmarks/ift.py --shapes gpt2-small --contenders trl "trl, packing" --rounds 1 --json ift.json --add
 
 All train a model of the same shape on the same items (Stanford's template, loss on the answers alone, AdamW, fp32),
 in turns; a contender's figure is its best round, since another program's load can only slow it down. The textbook
@@ -11,12 +12,10 @@ counts. Without `--data` the items are made up, with the lengths of real ones.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,13 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
+from benchmarks.side_by_side import CLOCKS, Target, parser, report, take_turns  # noqa: E402
 from ift.batches import Batch, Encoded, encode_examples  # noqa: E402
 from ift.formats import read_examples  # noqa: E402
 from ift.prompt import load as load_template  # noqa: E402
 from ift.records import Example  # noqa: E402
 from pretrain.config import ModelConfig  # noqa: E402
 from pretrain.model import GPT, IGNORE  # noqa: E402
-from pretrain.runs import provenance, write_json  # noqa: E402
 from pretrain.tokenizer import gpt2  # noqa: E402
 
 SHAPES = {
@@ -41,10 +40,15 @@ SHAPES = {
     "gpt2-small": ModelConfig(n_layer=12, n_head=12, n_embd=768, context=512, vocab_size=50257),
 }
 BATCH = 16
-TARGETS = {"tiny": {"textbook": 3.0, "trl": 4.5}, "gpt2-small": {"textbook": 1.6, "trl": 1.5}}
+TRL = ("trl", "trl, packing")
+TARGETS = {
+    "tiny": {"textbook": Target("equiloss", ("textbook",), 3.0), "trl (best)": Target("equiloss", TRL, 4.5)},
+    "gpt2-small": {"textbook": Target("equiloss", ("textbook",), 1.6), "trl (best)": Target("equiloss", TRL, 1.5)},
+}
+CONTENDERS = ("equiloss", "equiloss, beginnings not shared", "textbook", *TRL)
 WORDS = "time year people way day man thing woman life child world school state family student group country".split()  # noqa: SIM905
 END = gpt2().eot_token
-CLOCK: Callable[[], float] = time.perf_counter
+Clock = Callable[[], float]
 
 
 def made_up(count: int) -> list[Example]:
@@ -109,16 +113,16 @@ class Textbook:
         return float(loss.detach())
 
 
-def own_rate(contender: Any, batches: Sequence[Sequence[Encoded]]) -> float:
+def own_rate(contender: Any, batches: Sequence[Sequence[Encoded]], clock: Clock) -> float:
     """Items per second over the batches, after one step to warm up."""
     contender.step(batches[0])
-    start = CLOCK()
+    start = clock()
     for batch in batches:
         contender.step(batch)
-    return sum(map(len, batches)) / (CLOCK() - start)
+    return sum(map(len, batches)) / (clock() - start)
 
 
-def trl_rate(config: ModelConfig, items: Sequence[Encoded], packing: bool, steps: int) -> float:
+def trl_rate(config: ModelConfig, items: Sequence[Encoded], packing: bool, steps: int, clock: Clock) -> float:
     """Items per second of TRL's SFTTrainer on the same token ids, from the end of its first step on."""
     from datasets import Dataset  # pyright: ignore[reportMissingImports]
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, TrainerCallback
@@ -146,9 +150,9 @@ def trl_rate(config: ModelConfig, items: Sequence[Encoded], packing: bool, steps
     marks: list[float] = []
     seen: list[int] = []
 
-    class Clock(TrainerCallback):
+    class Marks(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-            marks.append(CLOCK())
+            marks.append(clock())
 
     with tempfile.TemporaryDirectory() as directory:
         settings: dict[str, Any] = {
@@ -175,7 +179,7 @@ def trl_rate(config: ModelConfig, items: Sequence[Encoded], packing: bool, steps
             args=SFTConfig(**settings),
             train_dataset=Dataset.from_list(rows),
             processing_class=_tokenizer(PreTrainedTokenizerFast),
-            callbacks=[Clock()],
+            callbacks=[Marks()],
         )
         collate = trainer.data_collator
 
@@ -200,87 +204,51 @@ def _tokenizer(kind: Any) -> Any:
     return kind(tokenizer_object=tokenizer, eos_token="<|endoftext|>", pad_token="<|endoftext|>")
 
 
-def measure(name: str, items: Sequence[Encoded], steps: int, rounds: int, peers: bool) -> dict[str, Any]:
-    """All contenders on one shape, in turns."""
-    config = SHAPES[name]
+def measure(name: str, items: Sequence[Encoded], arguments: Any) -> dict[str, Any]:
+    """The contenders on one shape, in turns; items per second."""
+    config, clock = SHAPES[name], CLOCKS[arguments.clock]
+    steps = arguments.steps or {"tiny": 20, "gpt2-small": 3}[name]
     batches = [items[i * BATCH : (i + 1) * BATCH] for i in range(steps)]
-    contenders: dict[str, Callable[[], float]] = {
-        "equiloss": lambda: own_rate(Ours(config), batches),
-        "equiloss, beginnings not shared": lambda: own_rate(Ours(config, share=False), batches),
-        "textbook": lambda: own_rate(Textbook(config), batches),
+    runs: dict[str, Callable[[], float]] = {
+        "equiloss": lambda: own_rate(Ours(config), batches, clock),
+        "equiloss, beginnings not shared": lambda: own_rate(Ours(config, share=False), batches, clock),
+        "textbook": lambda: own_rate(Textbook(config), batches, clock),
+        "trl": lambda: trl_rate(config, items, False, steps, clock),
+        "trl, packing": lambda: trl_rate(config, items, True, steps, clock),
     }
-    if peers:
-        contenders["trl"] = lambda: trl_rate(config, items, False, steps)
-        contenders["trl, packing"] = lambda: trl_rate(config, items, True, steps)
-    rates: dict[str, list[float]] = {contender: [] for contender in contenders}
-    for _ in range(rounds):
-        for contender, run in contenders.items():
-            rates[contender].append(run())
-            print(f"{name}: {contender}: {rates[contender][-1]:.2f} items/s", file=sys.stderr, flush=True)
-    best = {contender: max(values) for contender, values in rates.items()}
-    if peers:
-        best["trl (best)"] = max(best["trl"], best["trl, packing"])
-    ratios = {"textbook": best["equiloss"] / best["textbook"]}
-    if peers:
-        ratios["trl"] = best["equiloss"] / best["trl (best)"]
-    return {"items_per_s": best, "rounds": rates, "ratios": ratios, "wanted": TARGETS[name]}
+    wanted = set(arguments.contenders)
+    if wanted & set(TRL) and not find_spec("trl"):
+        print("trl is not installed: pip install -e '.[bench]' to compare with it", file=sys.stderr)
+        wanted -= set(TRL)
+    return take_turns(name, {one: run for one, run in runs.items() if one in wanted}, arguments.rounds, "items/s")
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
-    parser.add_argument("--data", help="instruction data to take the items from")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, help="steps of a round (default: 20 tiny, 3 gpt2-small)")
-    parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument(
-        "--clock",
-        choices=("wall", "cpu"),
-        default="wall",
-        help="cpu: CPU seconds of the process, for a machine that others use too (best with --threads 1)",
-    )
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    arguments = parser.parse_args()
-    if arguments.clock == "cpu":
-        globals()["CLOCK"] = time.process_time
+    options = parser(__doc__, list(SHAPES), CONTENDERS, rounds=3)
+    options.add_argument("--data", help="instruction data to take the items from")
+    options.add_argument("--steps", type=int, help="steps of a round (default: 20 tiny, 3 gpt2-small)")
+    arguments = options.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    try:
-        import trl  # noqa: F401  # pyright: ignore[reportUnusedImport, reportMissingImports]
-
-        peers = True
-    except ImportError:
-        print("trl is not installed: pip install -e '.[bench]' to compare with it", file=sys.stderr)
-        peers = False
     examples = read_examples(arguments.data) if arguments.data else made_up(1000)
     encoding = gpt2()
     items, _ = encode_examples(examples, load_template("alpaca"), encoding.encode_ordinary, END, 512)
     order = np.random.default_rng(1).permutation(len(items))
     items = [items[i] for i in order]
-    results: dict[str, Any] = {
-        "clock": arguments.clock,
-        "threads": torch.get_num_threads(),
+    tokens, with_loss = (
+        sum(len(one.tokens.ids) for one in items) / len(items),
+        sum(one.loss_tokens for one in items) / len(items),
+    )
+    print(f"{tokens:.0f} tokens an item, {with_loss:.0f} of them with loss")
+    shapes = {name: measure(name, items, arguments) for name in arguments.shapes}
+    about = {
         "batch": BATCH,
-        "tokens_per_item": sum(len(one.tokens.ids) for one in items) / len(items),
-        "loss_tokens_per_item": sum(one.loss_tokens for one in items) / len(items),
-        "provenance": provenance(),
-        "shapes": {},
+        "data": arguments.data,
+        "tokens_per_item": tokens,
+        "loss_tokens_per_item": with_loss,
     }
-    for name in arguments.shapes:
-        steps = arguments.steps or {"tiny": 20, "gpt2-small": 3}[name]
-        results["shapes"][name] = measure(name, items, steps, arguments.rounds, peers)
-    print(f"{results['tokens_per_item']:.0f} tokens an item, {results['loss_tokens_per_item']:.0f} of them with loss")
-    for name, result in results["shapes"].items():
-        for contender, rate in result["items_per_s"].items():
-            print(f"{name:12} {contender:34} {rate:9.2f} items/s")
-        for contender, ratio in result["ratios"].items():
-            wanted = result["wanted"][contender]
-            print(f"{name:12} {ratio:.2f} x {contender} (wanted {wanted}: {'yes' if ratio >= wanted else 'NO'})")
-    if arguments.json:
-        write_json(arguments.json, results)
-    else:
-        print(json.dumps({name: result["ratios"] for name, result in results["shapes"].items()}))
+    report(arguments, shapes, TARGETS, "items/s", about)
 
 
 if __name__ == "__main__":

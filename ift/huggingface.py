@@ -91,10 +91,7 @@ class HubModel:
         """See Answerer. Sampling goes item by item, each with its seed, so that no answer depends on its batch."""
         prompts = {one.id: self.prompt_ids(one) for one in examples}
         done: dict[str, Response] = {}
-        order = sorted(examples, key=lambda one: -len(prompts[one.id]))
-        size = 1 if self.decoding.temperature else self.decoding.batch_size or BATCH_SIZE
-        for start in range(0, len(order), size):
-            batch = order[start : start + size]
+        for batch in self._batches(examples, prompts):
             for example, (tokens, reason) in zip(batch, self._write(batch, prompts, seed), strict=True):
                 done[example.id] = response(
                     example,
@@ -108,8 +105,18 @@ class HubModel:
                     on_answer(done[example.id])
         return [done[one.id] for one in examples]
 
+    def _batches(self, examples: Sequence[Example], prompts: dict[str, list[int]]) -> list[list[Example]]:
+        """Items by length; those that the context's end may cut short go alone, so that they shorten no other's."""
+        size = 1 if self.decoding.temperature else self.decoding.batch_size or BATCH_SIZE
+        room = self.context - self.decoding.max_new_tokens
+        order = sorted(examples, key=lambda one: -len(prompts[one.id]))
+        alone = [one for one in order if len(prompts[one.id]) > room]
+        others = order[len(alone) :]
+        return [[one] for one in alone] + [others[start : start + size] for start in range(0, len(others), size)]
+
     def _text(self, tokens: list[int]) -> str:
-        text = str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+        """The answer, as written: no spaces tidied, the blank that the template puts before it taken off."""
+        text = str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
         return text if self.template is None else self.template.answer(text)
 
     def _write(self, batch: Sequence[Example], prompts: dict[str, list[int]], seed: int) -> list[tuple[list[int], str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pretrain.choosing import Chooser
 from pretrain.errors import InputError
 from pretrain.model import GPT
 from pretrain.packing import Packed
@@ -21,6 +23,8 @@ PREFILL_TOKENS = 8192
 """About how many prompt tokens go through the model at once."""
 SHRINK_AT = 0.8
 """A batch is packed anew when at most this share of its rows is still writing."""
+ATTEND_TOGETHER = 0.85
+"""Rows whose prompt is at least this share as long as the longest of their group attend over the same slots."""
 
 
 @dataclass
@@ -77,7 +81,7 @@ def generate(
         uniforms = None
         if temperature > 0 and seeds is not None:
             uniforms = np.stack([np.random.default_rng(seeds[number]).random(max_new_tokens) for number in batch])
-        choose = _Chooser(temperature, top_k, top_p, repetition_penalty, uniforms, model.token_embedding.weight.device)
+        choose = Chooser(model.head_weight, temperature, top_k, top_p, repetition_penalty, uniforms)
         _Batch(model, prompts, batch, results, on_done).run(max_new_tokens, eos_id, choose)
     model.train(training)
     return results
@@ -85,46 +89,14 @@ def generate(
 
 def rows_that_fit(model: GPT, slots: int, cache_bytes: int = CACHE_BYTES) -> int:
     """How many rows of `slots` tokens fit a cache of `cache_bytes`."""
-    config, size = model.config, model.token_embedding.weight.element_size()
-    return max(1, cache_bytes // (2 * config.n_layer * config.n_embd * slots * size))
+    config = model.config
+    return max(1, cache_bytes // (2 * config.n_layer * config.n_embd * slots * _cache_type(model).itemsize))
 
 
-class _Chooser:
-    """Picks the next token of each row: the likeliest, or by the row's own random numbers."""
-
-    def __init__(
-        self,
-        temperature: float,
-        top_k: int,
-        top_p: float,
-        repetition_penalty: float,
-        uniforms: np.ndarray | None,
-        device: torch.device,
-    ) -> None:
-        self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
-        self.repetition_penalty = repetition_penalty
-        self.uniforms = None if uniforms is None else torch.from_numpy(uniforms).to(device)  # (B, steps)
-
-    def pick(self, logits: Tensor, rows: Tensor, step: int, written: Tensor | None) -> Tensor:
-        """Ids (B,) from logits (B, V); `rows` (B,) says whose random numbers to use, `written` (B, t) what is there."""
-        if self.repetition_penalty != 1 and written is not None:
-            there = logits.gather(1, written)
-            changed = torch.where(there > 0, there / self.repetition_penalty, there * self.repetition_penalty)
-            logits = logits.scatter(1, written, changed)
-        if self.uniforms is None:
-            return logits.argmax(-1)
-        # Sorted with ties in the order of their ids, and in double precision: the same row gives the same token.
-        ranked, ids = (logits.double() / self.temperature).sort(dim=-1, descending=True, stable=True)
-        if self.top_k:
-            ranked, ids = ranked[:, : self.top_k], ids[:, : self.top_k]
-        share = ranked.softmax(-1)
-        before = share.cumsum(-1) - share
-        share = torch.where(before < self.top_p, share, 0.0)  # the first is always kept
-        cumulative = share.cumsum(-1)
-        point = self.uniforms[rows, step, None] * cumulative[:, -1:]
-        place = torch.searchsorted(cumulative, point, right=True)
-        kept = (share > 0).sum(-1, keepdim=True)
-        return ids.gather(1, torch.minimum(place, kept - 1))[:, 0]
+def _cache_type(model: GPT) -> torch.dtype:
+    """The number format of keys and values: the model's, but fp32 for bf16 on the CPU, where attention is faster so."""
+    weight = model.token_embedding.weight
+    return torch.float32 if weight.device.type == "cpu" and weight.dtype == torch.bfloat16 else weight.dtype
 
 
 class _Keeping:
@@ -143,8 +115,8 @@ class _Keeping:
 
     def __call__(self, qkv: Tensor, n_head: int, dropout: float) -> Tensor:
         _, k, v = qkv[0].view(qkv.shape[1], 3, n_head, -1).unbind(1)  # (N, H, D)
-        self.keys[self.layer].transpose(1, 2)[self.rows, self.slots] = k[self.source]
-        self.values[self.layer].transpose(1, 2)[self.rows, self.slots] = v[self.source]
+        self.keys[self.layer].transpose(1, 2)[self.rows, self.slots] = k[self.source].to(self.keys.dtype)
+        self.values[self.layer].transpose(1, 2)[self.rows, self.slots] = v[self.source].to(self.keys.dtype)
         self.layer += 1
         return self.packed.attend(qkv, n_head, dropout)
 
@@ -166,20 +138,25 @@ class _Batch:
         self.device = model.token_embedding.weight.device
         self.lengths = torch.tensor([len(prompts[number]) for number in numbers], device=self.device)
         self.width = int(self.lengths.max())
+        self.groups: list[tuple[int, int, int]] = []
+        """(first row, row after the last, first slot in use): rows of like length attend together, as views."""
 
-    def run(self, max_new_tokens: int, eos_id: int | None, choose: _Chooser) -> None:
+    def run(self, max_new_tokens: int, eos_id: int | None, choose: Chooser) -> None:
         """Write until every row is done."""
         config = self.model.config
         slots = min(self.width + max_new_tokens, self.width + config.context - int(self.lengths.min()))
         shape = (config.n_layer, len(self.numbers), config.n_head, slots, config.n_embd // config.n_head)
         # Zeros, not empty: a masked slot still multiplies, and 0 × NaN is NaN.
-        self.keys = torch.zeros(shape, device=self.device, dtype=self.model.token_embedding.weight.dtype)
+        self.keys = torch.zeros(shape, device=self.device, dtype=_cache_type(self.model))
         self.values = torch.zeros_like(self.keys)
+        unused = torch.arange(slots, device=self.device) < self.width - self.lengths[:, None]  # (B, S)
+        self.mask = torch.zeros(unused.shape, device=self.device, dtype=self.keys.dtype).masked_fill_(unused, -math.inf)
+        self.groups = self._alike()
         hidden = self._prefill()
         rows = torch.arange(len(self.numbers), device=self.device)
         written: Tensor | None = None  # (B, steps so far)
         for step in range(max_new_tokens):
-            ids = choose.pick(self.model.head(hidden), rows, step, written)
+            ids = choose.pick(hidden, rows, step, written)
             written = ids[:, None] if written is None else torch.cat([written, ids[:, None]], dim=1)
             going = self._note(ids.tolist(), eos_id, last=step + 1 == max_new_tokens)
             if not going:
@@ -188,8 +165,19 @@ class _Batch:
                 keep = torch.tensor(going, device=self.device)
                 ids, rows, self.lengths, written = ids[keep], rows[keep], self.lengths[keep], written[keep]
                 self.numbers = [self.numbers[row] for row in going]
-                self.keys, self.values = self.keys[:, keep], self.values[:, keep]
+                self.keys, self.values, self.mask = self.keys[:, keep], self.values[:, keep], self.mask[keep]
+                self.groups = self._alike()
             hidden = self._step(ids, step)
+
+    def _alike(self) -> list[tuple[int, int, int]]:
+        """The rows, longest prompt first, cut where attending over the longest one's slots would waste too much."""
+        groups: list[tuple[int, int, int]] = []
+        for row, length in enumerate(self.lengths.tolist()):
+            if groups and length >= ATTEND_TOGETHER * (self.width - groups[-1][2]):
+                groups[-1] = (groups[-1][0], row + 1, groups[-1][2])
+            else:
+                groups.append((row, row + 1, self.width - length))
+        return groups
 
     def _note(self, ids: Sequence[int], eos_id: int | None, last: bool) -> list[int]:
         """Record each row's next id; the rows that go on. A finished row that still rides along is left alone."""
@@ -232,8 +220,6 @@ class _Batch:
         """One token (B,) more in each row; its hidden states (B, C)."""
         slot = self.width + step
         positions = (self.lengths + step).clamp(max=self.model.config.context - 1)[:, None]
-        used = torch.arange(slot + 1, device=self.device)
-        mask = (used >= self.width - self.lengths[:, None])[:, None, None]  # (B, 1, 1, S)
         layer = 0
 
         def attend(qkv: Tensor, n_head: int, _: float) -> Tensor:
@@ -243,9 +229,16 @@ class _Batch:
             keys, values = self.keys[layer], self.values[layer]
             keys[:, :, slot], values[:, :, slot] = k, v
             layer += 1
-            y = F.scaled_dot_product_attention(
-                q[:, :, None], keys[:, :, : slot + 1], values[:, :, : slot + 1], attn_mask=mask
-            )
-            return y.reshape(batch, 1, width // 3)
+            q = q.to(keys.dtype)
+            y = torch.empty_like(q)
+            for start, stop, first in self.groups:
+                used = slice(first, slot + 1)
+                y[start:stop] = F.scaled_dot_product_attention(
+                    q[start:stop, :, None],
+                    keys[start:stop, :, used],
+                    values[start:stop, :, used],
+                    attn_mask=self.mask[start:stop, None, None, used],
+                )[:, :, 0]
+            return y.view(batch, 1, width // 3).to(qkv.dtype)
 
         return self.model.backbone(ids[:, None], positions, attend)[:, 0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,51 @@ def test_parquet(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     (one,) = formats.read_examples(str(path))
     assert (one.reference, one.split) == ("3", "test")
+
+
+def test_conversations_in_parquet(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    said = [{"role": "user", "content": "A?"}, {"role": "assistant", "content": "B."}]
+    told = [{"from": "human", "value": "A?"}, {"from": "gpt", "value": "B."}]
+    for number, row in enumerate([{"messages": said}, {"conversations": told}]):
+        path = tmp_path / f"{number}.parquet"
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), path)
+        (one,) = formats.read_examples(str(path))
+        assert (one.instruction, one.reference) == ("A?", "B.")
+
+
+def test_a_data_set_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {
+        "train": [{"instruction": "A", "output": "a"}, {"instruction": "B", "output": "b"}],
+        "dev": [{"instruction": "C", "output": "c"}],
+        "extra": [{"instruction": "D", "output": "d"}],
+    }
+    asked: list[tuple[str, str | None, str | None]] = []
+
+    def load_dataset(name: str, config: str | None, split: str | None) -> Any:
+        asked.append((name, config, split))
+        if name == "no/such":
+            raise FileNotFoundError("Dataset 'no/such' doesn't exist on the Hub\nmore lines")
+        if name == "one/split":
+            return {"train": rows["train"]}
+        return rows[split] if split else rows
+
+    library = types.ModuleType("datasets")
+    library.load_dataset = load_dataset  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "datasets", library)
+
+    def splits(source: str) -> list[tuple[str, str | None]]:
+        return [(one.instruction, one.split) for one in formats.read_examples(source)]
+
+    assert splits("hub:a/b") == [("A", "train"), ("B", "train"), ("C", "validation"), ("D", None)]
+    assert splits("hub:one/split") == [("A", None), ("B", None)]
+    assert splits("hub:a/b::dev") == [("C", None)]
+    assert splits("hub:a/b:en:train") == [("A", None), ("B", None)]
+    assert asked == [("a/b", None, None), ("one/split", None, None), ("a/b", None, "dev"), ("a/b", "en", "train")]
+    with pytest.raises(InputError, match="hub:no/such: Dataset 'no/such' doesn't exist"):
+        formats.read_examples("hub:no/such")
 
 
 def test_a_results_file_gives_its_references(tmp_path: Path) -> None:

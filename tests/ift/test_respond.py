@@ -122,3 +122,33 @@ def test_answers_of_more_processes_are_taken_up_by_fewer(tmp_path: Path) -> None
     assert [one.name for one in parts(path)] == ["answers.jsonl", "answers.1.jsonl"]
     forget(path)
     assert [one.name for one in tmp_path.iterdir()] == ["answers.notes.jsonl"]
+
+
+def test_no_answer_of_a_hugging_face_model_depends_on_its_batch(base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from ift.huggingface import HubModel
+    from pretrain import checkpoint
+    from pretrain.exchange.export import export
+
+    export(checkpoint.load(base), tmp_path / "hf")
+    model = open_answerer(str(tmp_path / "hf"), "plain", {"max_new_tokens": 60}, torch.device("cpu"))
+    assert isinstance(model, HubModel)
+    # One prompt that leaves room for a few tokens only: it must not shorten the others' answers.
+    long = Example(id="long", instruction="ant bee cat dog " * 9)
+    assert model.context - 60 < len(model.prompt_ids(long)) < model.context - 4
+    together = model.answer([*EXAMPLES, long], "m", 0)
+    assert [model.answer([one], "m", 0)[0] for one in [*EXAMPLES, long]] == together
+    assert together[-1].n_tokens == model.context - len(model.prompt_ids(long))
+
+
+def test_the_blank_before_an_answer_is_taken_off_and_nothing_else(base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from ift.huggingface import HubModel
+    from pretrain import checkpoint
+    from pretrain.exchange.export import export
+
+    export(checkpoint.load(base), tmp_path / "hf")
+    for template, written, answer in [("plain", " ant , bee .", "ant , bee ."), ("alpaca", " ant", " ant")]:
+        model = open_answerer(str(tmp_path / "hf"), template, {}, torch.device("cpu"))
+        assert isinstance(model, HubModel)
+        assert model._text(model.tokenizer.encode(written)) == answer
