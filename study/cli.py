@@ -60,6 +60,16 @@ def run_command(
 @click.option("--max-usd", type=click.FloatRange(min=0), help="Stop before the judge costs more (exit code 4).")
 @click.option("--only", multiple=True, metavar="CAUSE", help="Try this factor, e.g. recipe-rate; may be repeated.")
 @click.option("--everything", is_flag=True, help="Go on when a factor explains the gap.")
+@click.option(
+    "--base",
+    "base_share",
+    type=click.FloatRange(0, 1, min_open=True),
+    is_flag=False,
+    flag_value=0.15,
+    metavar="[SHARE]",
+    help="Try the base models' text: the lower side's base reads on for this share of its steps.  [0.15]",
+)
+@click.option("--ask", metavar="MODEL@URL", help="Who judges the reruns  [who judged before, at the same place].")
 @console.option_json
 def explain_command(
     a: str,
@@ -71,6 +81,8 @@ def explain_command(
     max_usd: float | None,
     only: tuple[str, ...],
     everything: bool,
+    base_share: float | None,
+    ask: str | None,
     rubric: str | None,
     judge: str | None,
     as_json: bool,
@@ -78,11 +90,13 @@ def explain_command(
     """Make one factor equal, fine-tune and judge again, and measure how much of the gap between A and B closes.
 
     The factors are the recipe's fields that differ, the most suspected first. It stops when one explains the gap.
+    With --base, the base model of the side that scores lower reads on in the other's text, and in its own as a control.
     What was tried is in RESULTS/A.vs.B.explain.json, which `judge diagnose A B` reads; the same command goes on.
 
     \b
     Example:
       study explain base-a base-b --seeds 3 --minutes 30 --max-usd 1
+      study explain base-a base-b --base 0.15 --seeds 3
     """
     from study import explain_table
     from study.explain import Budget, explain
@@ -98,6 +112,8 @@ def explain_command(
         rubric=rubric,
         judge=judge,
         everything=everything,
+        base_share=base_share,
+        ask=ask,
     )
     if as_json:
         console.emit_json({"file": str(path), "tried": [one.model_dump(mode="json") for one in tried]})

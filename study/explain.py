@@ -121,10 +121,13 @@ def explain(
     rubric: str | None = None,
     judge: str | None = None,
     everything: bool = False,
+    base_share: float | None = None,
+    ask: str | None = None,
     runner: Runner = run_command,
 ) -> tuple[list[Tried], Path]:
     """Try the factors until one explains the gap; what was tried, and the file that `judge diagnose` reads.
 
+    With `base_share` the text of the base models is tried instead (see `study.continued`), for that share of the steps.
     Raises: InputError when there is nothing to try, BudgetError when the budget ends first (the file has what is
     done), EquilossError when a run fails.
     """
@@ -133,16 +136,21 @@ def explain(
         raise InputError(
             f"there is no gap between {case.a.name} and {case.b.name} to explain", "run `judge score` first"
         )
-    chosen = factors(case, only)
     high, low = (case.a, case.b) if case.gap.value > 0 else (case.b, case.a)
     folder = next((run.path.parent for run in high.runs if run.path), results_dir)
     path = folder / f"{case.a.name}.vs.{case.b.name}.explain.json"
     work = folder / f"{case.a.name}.vs.{case.b.name}.explain"
     budget = budget or Budget()
-    session = _Session(case, high, low, work, seeds, budget, runner)
+    session = Session(case, high, low, work, seeds, budget, runner, ask)
     done = {one.cause: one for one in _read(path, session.key)}
     tried: list[Tried] = []
-    for factor in chosen:
+    if base_share is not None:
+        from study import continued
+
+        tried = [done.get(continued.CAUSE) or continued.attempt(session, base_share)]
+        _write(path, case, session.key, [*tried, *(one for cause, one in done.items() if cause != continued.CAUSE)])
+        return tried, path
+    for factor in factors(case, only):
         if factor.cause in done:
             tried.append(done[factor.cause])
         else:
@@ -161,7 +169,12 @@ def _explains(one: Tried) -> bool:
 
 
 @dataclass
-class _Session:
+class Session:
+    """One explanation under way: the two sides, where its runs go, the budget, and who is asked to judge.
+
+    `ask`: the judge as MODEL@URL, where it is no longer where the verdicts came from.
+    """
+
     case: Case
     high: Arm
     low: Arm
@@ -169,6 +182,7 @@ class _Session:
     seeds: int
     budget: Budget
     runner: Runner
+    ask: str | None = None
     spent_usd: float = 0.0
 
     @property
@@ -183,10 +197,10 @@ class _Session:
         """Run one counterfactual and measure how much of the gap it closes."""
         begin = time.monotonic()
         values = {one.key: (one.a if self.high is self.case.a else one.b) for one in factor.fields}
-        changed = self._fine_tune(self.low, f"{self.low.name}.{factor.cause}", values)
-        before = self._several(self.low)
-        top = self._several(self.high)
-        share, gap_before, gap_after = self._measure(top, before, changed)
+        changed = self.fine_tune(self.low, f"{self.low.name}.{factor.cause}", values)
+        before = self.several(self.low)
+        top = self.several(self.high)
+        share, gap_before, gap_after = self.closed(self.judged(top, before, changed))
         return Tried(
             cause=factor.cause,
             fields=tuple(one.key for one in factor.fields),
@@ -201,14 +215,17 @@ class _Session:
             cost_usd=self.spent_usd or None,
         )
 
-    def _several(self, arm: Arm) -> list[Path]:
+    def several(self, arm: Arm) -> list[Path]:
         """The arm's answers from several seeds: those at hand, or reruns of it unchanged."""
         if len(arm.runs) > 1:
             return [run.path for run in arm.runs if run.path]
-        return self._fine_tune(arm, f"{arm.name}.unchanged", {})
+        return self.fine_tune(arm, f"{arm.name}.unchanged", {})
 
-    def _fine_tune(self, arm: Arm, name: str, values: Mapping[str, Any]) -> list[Path]:
-        """Answers of `seeds` fine-tunings of the arm's base with some fields changed; finished ones are left alone."""
+    def fine_tune(self, arm: Arm, name: str, values: Mapping[str, Any], base: Path | None = None) -> list[Path]:
+        """Answers of `seeds` fine-tunings of the arm's base (or another) with some fields changed.
+
+        Finished ones are left alone.
+        """
         record = dict(arm.record or {})
         source = str(values.get("data.source") or _get(record, "data", "source") or "")
         if any(key.startswith("data.") for key in values):
@@ -217,36 +234,43 @@ class _Session:
         recipe = changed_recipe(record, values)
         path = self.work / f"{name}.toml"
         write_text(path, to_toml(recipe))
-        base = base_path(arm)
+        base = base or base_path(arm)
         argv = ["ift", "run", "--base", str(base), "--data", source, "--name", name, "-o", str(self.work)]
         argv += ["--models", str(self.work / "models"), "--seeds", str(self.seeds), "--recipe", str(path)]
-        self._run(argv, f"fine-tuning {name}")
+        self.call(argv, f"fine-tuning {name}")
         return [self.work / f"{name}.s{seed}.jsonl" for seed in range(1, self.seeds + 1)]
 
-    def _measure(
-        self, high: Sequence[Path], low: Sequence[Path], changed: Sequence[Path]
-    ) -> tuple[Estimate, Estimate, Estimate]:
-        """Judge all answers in the same prompts, and compare."""
+    @staticmethod
+    def closed(scores: tuple[Array, Array, Array]) -> tuple[Estimate, Estimate, Estimate]:
+        """The share of the gap that closes, and the gap before and after."""
+        return closed(*scores)
+
+    def judged(self, high: Sequence[Path], low: Sequence[Path], changed: Sequence[Path]) -> tuple[Array, Array, Array]:
+        """Judge all answers in the same prompts; the scores of each (seeds, I), items in the order of the case."""
         panel = self.case.panel
         assert panel is not None
         verdicts = self.work / "verdicts" / changed[0].name.removesuffix(".s1.jsonl")
         ledger = (self.high.runs[0].path or self.work).parent / "ledger.sqlite"
         argv = ["judge", "score", *map(str, [*high, *low, *changed]), "--rubric", panel.rubric, "-o", str(verdicts)]
         if panel.is_llm:
-            argv += ["--judge", panel.judge, "--ledger", str(ledger), "--group-size", "8"]
+            argv += ["--judge", self.ask or panel.judge, "--ledger", str(ledger), "--group-size", "8"]
             if self.budget.usd is not None:
                 argv += ["--max-usd", str(max(0.0, self.budget.usd - self.spent_usd))]
-        self._run(argv, "judging")
+        self.call(argv, "judging")
         files = sorted(verdicts.glob("*.jsonl"))
         judged = results.load([one for one in files if results.kind_of(one) == "verdicts"])
-        scores = results.scores(judged, panel)
-        place = {name: row for row, name in enumerate(scores.generators)}
-        values = scores.by_item()
-        arms = [values[[place[_generator(path)] for path in paths]] for paths in (high, low, changed)]
+        scores = results.scores(judged, results.choose_panel(judged, panel.rubric))
+        row = {name: number for number, name in enumerate(scores.generators)}
+        column = {one: number for number, one in enumerate(scores.ids)}
+        missing = [one for one in self.case.ids if one not in column]
+        if missing:
+            raise EquilossError(f"{len(missing)} items were not judged again", "run the same command once more")
+        values = scores.by_item()[:, [column[one] for one in self.case.ids]]
+        arms = [values[[row[_generator(path)] for path in paths]] for paths in (high, low, changed)]
         self.spent_usd += sum(v.cost_usd or 0.0 for one in judged for v in one.verdicts)
-        return closed(arms[0], arms[1], arms[2])
+        return arms[0], arms[1], arms[2]
 
-    def _run(self, argv: Sequence[str], what: str) -> None:
+    def call(self, argv: Sequence[str], what: str) -> None:
         code = self.runner(argv, self.budget.left_s())
         if code == CUT_OFF:
             raise BudgetError(f"the minutes ended while {what}", "the same command with more --minutes goes on")
@@ -284,6 +308,19 @@ def closed(high: Array, low: Array, changed: Array) -> tuple[Estimate, Estimate,
         interval(top - bottom, np.array(before), "points", method),
         interval(top - new, np.array(after), "points", method),
     )
+
+
+def interval_of_gain(control: Array, changed: Array) -> Estimate:
+    """The mean of `changed` minus that of `control`, scores (seeds, I) each: bootstrap over items and seeds."""
+    rng = np.random.default_rng(20240615)
+    items = int(control.shape[1])
+    draws: list[float] = []
+    for _ in range(DRAWS):
+        drawn = rng.integers(0, items, size=items, dtype=np.int64)
+        means = [float(np.nanmean(one[rng.integers(0, len(one), len(one))][:, drawn])) for one in (control, changed)]
+        draws.append(means[1] - means[0])
+    method = f"bootstrap over items and seeds, {100 * CONFIDENCE:g} %"
+    return interval(float(np.nanmean(changed) - np.nanmean(control)), np.array(draws), "points", method)
 
 
 def changed_recipe(record: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

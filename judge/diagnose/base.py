@@ -26,13 +26,14 @@ from judge.diagnose.records import Cause, Estimate, Evidence, Level, not_tested,
 class Hypothesis:
     """A cause in the base model: the measure that must differ, by how much at least, and the items that must suffer.
 
+    `measures`: by name, the best first; the first that was probed on both sides counts.
     `better` is +1 where a higher value should give higher scores, -1 where a lower one should.
     `pattern` picks the items on which the cause predicts the gap; None: `samples` of the measure are per item.
     """
 
     cause: str
     title: str
-    measure: str
+    measures: tuple[str, ...]
     better: int
     least: float
     pattern: Callable[[Case], NDArray[np.bool_]] | None
@@ -45,7 +46,7 @@ HYPOTHESES = (
     Hypothesis(
         "knowledge-extraction",
         "facts stored but not extractable",
-        "cloze.first_mention_accuracy",
+        ("cloze.first_mention_accuracy",),
         1,
         0.1,
         kinds.knowledge_items,
@@ -56,18 +57,18 @@ HYPOTHESES = (
     Hypothesis(
         "copying",
         "copying from the context",
-        "copying.accuracy",
+        ("copying.text_accuracy", "copying.accuracy"),
         1,
         0.05,
         kinds.copying_items,
         "items that ask to copy",
-        "continues repeated random sequences less often",
+        "continues what it has seen before in the text less often",
         "Olsson et al., arXiv 2209.11895",
     ),
     Hypothesis(
         "contamination",
         "test items in the pretraining text",
-        "items.test_advantage",
+        ("items.test_advantage",),
         1,
         0.1,
         None,
@@ -239,8 +240,35 @@ def _causes(
                     "share_method": "made equal and run again",
                 }
             )
+    causes = [_confirmed(cause, tried) for cause in causes]
     rank = {"supported": 0, "possible": 1, "not-tested": 2, "excluded": 3, "named": 0}
-    return sorted(causes, key=lambda one: (rank[one.status], -(one.share.value if one.share else 0), -(one.prior or 0)))
+    mechanisms = {one.cause for one in HYPOTHESES} | {"composition"}
+    # What a field does to a model says more than the field: the mechanism goes before it.
+    return sorted(
+        causes,
+        key=lambda one: (
+            rank[one.status],
+            one.id not in mechanisms,
+            -(one.share.value if one.share else 0),
+            -(one.prior or 0),
+        ),
+    )
+
+
+def _confirmed(cause: Cause, tried: Sequence[Tried]) -> Cause:
+    """A mechanism with what reading on in the other side's text did to the gap, where that was tried."""
+    hypothesis = next((one for one in HYPOTHESES if one.cause == cause.id), None)
+    rerun = next((one for one in tried if one.cause == "base-data" and one.share is not None), None)
+    if hypothesis is None or cause.status != "supported" or rerun is None or rerun.share is None:
+        return cause
+    told = f"{rerun.side}'s base model {rerun.changed}: {prose.share(rerun.share)} of the gap closes"
+    told += f" ({rerun.note})." if rerun.note else "."
+    if not rerun.share.excludes(0.0) or rerun.share.value < 0:
+        return cause.model_copy(update={"evidence_against": (*cause.evidence_against, told)})
+    there = [one for one in rerun.gains if one.items == hypothesis.items and (one.points.low or 0.0) > 0]
+    gained = [f"It gains {prose.span(one.points)} points on {one.count} {one.items}." for one in there]
+    says = f"{cause.says} A counterfactual run agrees: {told}" if there else cause.says
+    return cause.model_copy(update={"says": says, "evidence_for": (*cause.evidence_for, told, *gained)})
 
 
 def _stands_alone(case: Case, grouped: Mapping[str, Sequence[Differing]]) -> bool:
@@ -283,13 +311,14 @@ def _structural(
 def _test(case: Case, one: Hypothesis, a: Mapping[str, Measure], b: Mapping[str, Measure]) -> Cause | None:
     """Whether the measure differs in the gap's direction, beyond noise, and the gap lies on the predicted items."""
     gap = case.gap
-    if one.measure not in a or one.measure not in b or gap is None:
+    name = next((name for name in one.measures if name in a and name in b), None)
+    if name is None or gap is None:
         return None
-    effect = difference(a[one.measure], b[one.measure])
+    effect = difference(a[name], b[name])
     oriented = effect.value * one.better
     worse = case.b.name if oriented > 0 else case.a.name
     fits = oriented * gap.value > 0 and abs(effect.value) >= one.least and effect.excludes(0.0)
-    measured = f"{one.measure}: A minus B is {prose.span(effect)}"
+    measured = f"{name}: A minus B is {prose.span(effect)}"
     if not fits:
         reason = "is within noise" if not effect.excludes(0.0) else "is too small to matter"
         if effect.excludes(0.0) and abs(effect.value) >= one.least:
@@ -303,9 +332,9 @@ def _test(case: Case, one: Hypothesis, a: Mapping[str, Measure], b: Mapping[str,
             evidence_against=(f"{measured}, which {reason}.",),
             source=one.source,
         )
-    share, pattern, contradicts = _pattern(case, gap, one, a[one.measure], b[one.measure])
+    share, pattern, contradicts = _pattern(case, gap, one, a[name], b[name])
     supported = explains(share)
-    both = sorted((a[one.measure].value, b[one.measure].value), reverse=one.better < 0)
+    both = sorted((a[name].value, b[name].value), reverse=one.better < 0)
     values = [prose.number(value) for value in both]  # the worse side's first
     return Cause(
         id=one.cause,

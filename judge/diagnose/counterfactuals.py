@@ -15,6 +15,16 @@ from pretrain.runs import read_json
 FORMAT = "equiloss.explanation.v1"
 
 
+class Gain(BaseModel):
+    """What a change gained on one kind of item, in points over what it is held against."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    items: str
+    count: int
+    points: Estimate
+
+
 class Tried(BaseModel):
     """One counterfactual: `cause` was made equal in `side`'s runs; `share` of the gap closed.
 
@@ -31,6 +41,7 @@ class Tried(BaseModel):
     share: Estimate | None = None
     gap_before: Estimate | None = None
     gap_after: Estimate | None = None
+    gains: tuple[Gain, ...] = ()
     settled: bool = False
     minutes: float = 0.0
     cost_usd: float | None = None

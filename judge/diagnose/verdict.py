@@ -7,6 +7,7 @@ from pathlib import Path
 
 from judge.diagnose import prose
 from judge.diagnose.base import only_seeds_differ
+from judge.diagnose.decoding import different_settings
 from judge.diagnose.inputs import Case
 from judge.diagnose.judging import best_cause, explains
 from judge.diagnose.reality import identical_share, seeds_command
@@ -14,6 +15,8 @@ from judge.diagnose.recipe import recipe_differences
 from judge.diagnose.records import Cause, Level, Verdict
 
 PREMISE = "premise-false"
+SETTING_FAULTS = {"max_new_tokens": "decoding-truncation", "repetition_penalty": "decoding-repetition"}
+"""The fault that a setting makes by itself, so that it is named where the setting is all that differs."""
 MECHANISMS = ("decoding-eos", "decoding-truncation", "decoding-repetition", "decoding-empty", "decoding-echo")
 
 
@@ -97,6 +100,10 @@ def _below(
     """Levels 3 to 5. Faulty answers are named where decoding settings differ, or where nothing below explains them."""
     if settings is not None and recipe is None and base is None:
         nothing_else = not levels[4].tables.get("differences") and not levels[5].tables.get("differences")
+        made = {SETTING_FAULTS.get(key) for key in different_settings(case)}
+        own = next((one for one in levels[3].causes if one.id in made and one.status == "supported"), None)
+        if own is not None and explains(own.share):
+            return own, levels[3]
         if decoding is not None:
             return decoding, levels[3]
         if nothing_else and levels[4].status == "clear" and levels[5].status == "clear":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def chance(recipe: dict[str, Any]) -> float:
 
 
 def answer(folder: Path, name: str, recipe: dict[str, Any], seed: int) -> None:
-    rng = np.random.default_rng(abs(hash((name, seed))) % 2**32)
+    rng = np.random.default_rng(zlib.crc32(f"{name} {seed}".encode()))
     write_responses(
         folder / f"{name}.jsonl",
         [
@@ -130,6 +131,83 @@ def test_what_cannot_go_on_says_why(folder: Path) -> None:
     (folder.parent / "base" / "checkpoint.pt").unlink()
     with pytest.raises(InputError, match="is not there"):
         explain("a", "b", results_dir=folder, seeds=2, runner=Laboratory())
+
+
+def told(folder: Path, name: str, text: str, right: float) -> None:
+    """Two fine-tunings of a base of its own, which read `text`: right on that share of the items."""
+    base = folder.parent / name
+    base.mkdir()
+    (base / "checkpoint.pt").write_bytes(name.encode())
+    shards = folder.parent / text
+    shards.mkdir(exist_ok=True)
+    (shards / "data.json").write_text("{}")
+    run = {
+        "config": {"model": {"n_layer": 2}, "train": {"steps": 200, "seed": 4, "clip_norm": None}},
+        "data": {"directory": str(shards), "source": {"name": text}, "sha256": text},
+    }
+    for seed in (1, 2):
+        answer(folder, f"{name}.s{seed}", {**RECIPE, "dropout": 0.0 if right > 0.5 else 0.4}, seed)
+        record = json.loads((folder / f"{name}.s{seed}.run.json").read_text())
+        record["recipe"] = RECIPE
+        record["base"] = {"path": str(base / "checkpoint.pt"), "sha256": name, "run": run}
+        (folder / f"{name}.s{seed}.run.json").write_text(json.dumps(record))
+
+
+class Library(Laboratory):
+    """Also stands in for `pretrain run`: who has read on in the other side's text answers well."""
+
+    def __call__(self, argv: Sequence[str], timeout_s: float | None) -> int:
+        if argv[0] not in ("pretrain", "ift"):
+            return run_command(argv, timeout_s)
+        flags = argv[3:] if argv[0] == "pretrain" else argv[2:]
+        options = dict(zip(flags[::2], flags[1::2], strict=False))
+        name = options["--name"]
+        self.runs.append(f"{argv[0]} {name}")
+        if argv[0] == "pretrain":
+            train = read_toml(Path(argv[2]))["train"]
+            assert (train["steps"], train["seed"], train["order_seed"]) == (30, 5, 5)
+            assert train["start"].endswith("rote/checkpoint.pt")
+            assert options["--data"].endswith("fresh" if "other" in name else "worn")
+            path = Path(options["-o"]) / name / "checkpoint.pt"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b"")
+            return 0
+        assert options["--base"].endswith(f"runs/{name}/checkpoint.pt")
+        for seed in range(1, int(options["--seeds"]) + 1):
+            answer(Path(options["-o"]), f"{name}.s{seed}", {**RECIPE, "dropout": 0.0 if "other" in name else 0.4}, seed)
+        return 0
+
+
+def test_reading_on_in_the_other_text_is_held_against_reading_on_in_the_own(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    told(folder, "anew", "fresh", 0.85)
+    told(folder, "rote", "worn", 0.3)
+    files = [str(folder / f"{name}.s{seed}.jsonl") for name in ("anew", "rote") for seed in (1, 2)]
+    assert run_command(["judge", "score", *files], None) == 0
+    library = Library()
+    (one,), path = explain("anew", "rote", results_dir=folder, seeds=2, base_share=0.15, runner=library)
+    assert sorted(library.runs) == [
+        *(f"ift rote.on-{which}-text" for which in ("other", "own")),
+        *(f"pretrain rote.on-{which}-text" for which in ("other", "own")),
+    ]
+    assert one.cause == "base-data"
+    assert one.changed == "read on for 30 steps in fresh instead of worn"
+    assert one.share is not None
+    assert one.share.value == pytest.approx(1.0, abs=0.4)
+    assert one.share.low is not None
+    assert one.share.low > 0
+    assert not one.settled
+    assert sum(gain.count for gain in one.gains) == len(ITEMS)
+    found = diagnose("anew", "rote", results_dir=folder)
+    assert found.verdict.cause == "base-data"
+    assert explain("anew", "rote", results_dir=folder, seeds=2, base_share=0.15, runner=Library())[0] == [one]
+    assert path.name == "anew.vs.rote.explain.json"
+
+
+def test_reading_on_needs_two_texts_that_are_there(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the same base model"):
+        explain("a", "b", results_dir=folder, base_share=0.15, runner=Library())
 
 
 def test_the_share_closed_is_exact_without_noise() -> None:

@@ -60,6 +60,36 @@ def test_facts_out_of_reach_are_named_when_the_gap_lies_on_items_of_knowledge(pa
     assert copying.status == "excluded"
 
 
+@pytest.mark.parametrize(("share", "gain", "agrees"), [(0.8, 30.0, True), (0.8, -2.0, False), (0.01, 30.0, False)])
+def test_a_counterfactual_in_the_text_confirms_only_where_the_predicted_items_gain(
+    pair: Any, make_record: Make, share: float, gain: float, agrees: bool
+) -> None:
+    a, b = base(pair.folder, "one", cloze=1.0), base(pair.folder, "two", data="e", cloze=0.2)
+    before = two(pair, make_record, a, b, lambda i: 0.9 if i % 2 else 0.2)
+    assert "counterfactual" not in before.verdict.sentence
+    tried = {
+        "cause": "base-data",
+        "changed": "read on for 30 steps in d instead of e",
+        "side": "b",
+        "share": {"value": share, "low": share - 0.3, "high": share + 0.3},
+        "gains": [
+            {
+                "items": "items that ask for knowledge",
+                "count": 60,
+                "points": {"value": gain, "low": gain - 5, "high": gain + 5},
+            }
+        ],
+        "note": "held against its own text",
+    }
+    document = {"format": "equiloss.explanation.v1", "a": "a", "b": "b", "tried": [tried]}
+    (pair.folder / "a.vs.b.explain.json").write_text(json.dumps(document))
+    found = diagnose("a", "b", results_dir=pair.folder)
+    assert found.verdict.cause == "knowledge-extraction"
+    assert ("A counterfactual run agrees" in found.verdict.sentence) is agrees
+    cause = found.causes[0]
+    assert any("closes" in one for one in (cause.evidence_for if share > 0.3 else cause.evidence_against))
+
+
 def test_a_probe_alone_names_nothing_when_the_gap_lies_elsewhere(pair: Any, make_record: Make) -> None:
     a, b = base(pair.folder, "one", cloze=1.0), base(pair.folder, "two", data="e", cloze=0.2)
     found = two(pair, make_record, a, b, lambda i: 0.3 if i % 2 else 0.9)
