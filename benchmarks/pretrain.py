@@ -5,7 +5,8 @@
 
 All train a GPT-2 of the same shape on the same random ids with AdamW and clipping, in turns; a contender's figure is
 its best round, since another program's load can only slow it down. Peers run as they come out of the box: a textbook
-implementation (below), transformers' GPT2LMHeadModel, and litgpt where it is installed. Also reported: the share of
+implementation (below), transformers' GPT2LMHeadModel, and litgpt where it can be imported (it wants an older
+huggingface_hub: install it into a directory of its own and name that in PYTHONPATH). Also reported: the share of
 the machine's measured matrix-product peak, and the peak memory of each contender (each round is a process of its own).
 """
 
@@ -102,11 +103,13 @@ def plain_step(model: nn.Module, loss_of: Callable[[Tensor, Tensor], Tensor], pr
 
 def ours(config: ModelConfig, batch: int, precision: str) -> Step:
     """What `pretrain run` does in a step."""
+    from pretrain.allocator import keep_freed_memory
     from pretrain.distributed import World
     from pretrain.model import GPT
     from pretrain.optim import Optimizers
     from pretrain.step import Stepper
 
+    keep_freed_memory()
     settings = TrainConfig.model_validate({"batch_size": batch, "precision": precision, "clip_norm": 1.0})
     run = RunConfig(model=config, train=settings)
     model = GPT(config).train()

@@ -135,9 +135,11 @@ def run(
       torchrun --standalone --nproc-per-node 8 -m pretrain run gpt2-small --data data/fineweb
     Ctrl-C writes a state and exits with 130; the same command with --resume goes on. A finished run is left alone.
     """
+    from pretrain.allocator import keep_freed_memory
     from pretrain.config import load_run_config
     from pretrain.train import train
 
+    keep_freed_memory()
     overrides = [*sets, *([] if seed is None else [f"train.seed={seed}"])]
     settings = load_run_config(config, overrides)
     path = Path(config)
