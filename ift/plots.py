@@ -19,7 +19,8 @@ def plot_curve(record: dict[str, Any], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     numbers = [one["epoch"] for one in epochs]
-    axes.plot(numbers, [one["train_loss"] for one in epochs], "o-", markersize=3, label="training, during the epoch")
+    middles = [one - 0.5 for one in numbers]  # a training loss is the mean over its epoch, while the weights change
+    axes.plot(middles, [one["train_loss"] for one in epochs], "o-", markersize=3, label="training, during the epoch")
     base = record["base_validation_loss"]
     if base is not None:
         losses = [one["validation_loss"] for one in epochs]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pretrain import choosing
 from pretrain.config import ModelConfig
 from pretrain.errors import InputError
 from pretrain.generate import Generation, generate
@@ -70,6 +71,24 @@ def test_what_is_written_becomes_likelier_or_less_likely(model: GPT, prompts: li
     for batch_size in (None, 2):
         answers = generate(model, prompts, repetition_penalty=penalty, batch_size=batch_size, **options)
         assert [one.tokens for one in answers] == expected
+
+
+@pytest.mark.parametrize("screen", [True, False])
+def test_so_they_are_with_a_large_vocabulary(
+    screen: bool, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choosing, "cpu_has_bf16", lambda: screen)
+    large = GPT(CONFIG.model_copy(update={"vocab_size": 5000}), seed=5).eval()
+    with torch.no_grad():
+        for parameter in large.parameters():
+            parameter.mul_(4)
+    expected = [textbook(large, prompt, 25, end=-1) for prompt in prompts]
+    assert len({token for one in expected for token in one.tokens}) > 50, "the case must write many tokens"
+    for batch_size in (None, 1, 3):
+        assert generate(large, prompts, max_new_tokens=25, eos_id=-1, batch_size=batch_size) == expected
+    half = large.to(torch.bfloat16)
+    alone = [generate(half, [prompt], max_new_tokens=4, eos_id=None)[0] for prompt in prompts]
+    assert [one.finish_reason for one in alone] == ["length"] * len(prompts)
 
 
 def test_an_answer_ends_with_the_context(model: GPT) -> None:
