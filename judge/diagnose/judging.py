@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -76,7 +77,7 @@ def level(case: Case) -> Level:
     found, cause = _failures(case, gap)
     evidence += found
     causes += [cause] if cause else []
-    best = best_cause(causes)
+    best = best_artefact(causes)
     reference_gap = case.reference.estimate if case.reference is not None else None
     if best is not None:
         status, says = "accounts", f"{best.says} Explained share of the gap: {prose.share(_known(best.share))}."
@@ -94,6 +95,16 @@ def level(case: Case) -> Level:
         causes=tuple(causes),
         command=best.command if best else None,
     )
+
+
+UNPREDICTED = "regression of the item's gap on the difference in agreement"
+"""The share of the gap that the reference score does not predict: the judge made it, but by which artefact is open."""
+
+
+def best_artefact(causes: Sequence[Cause]) -> Cause | None:
+    """The artefact that explains most; one that was measured goes before one that only could have made the gap."""
+    measured = [one for one in causes if one.share is not None and one.share.method != UNPREDICTED]
+    return best_cause(measured) or best_cause(list(causes))
 
 
 def best_cause(causes: list[Cause]) -> Cause | None:
@@ -160,7 +171,7 @@ def _reference(case: Case, gap: Gap) -> tuple[list[Evidence], Estimate | None]:
         slope = float(((q - q.mean()) * (d - d.mean())).mean()) / spread if spread > 0 else 0.0
         return float(d.mean() - max(0.0, slope) * q.mean())
 
-    predicted = gap.share(unpredicted, "regression of the item's gap on the difference in agreement")
+    predicted = gap.share(unpredicted, UNPREDICTED)
     return evidence, None if predicted is None else _complement(predicted)
 
 

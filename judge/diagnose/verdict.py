@@ -9,7 +9,7 @@ from judge.diagnose import prose
 from judge.diagnose.base import only_seeds_differ
 from judge.diagnose.decoding import different_settings
 from judge.diagnose.inputs import Case
-from judge.diagnose.judging import best_cause, explains
+from judge.diagnose.judging import best_artefact, best_cause, explains
 from judge.diagnose.reality import identical_share, seeds_command
 from judge.diagnose.recipe import recipe_differences
 from judge.diagnose.records import Cause, Level, Verdict
@@ -40,7 +40,7 @@ def decide(case: Case, levels: Sequence[Level]) -> tuple[Verdict, tuple[Cause, .
             reality.command,
         )
 
-    in_judging = best_cause(list(judging.causes))
+    in_judging = best_artefact(judging.causes)
     if reality.status == "accounts":
         # Scores that are missing can hide a gap from a paired test, or make one of their own.
         return Verdict(

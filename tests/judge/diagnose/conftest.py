@@ -20,6 +20,8 @@ PLACES = ["paris", "rome", "oslo", "lima", "cairo", "delhi", "bern", "tokyo"]
 RECIPE: dict[str, Any] = {
     "template": "alpaca",
     "loss_on": "response",
+    "end_of_text_loss": True,
+    "validation_items": None,
     "epochs": 6,
     "select": "best",
     "lr": 3e-4,

@@ -1,0 +1,257 @@
+"""Every claim that a diagnosis makes in words is held against the numbers beside it, over many planted cases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+from zlib import crc32
+
+import pytest
+
+from judge.diagnose import prose
+from judge.diagnose.judging import explains
+from judge.diagnose.recipe import find_traps, traps_between
+from judge.diagnose.records import Cause, Diagnosis
+from judge.diagnose.run import diagnose
+
+Make = Callable[..., dict[str, Any]]
+
+CASES: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "worse": {"right_b": 0.4},
+    "slightly worse": {"right_b": 0.82},
+    "position, fixed order": {"order": "first", "bonus": "place", "wrong": True},
+    "position, unbalanced": {"order": "mostly", "bonus": "place"},
+    "position, balanced": {"order": "balanced", "bonus": "place", "right_b": 0.5},
+    "length": {"bonus": "length", "pad": True},
+    "drift": {"bonus": "call", "together": False},
+    "apart but worse": {"together": False, "right_b": 0.4},
+    "failures on bad answers": {"fails": "bad", "right": 0.5, "right_b": 0.5},
+    "failures at random": {"fails": "some", "right_b": 0.5},
+    "cut off": {"cut": True, "b": {"decoding": {"max_new_tokens": 1, "temperature": 0.0}}},
+    "run on": {"run_on": True},
+    "run on, masked end": {"run_on": True, "b": {"end_of_text_loss": False}},
+    "looping": {"loop": True, "b": {"decoding": {"max_new_tokens": 9, "repetition_penalty": 0.5}}},
+    "sampled": {"right_b": 0.4, "b": {"decoding": {"max_new_tokens": 256, "temperature": 1.5}}},
+    "one field": {"right_b": 0.4, "b": {"lr": 1e-5}},
+    "two fields": {"right_b": 0.4, "b": {"lr": 1e-5, "dropout": 0.5}},
+    "one field, no gap": {"b": {"lr": 1e-5}},
+    "one seed": {"right_b": 0.3, "seeds": 1, "b": {"lr": 1e-5}},
+}
+NAMED = {
+    "position, fixed order": "judge-position",
+    "position, unbalanced": "judge-position",
+    "length": "judge-length",
+    "drift": "judge-drift",
+    "failures on bad answers": "judge-failures",
+    "cut off": "decoding-truncation",
+    "run on, masked end": "decoding-eos",
+    "looping": "decoding-repetition",
+    "sampled": "decoding-settings",
+    "one field": "recipe-rate",
+}
+
+
+def planted(pair: Any, make_record: Make, case: dict[str, Any]) -> Diagnosis:
+    """Two models made and judged as the case says."""
+    seeds, right, right_b = case.get("seeds", 3), case.get("right", 0.85), case.get("right_b", case.get("right", 0.85))
+    extra = {"wrong": "red blue green"} if case.get("wrong") else {}
+    a = [pair.answers(f"a.s{s}", lambda i: right, s, **extra) for s in range(1, seeds + 1)]
+    b = [pair.answers(f"b.s{s}", lambda i: right_b, 20 + s, **extra) for s in range(1, seeds + 1)]
+
+    def changed(one: Any, index: int) -> Any:
+        text, words = one.output, one.output.split()
+        if case.get("pad"):
+            return one.model_copy(update={"output": text + " indeed" * (6 + index % 5)})
+        if case.get("cut") and len(words) > 1:
+            return one.model_copy(update={"output": words[0], "finish_reason": "length"})
+        if case.get("run_on"):
+            return one.model_copy(update={"output": f"{text} and so it went on for a while", "finish_reason": "length"})
+        if case.get("loop"):
+            return one.model_copy(update={"output": " ".join([text] * 4), "finish_reason": "length"})
+        return one
+
+    b = [[changed(one, index) for index, one in enumerate(run)] for run in b]
+    if case.get("pad"):
+        a = [
+            [one.model_copy(update={"output": one.output + " indeed" * (i % 3)}) for i, one in enumerate(x)] for x in a
+        ]
+    for run in a:
+        pair.write(run[0].generator, run, make_record())
+    for run in b:
+        pair.write(run[0].generator, run, make_record(**case.get("b", {})))
+    n = 2 * seeds
+    orders = {
+        "first": lambda i, r: list(range(n)),
+        "mostly": lambda i, r: list(range(n)) if i % 4 else list(range(n))[::-1],
+        "balanced": lambda i, r: list(range(n)) if i % 2 else list(range(n))[::-1],
+    }
+    bonuses = {
+        "place": lambda x, place, call: 30 - 60 * place / (n - 1) + call % 3,
+        "length": lambda x, place, call: 4.0 * len(x.output.split()),
+        "call": lambda x, place, call: -0.05 * call,
+    }
+    fails = {
+        "bad": lambda x: x.generator.startswith("b") and "nothing" in x.output and crc32(x.id.encode()) % 5 > 0,
+        "some": lambda x: x.instruction.endswith(("3.", "3 Smith live?")),
+    }
+    pair.judge(
+        [*a, *b],
+        together=case.get("together", True),
+        **({"order": orders[case["order"]]} if "order" in case else {}),
+        **({"bonus": bonuses[case["bonus"]]} if "bonus" in case else {}),
+        **({"fails": fails[case["fails"]]} if "fails" in case else {}),
+    )
+    return diagnose("a", "b", results_dir=pair.folder)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_said_is_so(name: str, pair: Any, make_record: Make) -> None:
+    found = planted(pair, make_record, CASES[name])
+    check(found)
+    assert found.verdict.cause == NAMED.get(name), found.verdict.sentence
+
+
+def check(found: Diagnosis) -> None:
+    """Raise where a sentence of the diagnosis claims what its numbers do not show."""
+    gap = found.gap
+    assert gap is not None
+    for level in found.levels:
+        supported = [one for one in level.causes if one.status in ("supported", "named")]
+        if level.status == "accounts" and level.number >= 2:
+            assert any(one.says in level.says for one in supported)
+        if level.status == "clear":
+            assert not any(explains(one.share) for one in supported), level.says
+    for cause in found.causes:
+        evidenced(cause, gap.excludes(0.0))
+    reality = found.level(1).says
+    assert ("more than noise over items and fine-tuning seeds" in reality) <= gap.excludes(0.0)
+    assert ("within noise" in reality) <= (not gap.excludes(0.0))
+    judge_level(found)
+    decoding_level(found)
+    recipe_level(found)
+    verdict(found)
+
+
+def evidenced(cause: Cause, real: bool) -> None:
+    """A supported cause has a share above 0, or is all that differs beside a real gap; a possible one claims less."""
+    if cause.status in ("supported", "named"):
+        assert cause.share is not None
+        assert cause.share.low is not None
+        assert cause.evidence_for
+        if "elimination" in cause.share_method or "only" in cause.share_method:
+            assert real
+        elif cause.status == "named":
+            assert cause.share.low > 0
+    if cause.status == "possible":
+        assert "the gap is not in the answers" not in cause.says
+        assert "only recorded difference" not in cause.says or cause.level == 5
+
+
+def judge_level(found: Diagnosis) -> None:
+    for one in found.level(2).evidence:
+        if one.name == "equal answers":
+            assert one.value is not None
+            assert one.value.p is not None
+            assert ("are not scored equally" in one.says) == (one.value.p < 0.01)
+            assert prose.span(one.value) in one.says
+        if one.name in ("position", "length") and one.value is not None:
+            assert prose.span(one.value) in one.says
+        if one.name == "failures" and one.a is not None and one.b is not None:
+            if one.a == one.b == 0:
+                assert one.says == "Every answer has a score."
+            else:
+                assert f"{prose.percent(one.a)} of A's" in one.says
+                assert f"{prose.percent(one.b)} of B's" in one.says
+        if "cancels" in one.says:
+            assert one.bearing != "for"
+    for cause in found.level(2).causes:
+        if "the gap is not in the answers themselves" in cause.says:
+            assert explains(cause.share)
+        if "favours" in cause.says and cause.id == "judge-position":
+            assert cause.share_method == "adjusted for position by regression"
+
+
+def decoding_level(found: Diagnosis) -> None:
+    level = found.level(3)
+    rates = {row["fault"]: (row["a"], row["b"]) for row in level.tables["faults"]}
+    for cause in level.causes:
+        shown = re.search(r"has more .* \((\d+) % against (\d+) %\)", cause.says)
+        if shown:
+            more, less = int(shown[1]), int(shown[2])
+            assert more > less
+            assert (more, less) in {(round(100 * max(pair)), round(100 * min(pair))) for pair in rates.values()}
+    settings = next(one for one in level.evidence if one.name == "settings")
+    assert ("differ" in settings.says) == any(
+        one.id == "decoding-settings" for one in level.causes
+    ) or found.gap is None
+    if "does not account" in level.says or level.status == "clear":
+        assert not any(explains(one.share) and one.status == "supported" for one in level.causes)
+
+
+def recipe_level(found: Diagnosis) -> None:
+    level = found.level(4)
+    differences = level.tables["differences"]
+    said = next(one for one in level.evidence if one.name == "differences").says
+    assert ("differ in no recorded field" in said) == (not differences)
+    for row in differences:
+        assert str(row["field"]) in said
+    for cause in level.causes:
+        assert ("run again" in cause.says) <= ("run again" in cause.share_method)
+        if "the only" in cause.share_method:
+            assert len({row["cause"] for row in differences}) == 1
+
+
+def verdict(found: Diagnosis) -> None:
+    said = found.verdict
+    explained = re.search(r"It explains (.*) of the gap\.", said.sentence)
+    assert bool(explained) == (said.kind == "cause" and said.share is not None)
+    if explained and said.share is not None:
+        assert explained[1] == prose.share(said.share)
+    if said.kind == "cause":
+        assert [one.status for one in found.causes].count("named") == 1
+        assert found.causes[0].id == said.cause
+        assert said.because
+        assert found.gap is not None
+        assert found.gap.excludes(0.0) or said.level in (0, 2)
+    else:
+        assert said.cause is None
+        assert all(one.status != "named" for one in found.causes)
+    assert "significant" not in " ".join([said.sentence, *(level.says for level in found.levels)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"selected_epoch": 4}, "those of epoch 4, but the validation loss is lowest in epoch 3"),
+        ({"recomputed_validation_loss": 1.4}, "they are not the same weights"),
+        ({"recipe": {"validation_items": 40}, "data": {"items": {"validation": 55}}}, "selected on 40 of 55"),
+        ({"decoding": {"temperature": 0.7}, "seeds": {}}, "sampled without a recorded seed"),
+        ({"recipe": {"dropout": None}, "base": {"config": {"dropout": 0.1}}}, "dropout was inherited"),
+        ({"data": {"overlap": {"exact": {"share": 0.25}}}}, "25 % of the test items are asked in training too"),
+        ({"data": {"overlap": {"near": {"share": 0.5}}}}, "50 % of the test items nearly repeat a training item"),
+        ({"data": {"overlap": {"corpus": {"share": 0.1}}}}, "10 % of the test items stand in the pretraining text"),
+    ],
+)
+def test_a_trap_is_told_where_it_is_and_nowhere_else(changes: dict[str, Any], says: str, make_record: Make) -> None:
+    record = make_record()
+    assert find_traps(record, "a") == []
+    for key, value in changes.items():
+        record[key] = {**record.get(key, {}), **value} if isinstance(value, dict) and value else value
+    (told,) = find_traps(record, "a")
+    assert told.startswith("a: ")
+    assert says in told
+
+
+def test_traps_between_two_records(make_record: Make) -> None:
+    a, b = make_record(), make_record()
+    assert traps_between(a, b, "a", "b") == []
+    assert traps_between(a, {**b, "selected_epoch": 5}, "a", "b") == ["a was selected at epoch 3, b at epoch 5."]
+    other = {**b, "base": {**b["base"], "sha256": "c"}}
+    assert "tuned on neither" in traps_between(a, other, "a", "b")[0]
+    assert traps_between(a, {**other, "lr_sweep": {"lr": 1}}, "a", "b") == ["The learning rate was tuned on b only."]
+    split = {"data": {"split": {"test": ["x"]}}}, {"data": {"split": {"test": ["y"]}}}
+    assert traps_between({**a, **split[0]}, {**b, **split[1]}, "a", "b") == [
+        "The two runs were tested on different items."
+    ]
