@@ -93,6 +93,8 @@ def compare(
         console.emit_table(tables.differences(comparison))
     if comparison.categories:
         console.emit_table(tables.categories(comparison))
+    if line := tables.canaries(comparison):
+        console.say(line)
 
 
 for _command in cli_score.COMMANDS:
@@ -156,6 +158,7 @@ program.add_command(cli_diagnose.diagnose)
 @click.option("--judge", help="The judge to audit, where there are several.")
 @click.option("--injection", metavar="MODEL[@URL]", help="Instead, ask this judge about texts that demand a score.")
 @LABELS
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory for audit.html and audit.json.")
 @click.option("--confidence", type=click.FloatRange(0.5, 0.999), default=0.95, show_default=True)
 @click.option("--draws", type=click.IntRange(100), default=1000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
@@ -166,6 +169,7 @@ def audit(
     judge: str | None,
     injection: str | None,
     labels: Path | None,
+    output: Path | None,
     confidence: float,
     draws: int,
     seed: int,
@@ -175,7 +179,8 @@ def audit(
 
     \b
     Examples:
-      judge audit results/run1.jsonl results/run2.jsonl
+      judge audit results/run1.jsonl results/run2.jsonl -o audit
+      judge audit results/run1.jsonl results/run2.jsonl --labels labels.jsonl
       judge audit results/run1.jsonl results/run2.jsonl --injection gpt-4.1-mini
     """
     if injection is not None:
@@ -185,39 +190,65 @@ def audit(
         emit_injection(measure(files, injection, rubric=rubric or "correctness"), as_json=as_json)
         return
     from judge import tables
-    from judge.audit import audit
+    from judge.auditing import page
+    from judge.auditing.audit import audit
     from judge.labelling.label import read_labels
     from judge.results import load
 
     rated = read_labels(labels) if labels else []
     found = audit(load(files), rubric=rubric, judge=judge, labels=rated, confidence=confidence, draws=draws, seed=seed)
+    written = page.write(found, files, output) if output else ()
     if as_json:
         console.emit_json(found.model_dump(mode="json"))
         return
     console.emit_table(tables.audit(found))
     for finding in found.findings:
         console.out().print(finding, markup=False)
+    for path in written:
+        console.say(f"wrote {path}")
 
 
 @program.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--to", "kind", type=click.Choice(["csv", "parquet", "alpaca-eval", "diary"]), required=True)
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The file to write.")
-def exchange(files: tuple[Path, ...], kind: str, output: Path) -> None:
-    """Write result FILES, with their verdicts, for other tools.
+@click.option("--to", "to", metavar="KIND", help="Write FILES as csv, parquet, alpaca-eval, diary or inspect.")
+@click.option(
+    "--from", "origin", metavar="KIND", help="Read FILES as alpaca-eval, lm-eval, inspect, diary, csv, parquet."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="--to: the file. --from: the directory."
+)
+@click.option("--generator", default="", help="--from: the model's name, where the file gives none [the file's name].")
+@click.option("--judge", default="", help="--from: who gave the scores, where the file does not say.")
+@click.option(
+    "--scores", multiple=True, type=click.Path(path_type=Path), help="--from: a JSON list of a model's scores."
+)
+def exchange(
+    files: tuple[Path, ...],
+    to: str | None,
+    origin: str | None,
+    output: Path,
+    generator: str,
+    judge: str,
+    scores: tuple[Path, ...],
+) -> None:
+    """Write result FILES, with their verdicts, for other tools; or read other tools' FILES into result files.
 
-    csv and parquet: a row per verdict. alpaca-eval: model_outputs.json. diary: instruction, input, output (the
-    reference), model_response. AlpacaEval's and the diary's files are read by all commands as they are.
+    Described in docs/exchange.md. AlpacaEval's model_outputs.json and the diary's file are read by all commands as
+    they are.
 
     \b
-    Example:
+    Examples:
       judge exchange results/run1.jsonl results/run2.jsonl --to csv -o verdicts.csv
+      judge exchange annotations.json --from alpaca-eval -o results
     """
-    from judge.exchange import export
-    from judge.results import load
+    from judge.exchange.run import read_into, write_as
 
-    rows = export(load(files), kind, output)
-    console.say(f"{output}: {rows:,} rows")
+    if (to is None) == (origin is None):
+        raise click.UsageError("give --to KIND or --from KIND")
+    if to is not None:
+        write_as(files, to, output)
+    else:
+        read_into(files, str(origin), output, generator, judge, scores)
 
 
 @program.command()

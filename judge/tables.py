@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from judge.audit import Audit
+from judge.auditing.documents import Audit
 from judge.numerals import interval, number, p_value
 from judge.statistics.bootstrap import Interval
 from judge.statistics.comparison import Comparison, ModelScore
@@ -96,6 +96,15 @@ def categories(comparison: Comparison) -> Table:
     return table
 
 
+def canaries(comparison: Comparison) -> str:
+    """What the judge gave the planted answers, on one line; empty without any."""
+    parts = [
+        f"{kind} {one.mean:.0%}" if one.mean_abs_difference is None else f"{kind} {one.mean_abs_difference:.0%} apart"
+        for kind, one in comparison.canaries.items()
+    ]
+    return f"planted answers (mean share of the scale): {', '.join(parts)}" if parts else ""
+
+
 def audit(found: Audit) -> Table:
     """What an audit measured, in per cent of the scale."""
     table = Table(title=f"audit of {found.judge} by rubric {found.rubric}, {found.n_verdicts:,} verdicts")
@@ -120,6 +129,7 @@ def audit(found: Audit) -> Table:
     if found.repeatability is not None:
         again = found.repeatability
         row("standard deviation of a verdict, %", again.standard_deviation, None, again.n_answers)
+        row("of them noise, in one place and off the ends, %", again.noise, again.noise_interval, again.n_away)
         row("reliability of a verdict, ICC(1,1)", again.icc_one, again.icc_one_interval, again.n_answers, 1)
         row("Krippendorff's alpha of repeats", again.alpha, again.alpha_interval, again.n_answers, 1)
     for one in found.agreement:

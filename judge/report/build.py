@@ -52,6 +52,8 @@ def build(
         own.append(overview.differences(comparison, scale))
     if comparison.categories:
         own.append(overview.categories(comparison, scale))
+    if comparison.canaries:
+        own.append(overview.canaries(comparison))
     headline = prose.headline(comparison, scale)
     return Report(
         title=title or " · ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else ""),
@@ -132,8 +134,8 @@ def html(report: Report) -> str:
             report=report,
             css=Markup(css),
             script=Markup(script),
-            css_hash=_hash(css),
-            script_hash=_hash(script),
+            css_hash=hash_of(css),
+            script_hash=hash_of(script),
             data=items.embed(report.items),
             created=str(report.provenance["made_by"]["created"]),
         )
@@ -146,7 +148,7 @@ def _places(judged: Sequence[Judged], comparison: Comparison) -> list[int]:
     return [place[one.generator] for one in judged]
 
 
-def _hash(text: str) -> str:
+def hash_of(text: str) -> str:
     """A source of a content security policy: the text's own hash."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
@@ -195,7 +197,8 @@ def _figures(comparison: Comparison, scale: tuple[float, float]) -> tuple[KeyFig
     )
     kind = "" if comparison.is_llm else ", not an LLM"
     repeats = f"{comparison.n_repeats} repeats" if comparison.n_repeats > 1 else "one verdict per answer"
-    figures.append(KeyFigure("Judge", comparison.judge, f"{comparison.rubric}, {repeats}{kind}"))
+    name = comparison.judge.partition("@")[0]  # the whole address is under Provenance
+    figures.append(KeyFigure("Judge", name, f"{comparison.rubric}, {repeats}{kind}"))
     return tuple(figures)
 
 

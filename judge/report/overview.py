@@ -109,6 +109,13 @@ def people(comparison: Comparison, scale: tuple[float, float]) -> Section:
     return Section("people", "As a person scores", body, data)
 
 
+def canaries(comparison: Comparison) -> Section:
+    """What the judge gave the answers whose right score is known."""
+    body = fill("canaries", kinds=comparison.canaries)
+    data = {kind: one.model_dump(mode="json") for kind, one in comparison.canaries.items()}
+    return Section("canaries", "Planted answers", body, data)
+
+
 def categories(comparison: Comparison, scale: tuple[float, float]) -> Section:
     """Means by category of item, all models on one axis."""
     digits = numerals.digits_for(*scale)

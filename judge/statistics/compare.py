@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,8 +12,10 @@ from numpy.typing import NDArray
 from judge import results
 from judge.labelling.label import Label, first_ratings, fitting
 from judge.results import Judged, Panel
+from judge.scoring.canaries import summarise
 from judge.statistics import bootstrap, labelled, length, missing, ranking, variance
 from judge.statistics.bootstrap import Floats, Interval
+from judge.statistics.clusters import clusters_of
 from judge.statistics.comparison import (
     CategoryScore,
     Comparison,
@@ -29,7 +30,6 @@ from judge.statistics.prediction_powered import PredictionPowered
 from pretrain.errors import InputError
 
 POWER = 0.8
-_REPEATED = re.compile(r"-\d+$")
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def compare(
     panel = results.choose_panel(judged, rubric, judge)
     scores = results.scores(judged, panel, criterion)
     models = by_model(judged, scores, pool_seeds=pool_seeds)
-    clusters, scale = _clusters(judged, scores.ids, cluster), results.scale(judged, panel)
+    clusters, scale = clusters_of(judged, scores.ids, cluster), results.scale(judged, panel)
     ratings = first_ratings(fitting(labels, panel.rubric, scale))
     people = [labelled.mean(one.runs, one.values, ratings, scores.ids, clusters, confidence) for one in models]
     stacked = np.stack([model.by_item() for model in models])  # (M, I)
@@ -121,6 +121,8 @@ def compare(
         won = ranking.outcomes(stacked)
     table = _Table(models, stacked, common, clusters, won, scale, people, settings)
     clustered = table.clustered(common)
+    planted = [one for run in judged for one in run.canaries if Panel(one.rubric, one.judge) == panel]
+    canaries = summarise(planted, *scale)
     return Comparison.model_validate(
         {
             "rubric": panel.rubric,
@@ -137,7 +139,9 @@ def compare(
             "models": _models(judged, panel, table),
             "differences": _differences(table),
             "categories": _categories(table, scores.categories),
+            "canaries": canaries["kinds"],
             "warnings": [
+                *canaries["warnings"],
                 *scores.warnings,
                 *_warnings(scores, table, panel),
                 *labelled.warnings([one.name for one in models], people, bool(labels)),
@@ -356,24 +360,6 @@ def _categories(table: _Table, categories: Sequence[str | None]) -> list[Categor
         means = {model.name: float(values[i].mean()) for i, model in enumerate(table.models)}
         rows.append(CategoryScore(category=category, n_items=int(inside.sum()), means=means, intervals=intervals))
     return rows
-
-
-def _clusters(judged: Sequence[Judged], ids: Sequence[str], field: str | None) -> NDArray[np.intp]:
-    """The cluster of every item, numbered from 0.
-
-    Raises: InputError when no response has the field.
-    """
-    names: list[str] = []
-    for key in ids:
-        response = next((run.responses[key] for run in judged if key in run.responses), None)
-        if field is None:
-            names.append(_REPEATED.sub("", key))
-        else:
-            value = response.model_dump().get(field) if response else None
-            names.append(f"{field}={value}" if value is not None else f"item={key}")
-    if field is not None and not any(name.startswith(f"{field}=") for name in names):
-        raise InputError(f"no response has the field {field!r}", "name a field of the result files, e.g. category")
-    return np.unique(np.array(names), return_inverse=True)[1].astype(np.intp)
 
 
 def _warnings(scores: results.Scores, table: _Table, panel: Panel) -> list[str]:

@@ -130,6 +130,14 @@ class Difference(Document):
     human: HumanGap | None = Field(default=None, description="null without human labels for both")
 
 
+class CanaryScore(Document):
+    """What the judge gave one kind of planted answer, in shares of the scale."""
+
+    n: int
+    mean: float
+    mean_abs_difference: float | None = Field(default=None, description="duplicates: from the answer repeated")
+
+
 class CategoryScore(Document):
     """Every model's mean in one category of items, over the items in common."""
 
@@ -157,4 +165,5 @@ class Comparison(Document):
     models: list[ModelScore] = Field(description="in the order of the files")
     differences: list[Difference] = Field(description="all pairs")
     categories: list[CategoryScore]
+    canaries: dict[str, CanaryScore] = Field(default_factory=dict[str, CanaryScore], description="by kind")
     warnings: list[str]

@@ -52,7 +52,7 @@ def rows(judged: Sequence[Judged], panel: Panel, scale: Interval) -> Rows:
     """The panel's verdicts as rows; several criteria of one answer in one prompt are averaged."""
     sums: dict[tuple[str, str, str], list[float]] = {}
     about: dict[tuple[str, str, str], tuple[float, str, int]] = {}
-    prompts: dict[str, int] = {}
+    prompts: dict[str, tuple[int, int, int]] = {}
     items: dict[str, int] = {}
     runs = tuple(run.generator for run in judged)
     for index, run in enumerate(judged):
@@ -61,11 +61,12 @@ def rows(judged: Sequence[Judged], panel: Panel, scale: Interval) -> Rows:
                 continue
             key = (run.generator, one.id, one.request_sha)
             sums.setdefault(key, []).append((one.value - scale[0]) / (scale[1] - scale[0]))
-            prompts.setdefault(one.request_sha, len(prompts))
-            items.setdefault(one.id, len(items))
+            item = items.setdefault(one.id, len(items))
+            prompts.setdefault(one.request_sha, (item, one.repeat, len(prompts)))
             size = len(one.group)
             about[key] = (0.5 - one.position / (size - 1) if size > 1 else 0.0, one.id, index)
     keys = list(sums)
+    turn = {sha: index for index, sha in enumerate(sorted(prompts, key=lambda sha: prompts[sha]))}  # as a plan goes
     answers = {(key[0], key[1]): about[key][2] for key in keys}
     by_answer = {key: _measured(judged[index], key[1]) for key, index in answers.items()}
     return Rows(
@@ -73,8 +74,8 @@ def rows(judged: Sequence[Judged], panel: Panel, scale: Interval) -> Rows:
         place=np.array([about[key][0] for key in keys]),
         doublings=np.array([by_answer[key[0], key[1]][0] for key in keys]),
         agreement=np.array([by_answer[key[0], key[1]][1] for key in keys]),
-        order=np.array([prompts[key[2]] / 1000 for key in keys]),
-        prompt=np.array([prompts[key[2]] for key in keys], dtype=np.intp),
+        order=np.array([turn[key[2]] / 1000 for key in keys]),
+        prompt=np.array([turn[key[2]] for key in keys], dtype=np.intp),
         item=np.array([items[key[1]] for key in keys], dtype=np.intp),
         run=np.array([about[key][2] for key in keys], dtype=np.intp),
         runs=runs,
@@ -102,9 +103,9 @@ class Estimates:
 def estimate(data: Rows, confidence: float = 0.95) -> Estimates:
     """The effects of place, length and order, each with the others and the answer's agreement held fixed.
 
-    As given: least squares within prompts where prompts show several answers. Behind the ends: a two-limit Tobit
-    model (Tobin 1958; Rosett & Nelson 1975), for what scores would do if the scale did not end. Errors are robust to
-    clusters of one item. `adjusted:a` are the runs' levels beside the last run's.
+    As given: least squares, within prompts where prompts show several answers and the effect varies in them. Behind
+    the ends: a two-limit Tobit model (Tobin 1958; Rosett & Nelson 1975), for what scores would do if the scale did not
+    end. Errors are robust to clusters of one item. `adjusted:a` are the runs' levels beside the last run's.
     """
     columns = _columns(data)
     known = ~np.isnan(np.column_stack([*columns.values(), data.share])).any(axis=1)
@@ -114,15 +115,14 @@ def estimate(data: Rows, confidence: float = 0.95) -> Estimates:
         return Estimates({}, {}, 0.0, len(share))
     names = list(kept)
     x = np.column_stack([np.ones(len(share)), *kept.values()])
+    as_given = _least_squares(x, share, item, ["level", *names], confidence)
     several = len(np.unique(prompt)) < len(prompt)
     if several:
         within = {name: column - _means(column, prompt) for name, column in kept.items()}
         moving = [name for name in names if float(np.ptp(within[name])) > 1e-9]
-        as_given = _least_squares(
+        as_given |= _least_squares(
             np.column_stack([within[name] for name in moving]), share - _means(share, prompt), item, moving, confidence
         )
-    else:
-        as_given = _least_squares(x, share, item, ["level", *names], confidence)
     ends = float(((share <= 1e-9) | (share >= 1 - 1e-9)).mean())
     behind = _tobit(x, share, item, ["level", *names], confidence)
     return Estimates(as_given, behind, ends, len(share))

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from judge import results, rubrics
-from judge.audit import audit
+from judge.auditing.audit import audit
 from judge.cli import program
 from judge.labelling import label
 from pretrain.errors import InputError

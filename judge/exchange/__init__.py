@@ -1,0 +1,1 @@
+"""Answers and scores to and from other tools' files."""

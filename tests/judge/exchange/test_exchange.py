@@ -1,0 +1,221 @@
+"""Result files out to other tools' formats, and other tools' files in."""
+
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ift.records import read_responses
+from judge import results
+from judge.cli import program
+from judge.exchange import inward, out
+from judge.statistics.compare import compare
+from pretrain.errors import InputError
+
+
+def exchange(*args):
+    result = CliRunner().invoke(program, ["exchange", *map(str, args)])
+    if isinstance(result.exception, InputError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_a_table_has_a_row_for_every_verdict_and_for_every_answer_without_one(write_run, tmp_path):
+    outputs = ["one, two", 'say "x"\nnext', "three"]
+    judged = results.load([write_run("a", [[1.0, 2.5, None]], outputs=outputs), write_run("b", [[4.0, 5.0, 6.0]])])
+    assert out.export(judged, "csv", tmp_path / "t.csv") == 6
+    with (tmp_path / "t.csv").open(newline="") as f:
+        rows = list(csv.DictReader(f))
+    assert [row["value"] for row in rows] == ["1.0", "2.5", "", "4.0", "5.0", "6.0"]
+    assert [row["output"] for row in rows[:3]] == outputs
+    parquet = pytest.importorskip("pyarrow.parquet")
+    out.export(judged, "parquet", tmp_path / "t.parquet")
+    assert parquet.read_table(tmp_path / "t.parquet").column("value").to_pylist() == [1.0, 2.5, None, 4.0, 5.0, 6.0]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_tables_go_out_and_come_back_with_the_same_comparison(kind, write_run, tmp_path):
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+    scores = [[1.0, 2.5, None, 4.0], [2.0, 3.5, 1.0, 0.0]]
+    files = [write_run("a", scores, categories=["x", "y", "x", "y"]), write_run("b", [[5.0, 5.0, 6.0, 1.0]] * 2)]
+    table = tmp_path / f"t.{kind}"
+    exchange(*files, "--to", kind, "-o", table)
+    exchange(table, "--from", kind, "-o", tmp_path / "back")
+    before, after = results.load(files), results.load([tmp_path / "back/a.jsonl", tmp_path / "back/b.jsonl"])
+    assert [set(run.responses) for run in after] == [set(run.responses) for run in before]
+    first, second = (compare(one, draws=200) for one in (before, after))
+    assert [one.mean for one in first.models] == [one.mean for one in second.models]
+    assert [one.means for one in first.categories] == [one.means for one in second.categories]
+    assert first.n_repeats == second.n_repeats == 2
+
+
+@pytest.mark.parametrize("kind", ["alpaca-eval", "diary"])
+def test_answers_come_back_as_they_were(kind, write_run, tmp_path):
+    a = write_run("a", [[1.0, 2.0]], categories=["x", "y"])
+    path = tmp_path / "out" / "a.json"
+    exchange(a, "--to", kind, "-o", path)
+    before, after = read_responses(a), read_responses(path)
+    assert [one.output for one in after] == [one.output for one in before]
+    assert [one.id for one in after] == [one.id for one in before]
+    assert json.loads(path.read_text())[0]["instruction"] == "Question 0?"
+
+
+@pytest.mark.parametrize("model", ["alpaca-7b", "text_davinci_001"])
+def test_alpaca_evals_annotations_give_its_leaderboards_win_rate_and_error(model, shared_data, tmp_path):
+    folder = shared_data / "alpaca_eval"
+    with (folder / "leaderboard.csv").open() as f:
+        published = next(row for row in csv.DictReader(f) if row[""] == model)
+    exchange(folder / f"{model}.annotations.json", "--from", "alpaca-eval", "-o", tmp_path)
+    files = [one for one in tmp_path.glob("*.jsonl") if ".alpaca-eval." not in one.name]
+    found = compare(results.load(files), draws=200)
+    mine = next(one for one in found.models if one.name == model)
+    assert mine.mean == pytest.approx(float(published["win_rate"]), abs=1e-6)
+    assert mine.standard_error == pytest.approx(float(published["standard_error"]), abs=1e-6)
+
+
+def test_the_books_two_models_and_their_scores(shared_data, tmp_path):
+    folder = shared_data / "judged"
+    scores = [part for n in (1, 2) for part in ("--scores", folder / f"gpt4-model-{n}.scores.json")]
+    args = [folder / "two-models-100.json", "--from", "diary", "-o", tmp_path, "--judge", "gpt-4"]
+    exchange(*args, *scores)
+    found = compare(results.load([tmp_path / "model-1.jsonl", tmp_path / "model-2.jsonl"]), draws=200)
+    assert [one.mean for one in found.models] == pytest.approx([74.09, 56.57])
+    short = [part for n in (1, 2) for part in ("--scores", folder / f"llama3-8b-model-{n}.scores.json")]
+    with pytest.raises(InputError, match="99 scores for 100 answers"):
+        exchange(*args, *short)
+    with pytest.raises(InputError, match="1 files of scores for 2 models"):
+        exchange(*args, *scores[:2])
+
+
+def samples(filters=("none",)):
+    """Lines as lm-evaluation-harness logs them for a task that generates."""
+    for number in range(3):
+        for name in filters:
+            yield {
+                "doc_id": number,
+                "doc": {"question": f"What is {number} + 1?"},
+                "target": str(number + 1),
+                "arguments": {"gen_args_0": {"arg_0": f"Q: What is {number} + 1?\nA:", "arg_1": {"until": ["Q:"]}}},
+                "resps": [[f" It is {number + 1}."]],
+                "filtered_resps": [f"It is {number + 1}." if name == "none" else str(number + 1)],
+                "filter": name,
+                "metrics": ["exact_match"],
+                "doc_hash": "d",
+                "prompt_hash": "p",
+                "target_hash": "t",
+                "exact_match": float(name != "none" or number == 0),
+            }
+
+
+def write_lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_lm_eval_samples(tmp_path):
+    path = write_lines(tmp_path / "samples_sums_2026.jsonl", samples(("none", "flexible")))
+    exchange(path, "--from", "lm-eval", "--generator", "mine", "-o", tmp_path / "r")
+    answers = read_responses(tmp_path / "r/mine.jsonl")
+    assert [(one.output, one.reference) for one in answers] == [(f"It is {n}.", str(n)) for n in (1, 2, 3)]
+    judged = results.load([tmp_path / "r/mine.jsonl"])
+    assert [str(one) for one in judged[0].panels()] == ["lm-eval by lm-eval", "lm-eval-flexible by lm-eval"]
+    for rubric, mean in (("lm-eval", 1 / 3), ("lm-eval-flexible", 1.0)):
+        assert compare(judged, rubric=rubric, draws=100).models[0].mean == pytest.approx(mean)
+
+
+def test_lm_eval_in_its_older_layout_and_with_messages(tmp_path):
+    messages = json.dumps([{"role": "system", "content": "s"}, {"role": "user", "content": "Say it."}])
+    row = {"doc_id": 7, "target": "it", "arguments": [[messages, {}]], "filtered_resps": ["it"], "acc": 1}
+    found = inward.read("lm-eval", [write_lines(tmp_path / "s.jsonl", [row])])
+    assert found.responses["s"][0].instruction == "Say it."
+    assert found.verdicts["s"][0].criterion == "acc"
+    choices = {**row, "filtered_resps": [[-3.0, False]]}
+    with pytest.raises(InputError, match=r"item 1 .*no text was generated"):
+        inward.read("lm-eval", [write_lines(tmp_path / "c.jsonl", [choices])])
+
+
+def test_scores_for_inspect_have_one_record_an_item_and_come_back(write_run, tmp_path):
+    a = write_run("a", [[1.0, 2.0, None], [3.0, 2.0, 5.0]])
+    path = tmp_path / "scores.json"
+    exchange(a, "--to", "inspect", "-o", path)
+    records = json.loads(path.read_text())
+    assert [one["value"] for one in records] == [2.0, 2.0, 5.0]
+    assert len({one["id"] for one in records}) == 3  # Inspect refuses two records for one sample
+    assert records[0]["answer"] == "a says 0"
+    found = inward.read("inspect", [path])
+    assert [one.value for one in found.verdicts["a"]] == [2.0, 2.0, 5.0]
+    assert found.verdicts["a"][0].judge == "gpt-4"
+    exchange(a, "--to", "inspect", "-o", tmp_path / "scores.jsonl")
+    assert len((tmp_path / "scores.jsonl").read_text().splitlines()) == 3
+
+
+def test_inspects_grades_epochs_and_named_scores(tmp_path):
+    rows = [
+        {"id": 1, "value": "C", "epoch": 1},
+        {"id": 1, "value": "P", "epoch": 2},
+        {"id": 2, "value": {"helpful": 0.25, "true": "I"}, "explanation": "no"},
+    ]
+    found = inward.read("inspect", [write_lines(tmp_path / "m.jsonl", rows)], judge="me")
+    read = [(one.id, one.criterion, one.value, one.repeat) for one in found.verdicts["m"]]
+    assert read == [("1", "score", 1.0, 0), ("1", "score", 0.5, 1), ("2", "helpful", 0.25, 0), ("2", "true", 0.0, 0)]
+    [path] = found.write(tmp_path / "r")
+    assert results.load([path])[0].verdicts[2].explanation == "no"
+
+
+def test_inspect_itself_reads_what_is_written(write_run, tmp_path):
+    pytest.importorskip("inspect_ai")
+    exchange(write_run("a", [[1.0, 2.0]]), "--to", "inspect", "-o", tmp_path / "s.json")
+    code = "import sys; from inspect_ai.scorer import precomputed_scores; precomputed_scores(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", code, tmp_path / "s.json"], check=True)
+
+
+@pytest.mark.parametrize("kind", [one for one in inward.FROM if one != "parquet"])
+def test_a_file_of_another_kind_is_refused_with_its_place(kind, tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text("strange\n1\n" if kind == "csv" else json.dumps([{"strange": 1}]))
+    with pytest.raises(InputError, match="item 1"):
+        inward.read(kind, [path])
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["arg_0", "x"]), inner, max_size=2),
+    max_leaves=4,
+)
+FIELDS = ["instruction", "output", "output_1", "output_2", "generator_1", "generator_2", "preference", "id", "value",
+          "doc_id", "arguments", "filtered_resps", "metadata", "epoch", "model_response"]  # fmt: skip
+
+
+KINDS = st.sampled_from(["alpaca-eval", "lm-eval", "inspect", "diary"])
+
+
+@given(KINDS, st.fixed_dictionaries(dict.fromkeys(FIELDS, ANYTHING)))
+@settings(max_examples=150, deadline=None)
+def test_no_json_makes_a_reader_stumble(kind, row):
+    """Whatever stands in the fields: it is read, or refused as bad input."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "x.json"
+        path.write_text(json.dumps([row]))
+        with suppress(InputError):
+            found = inward.read(kind, [path])
+            assert found.responses or found.verdicts
+
+
+def test_one_run_at_a_time_where_the_format_holds_one(write_run, tmp_path):
+    judged = results.load([write_run("a", [[1.0]]), write_run("b", [[1.0]])])
+    with pytest.raises(InputError, match="one run"):
+        out.export(judged, "diary", tmp_path / "x.json")
+    with pytest.raises(InputError, match="known: csv"):
+        exchange(tmp_path, "--to", "word", "-o", tmp_path / "x")
+    both = CliRunner().invoke(program, ["exchange", "x", "--to", "csv", "--from", "csv", "-o", "y"])
+    assert both.exit_code == 2
