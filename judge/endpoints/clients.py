@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 OPENAI_URL = "https://api.openai.com/v1"
 DEFAULT_MODEL = "gpt-4.1-mini"
+UNKNOWN_MODEL = "unknown"
 _JUDGE = re.compile(r"^(?P<model>[^\s]+?)@(?P<url>https?://.+)$")
 _REASONING = re.compile(r"^(o\d|gpt-5)")
 _ATTEMPTS = 6
@@ -48,9 +49,10 @@ class Judge:
         return 8192 if _REASONING.match(self.model) else 0
 
 
-def parse_judge(text: str | None) -> Judge:
+def parse_judge(text: str | None, *, to_ask: bool = True) -> Judge:
     """A judge from `MODEL`, `MODEL@URL`, or nothing: the environment's endpoint, else the offline reference judge.
 
+    With `to_ask` off (a dry run), neither a key nor an endpoint that answers is needed.
     Raises: InputError for a URL that is none, or a model without any endpoint.
     """
     url = (os.environ.get("OPENAI_BASE_URL") or "").rstrip("/")
@@ -58,7 +60,12 @@ def parse_judge(text: str | None) -> Judge:
     if text is None:
         if not has_endpoint:
             return Judge(offline.NAME, offline.NAME, "")
-        text = DEFAULT_MODEL if not url or "api.openai.com" in url else only_model(url)
+        try:
+            text = DEFAULT_MODEL if not url or "api.openai.com" in url else only_model(url)
+        except IncompleteError:
+            if to_ask:
+                raise
+            text = UNKNOWN_MODEL
     if text == offline.NAME:
         return Judge(offline.NAME, offline.NAME, "")
     if found := _JUDGE.match(text):
@@ -66,7 +73,7 @@ def parse_judge(text: str | None) -> Judge:
         return Judge(f"{found['model']}@{clean}", found["model"], clean)
     if "@http" in text or not text.strip() or any(one.isspace() for one in text):
         raise InputError(f"--judge {text!r} is not MODEL or MODEL@URL", "e.g. --judge qwen@http://127.0.0.1:8080/v1")
-    if not has_endpoint:
+    if not has_endpoint and to_ask:
         raise InputError(
             f"no endpoint for the judge {text!r}", "set OPENAI_API_KEY or OPENAI_BASE_URL, or name MODEL@URL"
         )

@@ -189,10 +189,12 @@ class Asker:
         while self._deferred and self._stop is None:
             still: list[tuple[str, Ask]] = []
             for sha, ask in self._deferred:
-                if self._ledger.is_settled(sha, self._settings.retry_failures):
+                mine = self._ledger.claim(sha) or waited_s > _DEFERRED_MOST_S
+                if self._ledger.is_settled(sha, self._settings.retry_failures):  # asked after the claim: no gap between
+                    self._ledger.release(sha)
                     if self._on_settled is not None:
                         self._on_settled(sha)
-                elif self._ledger.claim(sha) or waited_s > _DEFERRED_MOST_S:
+                elif mine:
                     await self._guarded(client, budget, sha, ask)
                 else:
                     still.append((sha, ask))

@@ -49,4 +49,5 @@ def load(override: Path | None = None) -> PriceTable:
     if override is None:
         return table
     own = validate(PriceTable, read_toml(override), str(override))
-    return own.model_copy(update={"models": {**table.models, **own.models}})
+    as_of = own.as_of if own.as_of != "unknown" else f"{table.as_of}, and {override.name}"
+    return own.model_copy(update={"models": {**table.models, **own.models}, "as_of": as_of})

@@ -95,7 +95,7 @@ def score_files(request: Request) -> Result:
     """
     comparison = compare_files(request.files)
     rubric = rubrics.load(request.rubric)
-    judges = _judges(request.judges)
+    judges = _judges(request.judges, to_ask=not request.dry_run)
     layout = rubric.layout_for(len(comparison.files), request.layout)
     table = prices.load(request.prices)
     warnings = [
@@ -181,8 +181,8 @@ def _score_one(result: Result, judge: Judge, judges: Sequence[Judge], ledger: Le
     _write_records(result, scored)
 
 
-def _judges(texts: Sequence[str]) -> list[Judge]:
-    judges = [parse_judge(text) for text in texts] or [parse_judge(None)]
+def _judges(texts: Sequence[str], *, to_ask: bool) -> list[Judge]:
+    judges = [parse_judge(text, to_ask=to_ask) for text in texts or (None,)]
     if len({one.name for one in judges}) < len(judges):
         raise InputError("the same judge is named twice", "use --repeats to ask it more often")
     return judges
