@@ -31,9 +31,9 @@ def look(response: Response) -> Look:
     """Which faults an answer has.
 
     `run-on`: ended at the token limit with more than half again (and 3 words more) than the reference has;
-    `truncated`: ended at the limit otherwise; neither where it is a loop that the limit ended. `repetition`: a loop
-    makes up half of 6 or more words, or the text is 3 or more words of which the longest loop covers all; `echo`: it
-    holds a prompt's header, or begins with the instruction (where the reference does not).
+    `truncated`: ended at the limit otherwise; neither where it is a loop that the limit ended. `repetition`:
+    immediate repeats make up half of 6 or more words, or a third of fewer, and not in the reference; `echo`: it holds
+    a prompt's header, or begins with the instruction (where the reference does not).
     """
     words = _WORD.findall(response.output)
     wanted = _WORD.findall(response.reference)
@@ -54,12 +54,9 @@ def look(response: Response) -> Look:
 
 
 def looping(words: list[str]) -> bool:
-    """Whether immediate repeats (of 1 to 8 words) make up at least half of 6 or more words, or all of 3 or more."""
-    if len(words) < 3:
-        return False
-    kept = collapse(words)
-    lost = len(words) - len(kept)
-    return lost >= len(words) / 2 and (len(words) >= 6 or len(set(words)) == 1)
+    """Whether immediate repeats (of 1 to 8 words) make up half of 6 or more words, or a third of fewer."""
+    lost = len(words) - len(collapse(words))
+    return lost > 0 and lost >= len(words) / (2 if len(words) >= 6 else 3)
 
 
 def collapse(words: list[str]) -> list[str]:
