@@ -97,12 +97,16 @@ def main() -> None:
     options.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE", help="of every row")
     options.add_argument("--vary", action="append", default=[], metavar="KEY=A,B,...", help="a row for each value")
     arguments = options.parse_args()
-    rows = [row("as it is", arguments.sets, arguments)] if not arguments.vary else []
+    choices: list[tuple[str, list[str]]] = [] if arguments.vary else [("as it is", [])]
     for one in arguments.vary:
         key, _, values = one.partition("=")
         # "schedule=constant&warmup=0" is one row that changes two fields
-        rows += [row(f"{key}={v}", [*arguments.sets, *f"{key}={v}".split("&")], arguments) for v in values.split(",")]
-    write_json(arguments.output / "recipes.json", {"recipe": arguments.recipe, "sets": arguments.sets, "rows": rows})
+        choices += [(f"{key}={value}", f"{key}={value}".split("&")) for value in values.split(",")]
+    rows: list[dict[str, Any]] = []
+    for name, changed in choices:
+        rows.append(row(name, [*arguments.sets, *changed], arguments))
+        document = {"recipe": arguments.recipe, "sets": arguments.sets, "seeds": arguments.seeds, "rows": rows}
+        write_json(arguments.output / "recipes.json", document)
     print("| choice | loss of the answers | epoch | chrF | ROUGE-L | exact match | unfinished | s |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for one in rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,8 +90,8 @@ def _name_of(path: Path) -> str:
 def _remarks(too_long: dict[str, Any], overlap: dict[str, Any]) -> list[str]:
     lines: list[str] = []
     for part, items in too_long.items():
-        if items:
-            lines.append(f"{len(items)} {part} items are longer than the context: {items[0].action}")
+        counts = Counter(one.action for one in items)
+        lines += [f"{n} {part} items are longer than the context: {action}" for action, n in sorted(counts.items())]
     for kind, what in (("exact", "ask exactly what a training item asks"), ("near", "nearly repeat a training item")):
         found = overlap[kind]
         if found["items"]:

@@ -166,6 +166,35 @@ def test_respond_does_not_write_over_a_run(base: Path, items: Path, tmp_path: Pa
     assert test.read_bytes() == before
 
 
+def test_without_validation_items_the_last_epoch_is_kept(base: Path, items: Path) -> None:
+    sets = ["split.validation=0", "split.train=0.9", "select=last", "lora_rank=2"]
+    options = [part for one in sets for part in ("--set", one)]
+    (record,) = ift("run", "--base", base, "--data", items, "--name", "n", *QUICK, *options)["runs"]
+    assert (record["selected_epoch"], record["stopped"]) == (2, "epochs")
+    assert record["selected_validation_loss"] is None
+    assert record["recomputed_validation_loss"] is None
+    assert record["data"]["items"] == {"train": 54, "validation": 0, "test": 6}
+    assert record["recipe"]["lora_rank"] == 2
+
+
+def test_items_longer_than_the_context_are_named_with_their_length(make_base: Callable[..., Path], items: Path) -> None:
+    base = make_base(context=64)
+    rows = json.loads(items.read_text())
+    rows += [
+        {"instruction": f"Repeat the words {number}.", "input": "ant " * 40, "output": "x"} for number in range(60)
+    ]
+    items.write_text(json.dumps(rows))
+    for action, done in (("drop", {"dropped"}), ("truncate", {"dropped", "truncated"})):
+        (record,) = ift(
+            "run", "--base", base, "--data", items, "--name", action, *QUICK, "--set", f"too_long={action}"
+        )["runs"]
+        too_long = record["data"]["too_long"]
+        assert len(too_long["train"]) > 30
+        assert all(one["tokens"] > 64 for part in too_long.values() for one in part)
+        assert {one["action"] for one in too_long["train"]} == done  # of some no answer is left when they are cut
+        assert record["data"]["items"]["test"] + len(too_long["test"]) == 12
+
+
 def test_a_sweep_picks_by_validation_loss_and_records_its_curve(base: Path, items: Path) -> None:
     (record,) = ift("run", "--base", base, "--data", items, "--name", "s", "--lr-sweep", "1e-5:1e-1:3", *QUICK)["runs"]
     curve = record["lr_sweep"]["rates"]
