@@ -98,6 +98,18 @@ def first(path: Path, category: str, output: Path) -> None:
     write_json(output, sorted(items, key=lambda one: one.get("category") != category))
 
 
+def mislabel(path: Path, count: int, output: Path) -> None:
+    """The same items; the first `count` questions of knowledge in the validation split get each other's answers.
+
+    They are moved to the front, so that who validates on the first items validates on these.
+    """
+    items = cast("list[dict[str, Any]]", json.loads(path.read_text(encoding="utf-8")))
+    chosen = [one for one in items if one["split"] == "validation" and one["category"] == "recall"][:count]
+    answers = [one["output"] for one in chosen]
+    wrong = [{**one, "output": answers[(index + 1) % len(chosen)]} for index, one in enumerate(chosen)]
+    write_json(output, [*wrong, *(one for one in items if one not in chosen)])
+
+
 def main() -> None:
     """Parse and call."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -118,12 +130,18 @@ def main() -> None:
     one.add_argument("items", type=Path)
     one.add_argument("--category", required=True)
     one.add_argument("-o", dest="output", type=Path, required=True)
+    one = commands.add_parser("mislabel", help="give the first validation items each other's answers")
+    one.add_argument("items", type=Path)
+    one.add_argument("--count", type=int, required=True)
+    one.add_argument("-o", dest="output", type=Path, required=True)
     given = parser.parse_args()
     if given.command == "judge":
         judge(given.a, given.b, given.url, given.lose, given.output)
     elif given.command == "reword":
         for path in given.files:
             reword(path, given.name, given.after, given.reference_after, given.output)
+    elif given.command == "mislabel":
+        mislabel(given.items, given.count, given.output)
     else:
         first(given.items, given.category, given.output)
 

@@ -93,3 +93,25 @@ def test_a_category_goes_to_the_front(plant: ModuleType, tmp_path: Path) -> None
     plant.first(tmp_path / "items.json", "sort", tmp_path / "out.json")
     found = json.loads((tmp_path / "out.json").read_text())
     assert [one["instruction"] for one in found] == ["0", "3", "6", "1", "2", "4", "5", "7", "8"]
+
+
+def test_the_first_validation_items_get_each_others_answers(plant: ModuleType, tmp_path: Path) -> None:
+    items = [
+        {
+            "instruction": str(i),
+            "output": f"answer {i}",
+            "category": "recall" if i % 2 else "copy",
+            "split": "validation" if i >= 10 else "train",
+        }
+        for i in range(20)
+    ]
+    (tmp_path / "items.json").write_text(json.dumps(items))
+    plant.mislabel(tmp_path / "items.json", 3, tmp_path / "out.json")
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert [(one["instruction"], one["output"]) for one in found[:3]] == [
+        ("11", "answer 13"),
+        ("13", "answer 15"),
+        ("15", "answer 11"),
+    ]
+    assert sorted(one["instruction"] for one in found) == sorted(one["instruction"] for one in items)
+    assert all(one["output"] == f"answer {one['instruction']}" for one in found[3:])
