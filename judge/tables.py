@@ -136,6 +136,11 @@ def audit(found: Audit) -> Table:
         row(f"Spearman with {one.with_}", one.spearman, one.spearman_interval, one.n, 1)
         if one.kappa is not None:
             row(f"weighted kappa with {one.with_}", one.kappa, one.kappa_interval, one.n, 1)
+    if (jury := found.jury) is not None:
+        names = f"{len(jury.judges)} judges"
+        row(f"Krippendorff's alpha between {names}", jury.alpha, jury.alpha_interval, jury.n_answers, 1)
+        row(f"one judge for another, ICC(2,1), {names}", jury.icc, None, jury.n_answers, 1)
+        row(f"Kendall's W of {names}", jury.kendalls_w, None, jury.n_answers, 1)
     for kind, canary in found.canaries.items():
         row(f"planted: {kind}, mean score %", canary.mean, canary.interval, canary.n)
     row("verdicts at an end of the scale, %", found.share_at_ends, None, found.n_verdicts)

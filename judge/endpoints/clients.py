@@ -116,6 +116,7 @@ class Client:
 
         self.judge, self.profile = judge, profile
         self.retries = 0
+        self.clean = True  # nothing has gone wrong so far
         self._timeout_s = timeout_s
         self._gate = gate
         self._breaker = Breaker(max(10, 2 * concurrency))
@@ -157,11 +158,13 @@ class Client:
             try:
                 response = await self._post(body)
             except Exception as error:
+                self.clean = False
                 what = _transport_problem(error)
                 if what is None:
                     raise
             else:
                 status = response.status_code
+                self.clean = self.clean and status == 200
                 self._gate.learn(response.headers)
                 if status == 200:
                     try:
@@ -192,13 +195,14 @@ class Client:
                     self._refuse(status, message, code)
                     what = f"HTTP {status} {message}".strip()
                     errors_500 += status == 500
-                    if errors_500 >= 3 and not self.profile.settled and self.profile.next_mode(what):
+                    if errors_500 >= 3 and not self.profile.settled and self.profile.leave_mode(body, what):
                         errors_500 = attempt = 0
                         continue
             attempt += 1
             self.retries += 1
             most = _ATTEMPTS if self.profile.settled else _PROBE_ATTEMPTS
-            self._breaker.failure(what)
+            if self.profile.settled or not errors_500:  # before that, 500 may be a refusal of the form
+                self._breaker.failure(what)
             if attempt >= most:
                 if not self.profile.settled:
                     raise IncompleteError(

@@ -90,6 +90,10 @@ class Profile:
         why = f"{status} {_short(message)}"
         return status in (400, 422) and not self.settled and (self.next_mode(why) or self._drop_any(body, why))
 
+    def leave_mode(self, body: dict[str, Any], why: str) -> bool:
+        """Leave the form in which `body` was sent, if another request has not done so already; False after the last."""
+        return self._is_outdated(body) or self.next_mode(why)
+
     def next_mode(self, why: str) -> bool:
         """Fall back to the next form of structured output; False after the last."""
         place = MODES.index(self.mode)

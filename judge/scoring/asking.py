@@ -22,6 +22,7 @@ from pretrain.errors import BudgetError, EquilossError, InputError
 CHARACTERS_PER_TOKEN = 3.5
 MOST_REASKS = 2
 _DEFERRED_POLL_S = 0.5
+_PROBE_S = 0.1
 _DEFERRED_MOST_S = 900.0
 
 
@@ -135,9 +136,11 @@ class Asker:
         settings = self._settings
         async with Client(self._judge, self.profile, gate, settings.concurrency, settings.timeout_s) as client:
             try:
-                await self._work(client, budget, queue, most=1)  # the first one finds out what the endpoint accepts
                 async with asyncio.TaskGroup() as group:
-                    for _ in range(settings.concurrency):
+                    answered = asyncio.Event()
+                    group.create_task(self._work(client, budget, queue, answered))
+                    await self._probe(client, answered)
+                    for _ in range(settings.concurrency - 1):
                         group.create_task(self._work(client, budget, queue))
                 await self._await_others(client, budget)
             finally:
@@ -147,11 +150,33 @@ class Asker:
         if self._stop is not None:
             raise self._stop
 
+    async def _probe(self, client: Client, answered: asyncio.Event) -> None:
+        """Let the first request find out what the endpoint accepts: a refusal comes at once, an answer takes its time.
+
+        So the others wait for its end only when something went wrong with it in its first moments.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(answered.wait(), _PROBE_S)
+        if not client.clean:
+            await answered.wait()
+
     async def _work(
-        self, client: Client, budget: Budget, queue: Iterator[tuple[str, Ask]], most: int | None = None
+        self,
+        client: Client,
+        budget: Budget,
+        queue: Iterator[tuple[str, Ask]],
+        answered: asyncio.Event | None = None,
     ) -> None:
-        done = 0
-        while self._stop is None and (most is None or done < most):
+        try:
+            await self._ask_all(client, budget, queue, answered)
+        finally:
+            if answered is not None:
+                answered.set()
+
+    async def _ask_all(
+        self, client: Client, budget: Budget, queue: Iterator[tuple[str, Ask]], answered: asyncio.Event | None
+    ) -> None:
+        while self._stop is None:
             if self._condition is not None and self._condition():
                 return
             sha, ask = next(queue, (None, None))
@@ -166,7 +191,8 @@ class Asker:
                 self._ledger.release(sha)
                 continue
             await self._guarded(client, budget, sha, ask)
-            done += 1
+            if answered is not None:
+                answered.set()
 
     async def _guarded(self, client: Client, budget: Budget, sha: str, ask: Ask) -> None:
         self._flying.add(sha)

@@ -162,6 +162,9 @@ def test_judges_are_compared_with_each_other(write_run):
     assert found.jury.judges == ["gpt-4", "llama"]
     assert found.jury.alpha is not None
     assert found.jury.alpha > 0.85
+    shown = CliRunner().invoke(program, ["audit", str(a), "--judge", "gpt-4", "-o", str(a.parent / "audit")])
+    assert "Kendall's W of 2 judges" in shown.stdout
+    assert "gpt-4, llama, on 50 answers" in (a.parent / "audit/audit.html").read_text()
 
 
 def test_real_scores_of_gpt4(gpt4_judged):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 from click.testing import CliRunner
@@ -17,7 +18,7 @@ from judge.cli import program
 from judge.endpoints import batch_api
 from judge.endpoints.batch_api import Line, split
 from judge.scoring.ledger import Ledger
-from judge.simulate.replies import Model, Simulation
+from judge.simulate.replies import Simulation
 from judge.simulate.server import Server, Service, serving
 from pretrain.errors import BudgetError, IncompleteError
 
@@ -55,9 +56,20 @@ def test_batches_give_the_scores_that_requests_give(
     assert again["replies"] == 0
 
 
+class Stumbling(Simulation):
+    """Says nothing of use the first time that it is asked one of every three prompts, which ones being fixed."""
+
+    def reply(self, body: dict[str, Any], attempt: int = 0) -> dict[str, Any]:
+        """The simulated reply, or that."""
+        found = super().reply(body, attempt)
+        if attempt == 0 and len(body["messages"]) == 2 and crc32(body["messages"][1]["content"].encode()) % 3 == 0:
+            found["content"] = "Hm."
+        return found
+
+
 def test_expired_failed_and_unreadable_ones_are_submitted_again(write_answers: WriteAnswers, tmp_path: Path) -> None:
     files = write_answers(40)
-    simulation = Simulation(seed=3, default=Model(malformed=0.1))
+    simulation = Stumbling(seed=3)
     faults = {"batch-expired": 0.2, "batch-error": 0.2}
     with serving(Service(simulation, faults=faults)) as server:
         found = score(server, files, tmp_path / "rough", "--batch", "--batch-poll", "0.02")

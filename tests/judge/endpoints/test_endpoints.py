@@ -12,9 +12,10 @@ from click.testing import CliRunner
 
 from judge import rubrics
 from judge.cli import program
-from judge.endpoints.clients import parse_judge, read_reply
+from judge.endpoints.clients import Client, parse_judge, read_reply
 from judge.endpoints.expected import expected_scores
 from judge.endpoints.negotiate import Profile
+from judge.scoring import asking
 from judge.scoring.ledger import Ledger
 from judge.simulate.kinds import SERVERS, check_server, logprobs_of
 from judge.simulate.replies import Simulation
@@ -42,6 +43,20 @@ def score(server: Server, files: list[Path], out: Path, *options: str) -> dict[s
     if result.exception is not None:
         raise result.exception
     return json.loads(result.stdout)["judges"][0]
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_form_is_found_by_all_workers_at_once_where_refusals_come_late(
+    write_answers: WriteAnswers, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No worker waits for the first request: each meets the refusals, and none skips the form that works."""
+    monkeypatch.setattr(asking, "_PROBE_S", 0.0)
+    monkeypatch.setattr(Client, "clean", property(lambda self: True, lambda self, value: None), raising=False)
+    with serving(Service(server=kind)) as server:
+        found = score(server, write_answers(40), tmp_path / "o", "--concurrency", "16")
+        assert server.counts["200"] == 40
+    assert found["endpoint"]["mode"] == FORM[kind]
+    assert [one["failures"] for one in found["results"]] == [0, 0]
 
 
 @pytest.mark.parametrize("kind", SERVERS)
