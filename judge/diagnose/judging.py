@@ -36,9 +36,9 @@ class Shown:
     verdicts: list[Verdict]
 
     @cached_property
-    def groups(self) -> set[tuple[str, int, tuple[str, ...]]]:
-        """The prompts: (item, repeat, answers shown)."""
-        return {(v.id, v.repeat, tuple(v.group)) for v in self.verdicts}
+    def prompts(self) -> set[tuple[str, int, str]]:
+        """The prompts: (item, repeat, request). Answers that are equal share a place in one, whatever `group` says."""
+        return {(v.id, v.repeat, v.request_sha) for v in self.verdicts}
 
     @cached_property
     def resolved(self) -> Counter[str]:
@@ -443,10 +443,10 @@ def _drift(
     case: Case, gap: Gap, shown: tuple[Shown, Shown], equal: Estimate | None, made: Estimate | None
 ) -> tuple[list[Evidence], Cause | None]:
     """A and B judged in different prompts, perhaps by different versions of the judge."""
-    together = len(shown[0].groups & shown[1].groups)
+    together = len(shown[0].prompts & shown[1].prompts)
     models = [set(one.resolved) for one in shown]
     told = f"A was judged by {prose.names(sorted(models[0]))}, B by {prose.names(sorted(models[1]))}"
-    if together == len(shown[0].groups | shown[1].groups) and models[0] == models[1]:
+    if together == len(shown[0].prompts | shown[1].prompts) and models[0] == models[1]:
         says = "A and B were judged in the same prompts by the same model: drift cancels."
         return [Evidence(name="drift", says=says, bearing="against")], None
     if together:

@@ -13,7 +13,7 @@ import pytest
 from ift.records import Response
 from judge.diagnose.records import Diagnosis
 from judge.diagnose.run import diagnose
-from judge.verdicts import file_name
+from judge.verdicts import file_name, read_verdicts, write_verdicts
 from pretrain.errors import InputError
 
 Make = Callable[..., dict[str, Any]]
@@ -186,6 +186,21 @@ def test_a_judge_that_drifts_between_two_separate_runs_is_named(pair: Any) -> No
     pair.judge([a, b], together=False, bonus=lambda x, place, call: 0.1 * call)
     found = say(pair)
     assert found.verdict.cause == "judge-drift"
+
+
+def test_equal_answers_that_shared_a_place_were_judged_in_one_prompt(pair: Any) -> None:
+    a = pair.answers("a", lambda i: 0.6, 1)
+    b = [one.model_copy(update={"generator": "b"}) for one in a]
+    for name, run in (("a", a), ("b", b)):
+        pair.write(name, run)
+    pair.judge([a, b])
+    for name in "ab":  # as `judge score` writes answers that were shown once: each under its own name
+        path = pair.folder / file_name(name, "correctness-test", "gpt-4")
+        lines = [v.model_copy(update={"group": [name], "position": 0}) for v in read_verdicts(path)]
+        write_verdicts(path, lines)
+    says = " ".join(one.says for one in say(pair).level(2).evidence)
+    assert "never judged in one prompt" not in says
+    assert "in the same prompts by the same model" in says
 
 
 def test_failures_on_bad_answers_of_one_model_are_named(pair: Any) -> None:
