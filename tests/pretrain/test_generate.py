@@ -83,7 +83,7 @@ def test_so_they_are_with_a_large_vocabulary(
         for parameter in large.parameters():
             parameter.mul_(4)
     expected = [textbook(large, prompt, 25, end=-1) for prompt in prompts]
-    assert len({token for one in expected for token in one.tokens}) > 50, "the case must write many tokens"
+    assert len({token for one in expected for token in one.tokens}) > 30, "the case must write many tokens"
     for batch_size in (None, 1, 3):
         assert generate(large, prompts, max_new_tokens=25, eos_id=-1, batch_size=batch_size) == expected
     half = large.to(torch.bfloat16)
