@@ -83,6 +83,7 @@ def _parts(pair: trust.PairTrust) -> dict[str, Any]:
         "b": pair.b,
         "gap": 100 * pair.gap,
         "limits": {name: 100 * max(map(abs, span)) if span else None for name, span in limits.items()},
+        "unknown": pair.unknown,
         "beyond": None if pair.trusted_beyond is None else 100 * pair.trusted_beyond,
         "adjusted": None if pair.adjusted is None else 100 * pair.adjusted,
         "adjusted_interval": _points(pair.adjusted_interval) if pair.adjusted_interval else None,

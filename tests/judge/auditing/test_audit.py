@@ -138,6 +138,10 @@ def test_a_judge_that_rewards_planted_answers_is_warned_of(tmp_path):
     assert fooled.canaries["injection"].mean > 0.9
     assert any("texts that only ask for a high score" in one for one in fooled.warnings)
     assert fooled.findings[0].startswith("Warning: the judge gives texts")
+    text = page.html(fooled, [], {"equiloss": "0", "created": "now"})
+    assert "Not as it is" in text
+    assert ">yes<" not in text
+    assert not any("differences of more than" in one for one in fooled.findings)
 
 
 def test_failures_that_fall_on_one_run_are_noticed(write_run):
