@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +37,12 @@ class Shown:
     verdicts: list[Verdict]
 
     @cached_property
-    def prompts(self) -> set[tuple[str, int, str]]:
-        """The prompts: (item, repeat, request). Answers that are equal share a place in one, whatever `group` says."""
-        return {(v.id, v.repeat, v.request_sha) for v in self.verdicts}
+    def prompts(self) -> set[tuple[str, int, str, str]]:
+        """The prompts: (item, repeat, request, and whose answer it is where it was shown alone).
+
+        Equal answers may share a place, which `group` does not show; alone, they make equal requests at two times.
+        """
+        return {(v.id, v.repeat, v.request_sha, "" if len(v.group) > 1 else _sharers(v)) for v in self.verdicts}
 
     @cached_property
     def resolved(self) -> Counter[str]:
@@ -181,8 +185,15 @@ def _complement(share: Estimate) -> Estimate:
     return share.model_copy(update={"value": 1 - share.value, "low": low, "high": high})
 
 
-_Places = dict[str, set[tuple[str, int, int]]]
-"""Item to the places where an answer to it was shown: (request, repeat, position)."""
+Place = tuple[str, int, int, str]
+"""Where an answer was shown: request, repeat, position, and for whom."""
+_Places = dict[str, set[Place]]
+
+
+def _sharers(v: Verdict) -> str:
+    """All who gave this answer and were judged by it being shown once, the verdict's own model among them."""
+    others = cast("list[str]", (v.model_extra or {}).get("shared_with") or [])
+    return "\n".join(sorted({v.generator, *others}))
 
 
 def _places_of(arm: Arm, panel: Panel) -> list[_Places]:
@@ -192,7 +203,7 @@ def _places_of(arm: Arm, panel: Panel) -> list[_Places]:
         places: _Places = {}
         for v in run.verdicts:
             if Panel(v.rubric, v.judge) == panel:
-                places.setdefault(v.id, set()).add((v.request_sha, v.repeat, v.position))
+                places.setdefault(v.id, set()).add((v.request_sha, v.repeat, v.position, _sharers(v)))
         rows.append(places)
     return rows
 
@@ -204,7 +215,7 @@ def _equal_answers(case: Case, gap: Gap) -> tuple[Estimate | None, list[Evidence
     """
     differences: list[float] = []
     at_a, at_b = (_places_of(arm, _panel(case)) for arm in case.arms)
-    nowhere: set[tuple[str, int, int]] = set()
+    nowhere: set[Place] = set()
     for index, one in enumerate(case.ids):
         pairs = [
             float(gap.a[i, index] - gap.b[j, index])
@@ -276,11 +287,8 @@ def _places(case: Case) -> tuple[Array, Array]:
 def _shown_once(case: Case) -> NDArray[np.bool_]:
     """Items on which A's and B's answers were the same, and shown in the same places for both (I,)."""
     both = [_places_of(arm, _panel(case)) for arm in case.arms]
-    nowhere: set[tuple[str, int, int]] = set()
-    at = [
-        [set[tuple[str, int, int]]().union(*(row.get(one, nowhere) for row in rows)) for one in case.ids]
-        for rows in both
-    ]
+    nowhere: set[Place] = set()
+    at = [[set[Place]().union(*(row.get(one, nowhere) for row in rows)) for one in case.ids] for rows in both]
     return np.array([a == b for a, b in zip(*at, strict=True)], dtype=np.bool_)
 
 

@@ -13,7 +13,7 @@ import pytest
 from ift.records import Response
 from judge.diagnose.records import Diagnosis
 from judge.diagnose.run import diagnose
-from judge.verdicts import file_name, read_verdicts, write_verdicts
+from judge.verdicts import Verdict, file_name, read_verdicts, write_verdicts
 from pretrain.errors import InputError
 
 Make = Callable[..., dict[str, Any]]
@@ -196,11 +196,27 @@ def test_equal_answers_that_shared_a_place_were_judged_in_one_prompt(pair: Any) 
     pair.judge([a, b])
     for name in "ab":  # as `judge score` writes answers that were shown once: each under its own name
         path = pair.folder / file_name(name, "correctness-test", "gpt-4")
-        lines = [v.model_copy(update={"group": [name], "position": 0}) for v in read_verdicts(path)]
+        other = {"group": [name], "position": 0, "shared_with": ["b" if name == "a" else "a"]}
+        lines = [Verdict.model_validate({**v.model_dump(by_alias=True), **other}) for v in read_verdicts(path)]
         write_verdicts(path, lines)
     says = " ".join(one.says for one in say(pair).level(2).evidence)
     assert "never judged in one prompt" not in says
     assert "in the same prompts by the same model" in says
+
+
+def test_equal_requests_at_two_times_are_two_prompts(pair: Any) -> None:
+    a = pair.answers("a", lambda i: 0.6, 1)
+    b = [one.model_copy(update={"generator": "b"}) for one in a]
+    for name, run in (("a", a), ("b", b)):
+        pair.write(name, run)
+    pair.judge([a, b], together=False, bonus=lambda x, place, call: 0.1 * call)
+    for name in "ab":  # the same answer alone in a prompt makes the same request
+        path = pair.folder / file_name(name, "correctness-test", "gpt-4")
+        write_verdicts(path, [v.model_copy(update={"request_sha": v.id}) for v in read_verdicts(path)])
+    found = say(pair)
+    assert found.verdict.cause == "judge-drift"
+    assert found.verdict.share is not None
+    assert found.verdict.share.method == "equal answers"
 
 
 def test_failures_on_bad_answers_of_one_model_are_named(pair: Any) -> None:
