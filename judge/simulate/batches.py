@@ -110,7 +110,7 @@ class Batches:
                 response = {"status_code": 500, "body": _error("the simulated server failed")}
                 failed.append(_line({"custom_id": name, "response": response, "error": None}))
             else:
-                response = {"status_code": 200, "body": self._complete(request["body"], attempt)}
+                response = {"status_code": 200, "body": self._complete(request["body"])}
                 done.append(_line({"custom_id": name, "response": response, "error": None}))
         batch.counts = (len(done) + len(failed), len(done), len(failed))
         batch.status = "expired" if expired else "completed"
@@ -119,8 +119,8 @@ class Batches:
         if failed:
             batch.error_file_id = self._keep(b"".join(failed), "batch_output")["id"]
 
-    def _complete(self, body: dict[str, Any], attempt: int) -> dict[str, Any]:
-        reply = self._simulation.reply(body, attempt)
+    def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        reply = self._simulation.reply(body)
         message = {"role": "assistant", "content": reply["content"], "refusal": reply.get("refusal")}
         messages = cast("list[dict[str, Any]]", body.get("messages") or [])
         usage = {

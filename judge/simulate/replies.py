@@ -92,15 +92,15 @@ class Simulation:
     fallback: str = "I can only grade answers."
     calls: int = 0
 
-    def reply(self, body: dict[str, Any], attempt: int = 0) -> dict[str, Any]:
-        """The assistant's message and its finish reason for a chat request; `attempt` counts equal requests before."""
+    def reply(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The assistant's message and its finish reason for a chat request: the same for equal requests."""
         model = self.models.get(str(body.get("model")), self.default)
         question = read_question(body)
         self.calls += 1
         if question is None:
             return {"content": self.fallback, "finish_reason": "stop"}
         key = json.dumps(body.get("messages"), ensure_ascii=False)
-        lot = uniform(self.seed, "content", key, attempt)
+        lot = uniform(self.seed, "content", key, 0)
         if lot < model.refusal:
             return {"content": None, "refusal": "I cannot help with grading this.", "finish_reason": "stop"}
         scores = self._scores(model.personality, question, key)
@@ -108,7 +108,7 @@ class Simulation:
         if lot < model.refusal + model.truncated:
             return {"content": content[: len(content) // 2], "finish_reason": "length"}
         if lot < model.refusal + model.truncated + model.malformed:
-            kind = int(uniform(self.seed, "malformed", key, attempt) * len(MALFORMED))
+            kind = int(uniform(self.seed, "malformed", key, 0) * len(MALFORMED))
             return {"content": malform(MALFORMED[kind], content, question), "finish_reason": "stop"}
         return {"content": content, "finish_reason": "stop"}
 

@@ -243,7 +243,7 @@ class _Connection(asyncio.Protocol):
             latency *= math.exp(service.latency_sigma * math.sqrt(2) * _erfinv(2 * lot - 1))
         # The reply is made before the wait, so that the latency holds what making it took.
         started = time.perf_counter()
-        answer = json.dumps(self._completion(document, key, attempt)).encode()
+        answer = json.dumps(self._completion(document, key)).encode()
         rest = max(0.0, latency - (time.perf_counter() - started))
         server.busy(1)
         asyncio.get_running_loop().call_later(rest, self._finish, answer)
@@ -255,9 +255,9 @@ class _Connection(asyncio.Protocol):
         self._server.judgements += 1
         self._write(200, answer, self._server.limit_headers())
 
-    def _completion(self, body: dict[str, Any], key: str, attempt: int) -> dict[str, Any]:
+    def _completion(self, body: dict[str, Any], key: str) -> dict[str, Any]:
         service = self._server.service
-        reply = service.simulation.reply(body, attempt)
+        reply = service.simulation.reply(body)
         text = reply["content"] or ""
         message = {"role": "assistant", "content": reply["content"], "refusal": reply.get("refusal")}
         if service.server == "llama-cpp":
