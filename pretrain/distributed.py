@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pretrain.errors import EquilossError, InputError
+from pretrain.rendezvous import agent_store
 
 T = TypeVar("T")
 
@@ -117,7 +118,11 @@ def world(device: str = "auto") -> Generator[World]:
         return
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timedelta(minutes=30))
+    backend, timeout = "nccl" if chosen.type == "cuda" else "gloo", timedelta(minutes=30)
+    if (store := agent_store(timeout, rank, size)) is None:
+        dist.init_process_group(backend, timeout=timeout)
+    else:
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
     try:
         yield World(rank, size, chosen)
     finally:
