@@ -17,7 +17,7 @@ IGNORE = -100
 
 CHUNK_ELEMENTS = 1 << 23
 """Logits formed at once on a CPU: what its caches still help with. Other devices take `DEVICE_CHUNK_ELEMENTS`."""
-DEVICE_CHUNK_ELEMENTS = 1 << 27
+DEVICE_CHUNK_ELEMENTS = 1 << 26
 CHUNKS_HELD = 4
 """Chunks between two additions to the weight's gradient, which is as large as the weight."""
 
