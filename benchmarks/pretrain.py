@@ -2,6 +2,7 @@
 
     python benchmarks/pretrain.py                          # both shapes, both precisions
     python benchmarks/pretrain.py --shapes tiny --json pretrain.json
+    python benchmarks/pretrain.py --parts                  # where the time of this trainer's step goes
 
 All train a GPT-2 of the same shape on the same random ids with AdamW and clipping, in turns; a contender's figure is
 its best round, since another program's load can only slow it down. Peers run as they come out of the box: a textbook
@@ -173,6 +174,42 @@ def one_round(contender: str, shape: str, precision: str, steps: int) -> dict[st
     return {"tokens_per_s": rate, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
+def parts(shape: str, precision: str, rounds: int = 4) -> dict[str, float]:
+    """Seconds of a step of this trainer: whole, its vocabulary head, its optimizer, and the rest (the blocks)."""
+    from pretrain.cross_entropy import linear_cross_entropy
+    from pretrain.model import GPT
+    from pretrain.optim import Optimizers
+
+    config, batch = SHAPES[shape]
+    ids = torch.randint(config.vocab_size or 0, (batch, config.context))
+    step = ours(config, batch, precision)
+    model = GPT(config).train()
+    hidden = torch.randn(ids.numel(), config.n_embd, requires_grad=True)
+    optimizers = Optimizers(model, TrainConfig())
+
+    def head() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = linear_cross_entropy(hidden, model.head_weight, ids.flatten())
+        loss.backward()
+        model.zero_grad()
+
+    def optimizer() -> None:
+        for parameter in model.parameters():
+            parameter.grad = parameter.detach()
+        optimizers.step(1e-4)
+
+    def best(work: Callable[[], object]) -> float:
+        times: list[float] = []
+        for _ in range(rounds):
+            start = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - start)
+        return min(times[1:])
+
+    found = {"step": best(lambda: step(ids, ids)), "head": best(head), "optimizer": best(optimizer)}
+    return {**found, "blocks": found["step"] - found["head"] - found["optimizer"]}
+
+
 def flops_per_token(config: ModelConfig) -> float:
     """Operations of a training step per token: 6 a weight, and 12 L T C of attention (arXiv 2204.02311, appendix B)."""
     weights = 12 * config.n_layer * config.n_embd**2 + (config.vocab_size or 0) * config.n_embd
@@ -241,7 +278,17 @@ def main() -> None:
     parser.add_argument(
         "--round", nargs=4, metavar=("CONTENDER", "SHAPE", "PRECISION", "STEPS"), help=argparse.SUPPRESS
     )
+    parser.add_argument("--parts", action="store_true", help="where the time of this trainer's step goes, alone")
     arguments = parser.parse_args()
+    if arguments.parts:
+        for shape in arguments.shapes:
+            for precision in PRECISIONS:
+                found = parts(shape, precision)
+                shares = ", ".join(
+                    f"{name} {found[name] / found['step']:.0%}" for name in ("head", "blocks", "optimizer")
+                )
+                print(f"{shape:12} {precision} {found['step'] * 1e3:6.0f} ms a step: {shares}")
+        return
     if arguments.round:
         contender, shape, precision, steps = arguments.round
         print(json.dumps(one_round(contender, shape, precision, int(steps))))

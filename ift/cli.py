@@ -73,7 +73,9 @@ def run(
     command goes on with a killed run and leaves a finished one alone.
     """
     from ift.session import fine_tune
+    from pretrain.allocator import keep_freed_memory
 
+    keep_freed_memory()
     report = fine_tune(
         base,
         data=data,
