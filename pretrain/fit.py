@@ -82,8 +82,8 @@ def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | No
         )
     bench = Bench(settled, device)
     floor = least_per_sequence(settled)
-    trials = search(bench, limit, floor)
-    fixed, slope = line(trials, floor)
+    trials = search(bench, limit, floor, expected)
+    fixed, slope = line(trials, floor, expected)
     largest, measured = trials[-1].batch_size, True
     reach = largest_that_fits(fixed, slope, limit)
     if reach > largest:
@@ -134,8 +134,8 @@ class Bench:
         return Trial(batch_size, peak_bytes(self.device), min(seconds))
 
 
-def search(bench: Callable[[int], Trial], limit: int, floor: float = 0.0) -> list[Trial]:
-    """Double the micro-batch from 1 as long as the line through the last two trials says that the next one fits."""
+def search(bench: Callable[[int], Trial], limit: int, floor: float = 0.0, known: float = 0.0) -> list[Trial]:
+    """Double the micro-batch from 1 as long as the line through the trials says that the next one fits."""
     trials = [bench(1)]
     if trials[0].peak_bytes > limit:
         raise EquilossError(
@@ -144,22 +144,22 @@ def search(bench: Callable[[int], Trial], limit: int, floor: float = 0.0) -> lis
         )
     while trials[-1].batch_size < LARGEST:
         size = trials[-1].batch_size * 2
-        fixed, slope = line(trials, floor)
-        # One trial shows no slope yet: all that it needed could have been its own.
-        slope = slope if len(trials) > 1 else trials[0].peak_bytes
+        fixed, slope = line(trials, floor, known)
         if (fixed + slope * size) * SAFETY > limit or 4 * trials[-1].step_s > PATIENCE_S:
             return trials
         trials.append(bench(size))
     return trials
 
 
-def line(trials: list[Trial], floor: float = 0.0) -> tuple[float, float]:
+def line(trials: list[Trial], floor: float = 0.0, known: float = 0.0) -> tuple[float, float]:
     """Fixed bytes and bytes per sequence, from the steepest growth seen, and at least `floor`.
 
-    Memory that the process had before and holds free hides growth; it never adds any.
+    One trial shows no growth yet: what is `known` to be fixed is, and all the rest could be the sequence's own. Memory
+    that the process had before and holds free hides growth; it never adds any.
     """
     if len(trials) == 1:
-        return 0.0, float(trials[0].peak_bytes)
+        fixed = min(known, float(trials[0].peak_bytes))
+        return fixed, max(trials[0].peak_bytes - fixed, floor)
     growth = [(b.peak_bytes - a.peak_bytes) / (b.batch_size - a.batch_size) for a, b in pairwise(trials)]
     slope = max(*growth, floor, 1.0)
     return trials[-1].peak_bytes - slope * trials[-1].batch_size, slope

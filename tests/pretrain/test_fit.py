@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -124,10 +126,22 @@ def test_growth_that_is_hidden_is_not_believed() -> None:
 
 
 def test_the_bound_from_the_shape_is_below_what_is_measured() -> None:
-    config = load_run_config("tiny", ["model.vocab_size=300", "model.n_embd=256", "train.precision=fp32"])
-    bench = Bench(config, torch.device("cpu"))
-    few, many = bench(8), bench(40)
-    assert (many.peak_bytes - few.peak_bytes) / 32 > fitting.least_per_sequence(config)
+    program = (
+        "import torch\n"
+        "from pretrain.config import load_run_config\n"
+        "from pretrain.fit import Bench, least_per_sequence\n"
+        "config = load_run_config('tiny', ['model.vocab_size=300', 'model.n_embd=256', 'train.precision=fp32'])\n"
+        "bench = Bench(config, torch.device('cpu'))\n"
+        "few, many = bench(8), bench(40)\n"
+        "print((many.peak_bytes - few.peak_bytes) / 32 / least_per_sequence(config))\n"
+    )  # in a process of its own: what others freed before would hide the growth
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert float(run.stdout) > 1
+
+
+def test_one_trial_says_what_is_known_and_leaves_the_rest_to_the_sequence() -> None:
+    assert line([Trial(1, 1000, 0.1)], floor=90.0, known=700.0) == (700.0, 300.0)
+    assert line([Trial(1, 1000, 0.1)], floor=90.0) == (0.0, 1000.0)
 
 
 def test_what_cannot_fit_is_told_before_anything_is_allocated() -> None:
