@@ -26,11 +26,14 @@ from judge.diagnose.inputs import Arm
 from pretrain.config import to_toml
 from pretrain.errors import InputError
 from pretrain.runs import write_text
+from study.engines import cores
 from study.explain import Session, base_path, interval_of_gain
 
 CAUSE = "base-data"
 SHARE = 0.15
 """How much of its steps the base reads on."""
+SIDE_BY_SIDE = 2
+"""The change and its control run at the same time; threads that fight over a core are slower than fewer."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def attempt(session: Session, share: float = SHARE) -> Tried:
     run = cast("dict[str, Any]", low.base.run)
     config = reading_on(cast("dict[str, Any]", run["config"]), base_path(low), share)
     arms = {f"{low.name}.on-other-text": theirs, f"{low.name}.on-own-text": own}
-    with ThreadPoolExecutor(len(arms)) as pool:
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         running = [pool.submit(_read_on, session, name, text, config) for name, text in arms.items()]
     changed, control = (one.result() for one in running)
     scores = session.judged(session.several(high), control, changed)
@@ -112,7 +115,8 @@ def _read_on(session: Session, name: str, text: Text, config: Mapping[str, Any])
     runs = session.work / "runs"
     argv = ["pretrain", "run", str(path), "--data", str(text.directory), "--name", name, "-o", str(runs), "--resume"]
     session.call(argv, f"reading on ({name})")
-    return session.fine_tune(session.low, name, {}, runs / name / "checkpoint.pt")
+    checkpoint = runs / name / "checkpoint.pt"
+    return session.fine_tune(session.low, name, {}, checkpoint, threads=max(1, cores() // SIDE_BY_SIDE))
 
 
 def gains(session: Session, control: Array, changed: Array) -> tuple[Gain, ...]:

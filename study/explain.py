@@ -221,10 +221,12 @@ class Session:
             return [run.path for run in arm.runs if run.path]
         return self.fine_tune(arm, f"{arm.name}.unchanged", {})
 
-    def fine_tune(self, arm: Arm, name: str, values: Mapping[str, Any], base: Path | None = None) -> list[Path]:
+    def fine_tune(
+        self, arm: Arm, name: str, values: Mapping[str, Any], base: Path | None = None, threads: int | None = None
+    ) -> list[Path]:
         """Answers of `seeds` fine-tunings of the arm's base (or another) with some fields changed.
 
-        Finished ones are left alone.
+        Finished ones are left alone. `threads`: so many each, where several run side by side.
         """
         record = dict(arm.record or {})
         source = str(values.get("data.source") or _get(record, "data", "source") or "")
@@ -237,6 +239,7 @@ class Session:
         base = base or base_path(arm)
         argv = ["ift", "run", "--base", str(base), "--data", source, "--name", name, "-o", str(self.work)]
         argv += ["--models", str(self.work / "models"), "--seeds", str(self.seeds), "--recipe", str(path)]
+        argv += ["--set", f"threads={threads}"] if threads else []
         self.call(argv, f"fine-tuning {name}")
         return [self.work / f"{name}.s{seed}.jsonl" for seed in range(1, self.seeds + 1)]
 
