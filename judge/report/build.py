@@ -38,7 +38,8 @@ def build(
     answer: str = "",
     comparison: Comparison | None = None,
 ) -> Report:
-    """Put a report together. `sections` and `ladder` come from a diagnosis; `answer` then replaces the headline.
+    """Put a report together. `sections` and `ladder` come from a diagnosis; its `answer` then replaces the headline:
+    the first sentence large, the others before what the headline would have been.
 
     Raises: InputError as `judge.compare.compare` does.
     """
@@ -55,11 +56,12 @@ def build(
     if comparison.canaries:
         own.append(overview.canaries(comparison))
     headline = prose.headline(comparison, scale)
+    first, further = prose.first_sentence(answer) if answer else (headline, "")
     return Report(
         title=title or " · ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else ""),
         question=question or _question(names),
-        answer=answer or headline,
-        explanation=headline if answer else "",
+        answer=first,
+        explanation=" ".join(filter(None, (further, headline))) if answer else "",
         figures=_figures(comparison, scale),
         cautions=tuple(comparison.warnings),
         sections=(*own[:1], *sections, *own[1:]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from judge.numerals import digits_for, number, p_value, percent
@@ -13,6 +14,12 @@ def headline(comparison: Comparison, scale: tuple[float, float]) -> str:
     """The answer in one sentence: who scores higher, by how much, and whether that is shown."""
     text = templates.render(templates.source("report", "headline"), "report/headline", **facts(comparison, scale))
     return " ".join(text.split())
+
+
+def first_sentence(text: str) -> tuple[str, str]:
+    """A text's first sentence, and the others: a full stop ends one before a space and a capital letter."""
+    first, *others = re.split(r"(?<=\.) (?=[A-Z])", text, maxsplit=1)
+    return first, " ".join(others)
 
 
 def facts(comparison: Comparison, scale: tuple[float, float]) -> dict[str, Any]:

@@ -156,3 +156,20 @@ def test_numerals():
     assert [digits_for(0, 100), digits_for(1, 10), digits_for(0, 1), digits_for(0, 5000)] == [1, 2, 3, 0]
     assert prose.unit((1.0, 10.0)) == "on the scale from 1 to 10"
     assert np.isfinite(digits_for(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        (
+            "A completes less (0.446 against 0.999). It explains 74 % of the gap.",
+            "A completes less (0.446 against 0.999).",
+        ),
+        ("One sentence, 3.5 points.", "One sentence, 3.5 points."),
+        ("Read in world:demo?x=1: 33 % closes. B did so, too. C did not.", "Read in world:demo?x=1: 33 % closes."),
+    ],
+)
+def test_the_first_sentence_stands_alone_and_nothing_is_lost(text: str, first: str) -> None:
+    found, others = prose.first_sentence(text)
+    assert found == first
+    assert " ".join(filter(None, (found, others))) == text
