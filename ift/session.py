@@ -19,9 +19,12 @@ from ift.run import run as run_one
 from pretrain.console import say, warn
 from pretrain.distributed import World, world
 from pretrain.errors import InputError
+from pretrain.model import GPT
 from pretrain.runs import provenance, read_json, sha256_file, sha256_of, write_json
 
 RESPOND_FORMAT = "equiloss.ift-respond.v1"
+FAST, LARGE = 5e-4, 20_000_000
+"""A learning rate and a number of parameters that together deserve a warning."""
 
 
 @dataclass
@@ -68,6 +71,8 @@ def fine_tune(
         prepared = prepare(loaded, source, chosen, overlap)
         for line in _remarks(prepared.too_long, prepared.overlap) if peers.main else []:
             warn(line)
+        if peers.main and rates is None and (doubt := too_fast(chosen.lr, loaded.model)):
+            warn(doubt)
         names = [(name, seed)] if seeds is None else [(f"{name}.s{k}", seed + k) for k in range(1, seeds + 1)]
         extra: dict[str, Any] = {}
         if rates is not None:
@@ -85,6 +90,17 @@ def _name_of(path: Path) -> str:
     if path.name == "checkpoint.pt":
         return path.resolve().parent.name
     return path.stem if path.suffix in (".pt", ".pth") else path.resolve().name
+
+
+def too_fast(lr: float, model: GPT) -> str | None:
+    """A remark where a rate that suits a base of a million parameters meets one many times larger."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    if lr <= FAST or parameters <= LARGE:
+        return None
+    return (
+        f"a learning rate of {lr:g} was measured on a base of a million parameters, and this one has "
+        f"{parameters / 1e6:.0f} million: --lr-sweep 1e-5:3e-3:6 finds its own"
+    )
 
 
 def _remarks(too_long: dict[str, Any], overlap: dict[str, Any]) -> list[str]:

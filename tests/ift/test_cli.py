@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from ift.cli import program
 from ift.records import read_responses
+from ift.session import too_fast
+from pretrain.config import ModelConfig
 from pretrain.errors import EquilossError, InputError
+from pretrain.model import GPT
 
 QUICK = ["--recipe", "tiny", "--set", "epochs=2", "--set", "decoding.max_new_tokens=8", "--set", "lr=0.01"]
 
@@ -282,3 +286,12 @@ def test_a_loss_that_is_no_number_says_what_to_do(base: Path, items: Path) -> No
 def test_help_loads_no_torch() -> None:
     code = "import sys, ift.cli; sys.exit('torch' in sys.modules or 'datasets' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_rate_for_small_bases_is_questioned_on_a_large_one() -> None:
+    with torch.device("meta"):
+        small = GPT(ModelConfig(n_layer=2, n_head=2, n_embd=64, context=64, vocab_size=1000))
+        large = GPT(ModelConfig(n_layer=12, n_head=12, n_embd=768, context=64, vocab_size=50257))
+    assert too_fast(3e-3, small) is None
+    assert too_fast(5e-5, large) is None
+    assert "this one has 124 million: --lr-sweep" in (too_fast(3e-3, large) or "")
