@@ -37,7 +37,7 @@ def agree(store: dist.Store, rank: int, size: int, patience_s: float) -> str:
         if rank == 0:
             words = [_read(store, f"word/{one}") for one in range(size)]
             if all(words):
-                round_name = hashlib.sha256(",".join(words).encode()).hexdigest()[:16]
+                round_name = _name(words)
                 store.set("words", ",".join(words))
                 if all(_read(store, f"confirmed/{one}") == round_name for one in range(1, size)):
                     store.set("begun", round_name)
@@ -45,7 +45,7 @@ def agree(store: dist.Store, rank: int, size: int, patience_s: float) -> str:
         else:
             words = _read(store, "words").split(",")
             if len(words) > rank and words[rank] == word:
-                round_name = hashlib.sha256(",".join(words).encode()).hexdigest()[:16]
+                round_name = _name(words)
                 store.set(f"confirmed/{rank}", round_name)
                 if _read(store, "begun") == round_name:
                     return round_name
@@ -62,6 +62,10 @@ def agent_store(timeout: timedelta, rank: int, size: int) -> dist.Store | None:
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = dist.TCPStore(host, port, size, is_master=False, timeout=timeout)
     return dist.PrefixStore(agree(dist.PrefixStore("equiloss", store), rank, size, timeout.total_seconds()), store)
+
+
+def _name(words: list[str]) -> str:
+    return hashlib.sha256(",".join(words).encode()).hexdigest()[:16]
 
 
 def _read(store: dist.Store, key: str) -> str:
