@@ -11,7 +11,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,9 +19,10 @@ from judge.endpoints.clients import Judge, api_key, read_reply
 from judge.endpoints.negotiate import Profile
 from judge.rubrics import Rubric
 from judge.scoring.asking import Settings, judge_reply, messages_again
-from judge.scoring.ledger import Ledger, Reply
+from judge.scoring.ledger import Ledger
 from judge.scoring.plan import Ask, reply_limit_tokens
 from judge.scoring.prices import Price
+from judge.scoring.spending import Spent, worst_usd
 from pretrain.errors import BudgetError, IncompleteError
 
 if TYPE_CHECKING:
@@ -41,21 +42,6 @@ class Line:
     text: bytes
 
 
-@dataclass
-class Batched:
-    """What batches brought: replies, tokens, dollars, batches submitted, rounds of submitting."""
-
-    replies: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    cost_usd: float = 0.0
-    batches: int = 0
-    reasked: int = 0
-    resubmitted: int = 0
-    problems: list[str] = field(default_factory=list[str])
-
-
 class BatchRun:
     """Gets a plan's missing replies through batches."""
 
@@ -67,25 +53,26 @@ class BatchRun:
         settings: Settings,
         price: Price | None,
         discount: float,
+        spent: Spent,
         say: Callable[[str], None],
         most_requests: int = MOST_REQUESTS,
         most_bytes: int = MOST_BYTES,
     ) -> None:
         self._judge, self._rubric, self._ledger, self._settings = judge, rubric, ledger, settings
-        self._price, self._discount, self._say = price, discount, say
+        self._price, self._discount, self._spent, self._say = price, discount, spent, say
         self._most_requests, self._most_bytes = most_requests, most_bytes
         self._profile = Profile.of(ledger.profile(judge.base_url, judge.model), judge.base_url)
-        self.done = Batched()
+        self._problems: list[str] = []
 
-    def run(self, asks: Callable[[], Iterable[tuple[str, Ask]]], paid_usd: float, poll_s: float) -> Batched:
+    def run(self, asks: Callable[[], Iterable[tuple[str, Ask]]], paid_usd: float, poll_s: float) -> None:
         """Submit, wait and collect until every request is settled. `asks` gives the plan's requests anew each time.
 
         Raises: BudgetError when the next batch does not fit the budget; IncompleteError when requests keep failing or
         the endpoint has no Batch API. Submitted batches stay known and are collected by the next run.
         """
-        return asyncio.run(self._run(asks, paid_usd, poll_s))
+        asyncio.run(self._run(asks, paid_usd, poll_s))
 
-    async def _run(self, asks: Callable[[], Iterable[tuple[str, Ask]]], paid_usd: float, poll_s: float) -> Batched:
+    async def _run(self, asks: Callable[[], Iterable[tuple[str, Ask]]], paid_usd: float, poll_s: float) -> None:
         from openai import APIConnectionError, APIStatusError, AsyncOpenAI
 
         timeout = max(60.0, self._settings.timeout_s)
@@ -93,14 +80,14 @@ class BatchRun:
             async with AsyncOpenAI(base_url=self._judge.base_url, api_key=api_key(), timeout=timeout) as client:
                 fruitless, first = 0, True
                 while fruitless < MOST_FRUITLESS:
-                    replies = self.done.replies
+                    replies = self._spent.replies
                     await self._collect_all(client, asks, poll_s)
-                    fruitless = fruitless + 1 if not first and self.done.replies == replies else 0
+                    fruitless = fruitless + 1 if not first and self._spent.replies == replies else 0
                     retry = first and self._settings.retry_failures
-                    submitted = await self._submit(client, asks, paid_usd + self.done.cost_usd, retry)
+                    submitted = await self._submit(client, asks, paid_usd + (self._spent.cost_usd or 0.0), retry)
                     if not submitted:
-                        return self.done
-                    self.done.resubmitted += 0 if first else submitted
+                        return
+                    self._spent.retries += 0 if first else submitted
                     first = False
         except APIStatusError as error:
             raise IncompleteError(
@@ -113,11 +100,10 @@ class BatchRun:
                 "submitted batches are known: the same command collects them",
             ) from None
         if any(not self._ledger.is_settled(sha) for sha, _ in asks()):
-            why = f" ({self.done.problems[-1]})" if self.done.problems else ""
+            why = f" ({self._problems[-1]})" if self._problems else ""
             raise IncompleteError(
                 f"{MOST_FRUITLESS} batches in a row brought nothing{why}", "the same command submits them again"
             )
-        return self.done
 
     async def _submit(
         self,
@@ -154,7 +140,6 @@ class BatchRun:
             input_file_id=uploaded.id, endpoint="/v1/chat/completions", completion_window="24h"
         )
         self._ledger.submitted(uploaded.id, batch.id)
-        self.done.batches += 1
         self._say(f"submitted batch {batch.id} of {len(lines):,} requests")
 
     async def _collect_all(
@@ -182,7 +167,7 @@ class BatchRun:
                         await self._take(client, file, asks)
                 if batch.status == "failed":
                     errors: Any = batch.errors
-                    self.done.problems.append(f"batch {id} failed: {errors.data[0].message if errors else 'no reason'}")
+                    self._problems.append(f"batch {id} failed: {errors.data[0].message if errors else 'no reason'}")
                 self._ledger.close_batch(id, batch.status)
                 waiting.remove(id)
                 self._say(f"batch {id} is {batch.status}")
@@ -206,12 +191,12 @@ class BatchRun:
         if response.get("status_code") != 200:
             body = cast("dict[str, Any]", response.get("body") or {})
             error = cast("dict[str, Any]", row.get("error") or body.get("error") or {})
-            self.done.problems.append(str(error.get("message") or error.get("code") or "no reason given"))
+            self._problems.append(str(error.get("message") or error.get("code") or "no reason given"))
             return
         try:
             reply = read_reply(json.dumps(response["body"]).encode(), {**self._profile.sent, "batch": True})
         except ValueError as error:
-            self.done.problems.append(str(error))
+            self._problems.append(str(error))
             return
         prompt = ask.prompt(self._rubric)
         drafts = self._ledger.drafts(sha)
@@ -223,9 +208,9 @@ class BatchRun:
             "item": ask.item.id,
             "repeat": ask.repeat,
         }
-        cost = self._count(reply)
+        cost = self._spent.count(reply, self._price, self._discount)
         self._ledger.record(sha, reply, cost, about, verdict=verdict, failure=failure, problem=problem)
-        self.done.reasked += problem is not None
+        self._spent.reasked += problem is not None
 
     def _lines(self, asks: Iterable[tuple[str, Ask]], retry_failures: bool) -> Iterator[Line]:
         seen: set[str] = set()
@@ -245,25 +230,10 @@ class BatchRun:
             row = {"custom_id": sha, "method": "POST", "url": "/v1/chat/completions", "body": body}
             yield Line(sha, json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
-    def _count(self, reply: Reply) -> float | None:
-        done = self.done
-        done.replies += 1
-        done.prompt_tokens += reply.prompt_tokens
-        done.completion_tokens += reply.completion_tokens
-        done.cached_tokens += reply.cached_tokens
-        if self._price is None:
-            return None
-        cost = self._discount * self._price.cost_usd(reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens)
-        done.cost_usd += cost
-        return cost
-
     def _worst_usd(self, line: Line) -> float:
-        if self._price is None:
-            return 0.0
         body: dict[str, Any] = json.loads(line.text)["body"]
         limit = int(body.get(self._profile.limit) or 0)
-        prompt_tokens = sum(len(str(one["content"]).encode()) // 2 + 8 for one in body["messages"])
-        return self._discount * self._price.cost_usd(prompt_tokens, limit)
+        return self._discount * worst_usd(body["messages"], limit, self._price)
 
 
 def split(lines: Iterable[Line], most_requests: int, most_bytes: int) -> Iterator[list[Line]]:

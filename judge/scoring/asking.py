@@ -17,6 +17,7 @@ from judge.rubrics import Prompt, Rubric
 from judge.scoring.ledger import Ledger, Reply
 from judge.scoring.plan import Ask, reply_limit_tokens
 from judge.scoring.prices import Price
+from judge.scoring.spending import Spent, worst_usd
 from pretrain.errors import BudgetError, EquilossError, InputError
 
 CHARACTERS_PER_TOKEN = 3.5
@@ -49,20 +50,6 @@ class Settings:
                 raise InputError(f"{name} {value:g} lets nothing pass", "leave it out or give a positive number")
         if self.timeout_s <= 0:
             raise InputError(f"--timeout {self.timeout_s:g} is not positive", "give seconds")
-
-
-@dataclass
-class Spent:
-    """What this run did: replies that it got, tokens, dollars (None without a price), retries, requests lost."""
-
-    replies: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    cost_usd: float | None = 0.0
-    reasked: int = 0
-    retries: int = 0
-    lost: dict[str, str] = field(default_factory=dict[str, str])
 
 
 class Budget:
@@ -244,40 +231,20 @@ class Asker:
         while True:
             messages = prompt.messages if not drafts else messages_again(prompt, *drafts[-1])
             tokens = round(sum(len(one["content"]) for one in messages) / CHARACTERS_PER_TOKEN)
-            worst = self._worst_usd(messages, limit)
+            worst = worst_usd(messages, limit + self._judge.reasoning_tokens, self._price)
             await budget.reserve(worst)
-            cost = 0.0
+            cost: float | None = None
             try:
                 reply = await client.ask(messages, schema, self._settings.parameters, limit, tokens + limit)
-                cost = self._count(reply)
+                cost = self.spent.count(reply, self._price)
             finally:
-                budget.settle(worst, cost)
+                budget.settle(worst, cost or 0.0)
             verdict, failure, problem = judge_reply(self._rubric, prompt, reply, asked_before=len(drafts))
-            price = cost if self._price else None
-            self._ledger.record(sha, reply, price, about, verdict=verdict, failure=failure, problem=problem)
+            self._ledger.record(sha, reply, cost, about, verdict=verdict, failure=failure, problem=problem)
             if verdict is not None or failure is not None:
                 return
             drafts = [*drafts, (reply.text, problem or "")]
             self.spent.reasked += 1
-
-    def _count(self, reply: Reply) -> float:
-        spent = self.spent
-        spent.replies += 1
-        spent.prompt_tokens += reply.prompt_tokens
-        spent.completion_tokens += reply.completion_tokens
-        spent.cached_tokens += reply.cached_tokens
-        if self._price is None:
-            return 0.0
-        cost = self._price.cost_usd(reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens)
-        spent.cost_usd = (spent.cost_usd or 0.0) + cost
-        return cost
-
-    def _worst_usd(self, messages: list[dict[str, str]], limit: int) -> float:
-        if self._price is None:
-            return 0.0
-        # A byte-level tokenizer never needs more tokens than bytes; half of that is beyond any text that is judged.
-        prompt_tokens = sum(len(one["content"].encode()) // 2 + 8 for one in messages)
-        return self._price.cost_usd(prompt_tokens, limit + self._judge.reasoning_tokens)
 
 
 def judge_reply(

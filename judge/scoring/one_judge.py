@@ -12,11 +12,12 @@ from judge.endpoints.batch_api import BatchRun
 from judge.endpoints.clients import Judge
 from judge.endpoints.negotiate import Profile
 from judge.rubrics import Prompt
-from judge.scoring.asking import Asker, Settings, Spent
+from judge.scoring.asking import Asker, Settings
 from judge.scoring.early_stop import Watch
 from judge.scoring.ledger import Ledger, Outcome
 from judge.scoring.plan import Ask, Plan, reply_estimate_tokens, request_sha
 from judge.scoring.prices import Price, PriceTable
+from judge.scoring.spending import Spent
 from judge.scoring.writing import Written, write_offline, write_results
 from pretrain.errors import BudgetError, EquilossError, IncompleteError, InputError
 
@@ -170,16 +171,9 @@ class Scoring:
     def _run_batches(self, survey: Survey, spent: Spent, poll_s: float) -> None:
         assert self._ledger is not None
         batches = BatchRun(
-            self.judge, self.plan.rubric, self._ledger, self.settings, self.price, self._discount, self._say
+            self.judge, self.plan.rubric, self._ledger, self.settings, self.price, self._discount, spent, self._say
         )
-        try:
-            batches.run(lambda: self._outcomes(survey), survey.paid_usd, poll_s)
-        finally:
-            done = batches.done
-            spent.replies, spent.reasked, spent.retries = done.replies, done.reasked, done.resubmitted
-            spent.prompt_tokens, spent.completion_tokens = done.prompt_tokens, done.completion_tokens
-            spent.cached_tokens = done.cached_tokens
-            spent.cost_usd = done.cost_usd if self.price else None
+        batches.run(lambda: self._outcomes(survey), survey.paid_usd, poll_s)
 
     def _is_decided(self, survey: Survey) -> bool:
         """Feed the watch with the items that are complete, in the plan's order, and ask it."""
