@@ -25,9 +25,9 @@ from judge.diagnose.counterfactuals import FORMAT, Tried
 from judge.diagnose.fields import Differing
 from judge.diagnose.gap import CONFIDENCE, DRAWS, Array, interval
 from judge.diagnose.inputs import Arm, Case, read_case
-from judge.diagnose.judging import ACCOUNTS
 from judge.diagnose.recipe import recipe_differences
 from judge.diagnose.records import Estimate
+from judge.diagnose.shares import ACCOUNTS
 from judge.results import Judged
 from pretrain import console
 from pretrain.config import to_toml

@@ -12,11 +12,11 @@ from typing import Any, cast
 
 from judge.diagnose import prose
 from judge.diagnose.inputs import Case
-from judge.diagnose.judging import ALPHA, explains
 from judge.diagnose.measures import Measure
 from judge.diagnose.mediation import mediated
 from judge.diagnose.premise import comparable
 from judge.diagnose.records import Cause
+from judge.diagnose.shares import ALPHA, explains
 from pretrain.equivalence import MARGIN_NATS, compare
 from pretrain.errors import InputError
 

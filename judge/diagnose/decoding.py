@@ -15,8 +15,8 @@ from judge.diagnose import answers, prose
 from judge.diagnose.answers import KINDS, TITLES
 from judge.diagnose.gap import Array, Draw, Gap, mean_difference, on_items
 from judge.diagnose.inputs import Arm, Case
-from judge.diagnose.judging import ALPHA, best_cause, explains
 from judge.diagnose.records import Cause, Estimate, Evidence, Level, not_tested, tested
+from judge.diagnose.shares import ALPHA, best_cause, explains
 from judge.endpoints.offline import agreement
 
 CAUSES = {

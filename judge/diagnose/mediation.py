@@ -7,9 +7,9 @@ import numpy as np
 from judge.diagnose import prose
 from judge.diagnose.gap import Array, Draw, Gap, regress, row_mean
 from judge.diagnose.inputs import Case
-from judge.diagnose.judging import ALPHA
 from judge.diagnose.measures import Measure
 from judge.diagnose.records import Estimate
+from judge.diagnose.shares import ALPHA
 
 LEAST_ITEMS = 8
 """Items of a kind, and of the other kinds, for a pattern over items to be tested."""

@@ -9,10 +9,10 @@ from judge.diagnose import prose
 from judge.diagnose.base import only_seeds_differ
 from judge.diagnose.decoding import different_settings
 from judge.diagnose.inputs import Case
-from judge.diagnose.judging import best_artefact, best_cause, explains
 from judge.diagnose.reality import identical_share, seeds_command
 from judge.diagnose.recipe import recipe_differences
 from judge.diagnose.records import Cause, Level, Verdict
+from judge.diagnose.shares import best_artefact, best_cause, explains
 
 PREMISE = "premise-false"
 SETTING_FAULTS = {"max_new_tokens": "decoding-truncation", "repetition_penalty": "decoding-repetition"}

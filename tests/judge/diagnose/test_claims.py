@@ -10,10 +10,10 @@ from zlib import crc32
 import pytest
 
 from judge.diagnose import prose
-from judge.diagnose.judging import explains
 from judge.diagnose.recipe import find_traps, traps_between
 from judge.diagnose.records import Cause, Diagnosis
 from judge.diagnose.run import diagnose
+from judge.diagnose.shares import explains
 
 Make = Callable[..., dict[str, Any]]
 

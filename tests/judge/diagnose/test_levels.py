@@ -13,6 +13,7 @@ import pytest
 from ift.records import Response
 from judge.diagnose.records import Diagnosis
 from judge.diagnose.run import diagnose
+from judge.scoring.canaries import CANARY_SCHEMA, CanaryVerdict
 from judge.verdicts import Verdict, file_name, read_verdicts, write_verdicts
 from pretrain.errors import InputError
 
@@ -228,6 +229,28 @@ def test_failures_on_bad_answers_of_one_model_are_named(pair: Any) -> None:
     assert found.gap is not None
     assert found.gap.value > 10
     assert found.verdict.cause == "judge-failures"
+
+
+@pytest.mark.parametrize(("score", "status"), [(90.0, "undetermined"), (0.0, "clear")])
+def test_a_judge_that_rewards_empty_answers_is_not_cleared(
+    pair: Any, make_record: Make, score: float, status: str
+) -> None:
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, run=make_record()),
+        *pair.seeds("b", lambda i: 0.3, run=make_record(lr=1e-6)),
+    ]
+    pair.judge(runs)
+    path = pair.folder / file_name("a.s1", "correctness-test", "gpt-4")
+    planted = [
+        CanaryVerdict(**{**one.model_dump(by_alias=True), "schema": CANARY_SCHEMA, "value": score, "canary": "empty"})
+        for one in read_verdicts(path)[:10]
+    ]
+    write_verdicts(path.with_name(path.name.removesuffix(".jsonl") + ".canaries.jsonl"), planted)
+    found = say(pair)
+    assert found.level(2).status == status
+    assert ("planted answers speak against this judge" in found.level(2).says) == (status == "undetermined")
+    assert found.verdict.cause == "recipe-rate"
+    assert any(one.startswith("Level 2") for one in found.verdict.against) == (status == "clear")
 
 
 def test_a_formula_has_no_position_effect(pair: Any) -> None:

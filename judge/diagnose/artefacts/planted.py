@@ -1,0 +1,23 @@
+"""Planted answers: did the judge give those whose right score is known what they deserve?"""
+
+from __future__ import annotations
+
+from judge.diagnose import prose
+from judge.diagnose.artefacts.shown import panel_of
+from judge.diagnose.inputs import Case
+from judge.diagnose.records import Evidence
+from judge.results import Panel
+from judge.scoring.canaries import summarise
+
+
+def test(case: Case) -> tuple[list[Evidence], list[str]]:
+    """The evidence, and the warnings among it; neither where nothing was planted."""
+    panel = panel_of(case)
+    runs = [run for arm in case.arms for run in arm.runs]
+    planted = [one for run in runs for one in run.canaries if Panel(one.rubric, one.judge) == panel]
+    if not planted:
+        return [], []
+    warnings: list[str] = summarise(planted, *case.scale)["warnings"]
+    says = f"Of {len(planted)} planted answers the judge "
+    says += "gave none what would speak against it." if not warnings else f"shows this: {prose.names(warnings)}."
+    return [Evidence(name="planted answers", says=says, bearing="for" if warnings else "against")], warnings

@@ -1,0 +1,154 @@
+"""What could be wrong with a base model: the measure that must differ, and the items on which the gap must then lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from judge.diagnose import kinds, prose
+from judge.diagnose.gap import Array, Draw, Gap, mean_difference, on_items
+from judge.diagnose.inputs import Case
+from judge.diagnose.measures import Measure, difference
+from judge.diagnose.mediation import LEAST_ITEMS, mediated
+from judge.diagnose.records import Cause, Estimate
+from judge.diagnose.shares import explains
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A cause in the base model: the measure that must differ, by how much at least, and the items that must suffer.
+
+    `measures`: by name, the best first; the first that was probed on both sides counts.
+    `better` is +1 where a higher value should give higher scores, -1 where a lower one should.
+    `pattern` picks the items on which the cause predicts the gap; None: `samples` of the measure are per item.
+    """
+
+    cause: str
+    title: str
+    measures: tuple[str, ...]
+    better: int
+    least: float
+    pattern: Callable[[Case], NDArray[np.bool_]] | None
+    items: str
+    says: str
+    source: str
+
+
+HYPOTHESES = (
+    Hypothesis(
+        "knowledge-extraction",
+        "facts stored but not extractable",
+        ("cloze.first_mention_accuracy",),
+        1,
+        0.1,
+        kinds.knowledge_items,
+        "items that ask for knowledge",
+        "completes known facts less often when the subject is mentioned for the first time, in wordings of its own",
+        "Allen-Zhu & Li, arXiv 2309.14316 and 2309.14402",
+    ),
+    Hypothesis(
+        "copying",
+        "copying from the context",
+        ("copying.text_accuracy", "copying.accuracy"),
+        1,
+        0.05,
+        kinds.copying_items,
+        "items that ask to copy",
+        "continues what it has seen before in the text less often",
+        "Olsson et al., arXiv 2209.11895",
+    ),
+    Hypothesis(
+        "contamination",
+        "test items in the pretraining text",
+        ("items.test_advantage",),
+        1,
+        0.1,
+        None,
+        "items that the other base model finds likelier than its kind",
+        "finds the test items no likelier than the training items of the same data",
+        "difference in differences of answer losses; no paper",
+    ),
+)
+
+
+def test(case: Case, one: Hypothesis, a: Mapping[str, Measure], b: Mapping[str, Measure]) -> Cause | None:
+    """Whether the measure differs in the gap's direction, beyond noise, and the gap lies on the predicted items."""
+    gap = case.gap
+    name = next((name for name in one.measures if name in a and name in b), None)
+    if name is None or gap is None:
+        return None
+    effect = difference(a[name], b[name])
+    oriented = effect.value * one.better
+    worse = case.b.name if oriented > 0 else case.a.name
+    fits = oriented * gap.value > 0 and abs(effect.value) >= one.least and effect.excludes(0.0)
+    measured = f"{name}: A minus B is {prose.span(effect)}"
+    if not fits:
+        reason = "is within noise" if not effect.excludes(0.0) else "is too small to matter"
+        if effect.excludes(0.0) and abs(effect.value) >= one.least:
+            reason = "has the wrong direction"
+        return Cause(
+            id=one.cause,
+            level=5,
+            title=one.title,
+            status="excluded",
+            says=f"{measured}, which {reason}.",
+            evidence_against=(f"{measured}, which {reason}.",),
+            source=one.source,
+        )
+    share, pattern, contradicts = _pattern(case, gap, one, a[name], b[name])
+    supported = explains(share)
+    both = sorted((a[name].value, b[name].value), reverse=one.better < 0)
+    values = [prose.number(value) for value in both]  # the worse side's first
+    return Cause(
+        id=one.cause,
+        level=5,
+        title=one.title,
+        status="supported" if supported else "possible",
+        share=share,
+        share_method=share.method if share else "",
+        says=f"The base model of {worse} {one.says} ({values[0]} against {values[1]})"
+        + (f", and the gap lies on {one.items}." if supported else "."),
+        evidence_for=(f"{measured}.", *([pattern] if pattern and not contradicts else [])),
+        evidence_against=(pattern,) if pattern and contradicts else (),
+        source=one.source,
+    )
+
+
+def _pattern(case: Case, gap: Gap, one: Hypothesis, a: Measure, b: Measure) -> tuple[Estimate | None, str, bool]:
+    """The share of the gap on the items where the cause predicts it, a sentence, and whether it speaks against."""
+    if one.pattern is None:
+        return mediated(case, gap, a, b, one.better)
+    chosen = _linked(case, a, b)
+    if chosen is None or not chosen.any():
+        chosen = one.pattern(case)
+    inside, outside = int(chosen.sum()), int((~chosen).sum())
+    if inside < LEAST_ITEMS or outside < LEAST_ITEMS:
+        return None, f"There are {inside} {one.items} and {outside} others: too few to see where the gap lies.", False
+    share = gap.share(on_items(~chosen), f"the gap on other items than {one.items}")
+    within = mean_difference(gap.a[:, chosen], gap.b[:, chosen])
+    without = mean_difference(gap.a[:, ~chosen], gap.b[:, ~chosen])
+
+    def contrast(a: Array, b: Array, draw: Draw) -> float:
+        here = chosen[draw.items]
+        return mean_difference(a[:, here], b[:, here]) - mean_difference(a[:, ~here], b[:, ~here])
+
+    draws = gap.resampled(contrast)
+    low, high = (float(v) for v in np.nanquantile(draws, [0.025, 0.975]))
+    fits = low > 0 if gap.value > 0 else high < 0
+    says = (
+        f"The gap is {prose.number(within)} on {inside} {one.items} and {prose.number(without)} on {outside} others "
+        f"(95 % interval of the contrast {prose.number(low)} to {prose.number(high)})."
+    )
+    return (share if fits else None), says, not fits
+
+
+def _linked(case: Case, a: Measure, b: Measure) -> NDArray[np.bool_] | None:
+    """Items whose question names a probed subject (the samples' keys are "subject / attribute")."""
+    keys = set(a.samples or {}) & set(b.samples or {})
+    subjects = sorted({key.split(" / ")[0] for key in keys if " / " in key})
+    if not subjects:
+        return None
+    return np.array([bool(found) for found in kinds.naming(case, subjects)], dtype=np.bool_)
