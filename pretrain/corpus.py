@@ -12,22 +12,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, cast
 
-from pretrain import runs
+from pretrain import runs, world
+from pretrain.document import Document
 from pretrain.errors import InputError
 
 TEXT = (".txt", ".text", ".md")
 LINES = (".jsonl", ".ndjson")
 SUFFIXES = (*TEXT, *LINES, ".json", ".parquet")
 READ_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Document:
-    """A text, the domain it belongs to, and its split where the source sets it (None: the shards decide)."""
-
-    text: str
-    domain: str = ""
-    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,8 +42,6 @@ def read_documents(source: str, fields: Fields | None = None) -> Iterator[Docume
     fields = fields or Fields()
     kind, colon, name = source.partition(":")
     if colon and kind == "world":
-        from pretrain import world
-
         return world.documents(name)
     if colon and kind == "hub":
         return _hub(name, fields)

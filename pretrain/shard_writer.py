@@ -22,7 +22,8 @@ import numpy as np
 
 from pretrain import runs
 from pretrain import tokenizer as tokenizers
-from pretrain.corpus import Document, Fields, describe, read_documents
+from pretrain.corpus import Fields, describe, read_documents
+from pretrain.document import Document
 from pretrain.errors import EquilossError, InputError
 from pretrain.shards import DTYPES, FORMAT, SPLITS, Shards
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrain import tokenizer as tokenizers
-from pretrain.corpus import Document, describe
+from pretrain.corpus import describe
+from pretrain.document import Document
 from pretrain.errors import InputError
 from pretrain.shard_writer import Counts, Fractions, Kept, place, write_tokenized
 from pretrain.shards import SPLITS, Shards

@@ -99,7 +99,8 @@ def explain_command(
       study explain base-a base-b --base 0.15 --seeds 3
     """
     from study import explain_table
-    from study.explain import Budget, explain
+    from study.counterfactual import Budget
+    from study.explain import explain
 
     tried, path = explain(
         a,

@@ -26,8 +26,8 @@ from judge.diagnose.inputs import Arm
 from pretrain.config import to_toml
 from pretrain.errors import InputError
 from pretrain.runs import write_text
+from study.counterfactual import Session, base_path, closed, interval_of_gain
 from study.engines import cores
-from study.explain import Session, base_path, interval_of_gain
 
 CAUSE = "base-data"
 SHARE = 0.15
@@ -64,7 +64,7 @@ def attempt(session: Session, share: float = SHARE) -> Tried:
     changed, control = (one.result() for one in running)
     scores = session.judged(session.several(high), control, changed)
     steps = config["train"]["steps"]
-    measured = session.closed(scores)
+    measured = closed(*scores)
     return Tried(
         cause=CAUSE,
         fields=("data",),

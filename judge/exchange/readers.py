@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from judge.exchange.inward import Found
+    from judge.exchange.found import Found
 
 Row = Mapping[str, Any]
 Reader = Callable[["Found", Row, str, str, object], None]

@@ -7,7 +7,7 @@ from itertools import accumulate
 from random import Random
 from typing import Any
 
-from pretrain.corpus import Document
+from pretrain.document import Document
 from pretrain.world import people, skills, topics
 from pretrain.world.config import WorldConfig, parse
 

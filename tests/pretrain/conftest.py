@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pretrain.corpus import Document
+from pretrain.document import Document
 from pretrain.shard_writer import write_shards
 from pretrain.tokenizer import train_bpe
 

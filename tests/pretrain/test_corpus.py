@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pretrain import corpus
-from pretrain.corpus import Document, Fields, read_documents
+from pretrain.corpus import Fields, read_documents
+from pretrain.document import Document
 from pretrain.errors import InputError
 
 

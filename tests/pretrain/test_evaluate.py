@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from pretrain import checkpoint, equivalence, tokenizer  # noqa: E402
 from pretrain.config import ModelConfig  # noqa: E402
-from pretrain.corpus import Document  # noqa: E402
+from pretrain.document import Document  # noqa: E402
 from pretrain.errors import EquilossError, InputError  # noqa: E402
 from pretrain.evaluate import (  # noqa: E402
     Method,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pretrain import checkpoint, report
 from pretrain.compare import compare
 from pretrain.config import RunConfig, validate
-from pretrain.corpus import Document
+from pretrain.document import Document
 from pretrain.errors import InputError
 from pretrain.observers import numbers, prompts
 from pretrain.runs import read_jsonl

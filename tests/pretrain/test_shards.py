@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pretrain import shard_writer, tokenizer
-from pretrain.corpus import Document
+from pretrain.document import Document
 from pretrain.errors import EquilossError, InputError
 from pretrain.shard_writer import Fractions, choose_split, write_shards
 from pretrain.shards import SPLITS, Shards

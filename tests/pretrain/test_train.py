@@ -16,8 +16,8 @@ import torch.nn.functional as F
 
 from pretrain import checkpoint
 from pretrain.config import RunConfig, load_run_config, validate
-from pretrain.corpus import Document
 from pretrain.distributed import World
+from pretrain.document import Document
 from pretrain.errors import EquilossError, IncompleteError, InputError
 from pretrain.model import GPT
 from pretrain.optim import Optimizers

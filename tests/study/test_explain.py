@@ -15,7 +15,8 @@ from ift.records import Response, item_id, write_responses
 from judge.diagnose.run import diagnose
 from pretrain.config import read_toml
 from pretrain.errors import BudgetError, EquilossError, InputError
-from study.explain import CUT_OFF, Budget, changed_recipe, closed, explain, run_command
+from study.counterfactual import CUT_OFF, Budget, changed_recipe, closed, run_command
+from study.explain import explain
 
 ITEMS = [(f"What is number {i}?", f"word{i} and more") for i in range(60)]
 RECIPE = {"template": "alpaca", "lr": 3e-4, "dropout": 0.0, "clip_norm": None, "decoding": {"temperature": 0.0}}

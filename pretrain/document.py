@@ -1,0 +1,14 @@
+"""A document: what a corpus is made of, whatever it is read from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text, the domain it belongs to, and its split where the source sets it (None: the shards decide)."""
+
+    text: str
+    domain: str = ""
+    split: str | None = None
