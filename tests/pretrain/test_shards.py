@@ -97,7 +97,8 @@ def test_a_dying_worker_is_an_error_and_leaves_nothing(tmp_path: Path, monkeypat
     monkeypatch.setattr(shard_writer, "BATCH_BYTES", 500)
 
     def kill_one(documents: int, tokens: int) -> None:
-        active_children()[0].kill()
+        for child in active_children()[:1]:  # the pool may have lost it before this is called again
+            child.kill()
 
     with pytest.raises(EquilossError, match="a tokenizing process died"):
         write(texts(), tmp_path / "data", workers=2, on_progress=kill_one)
