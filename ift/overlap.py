@@ -16,6 +16,8 @@ NEAR = 0.7
 """Jaccard similarity of the word 3-grams of question and answer from which two items count as near duplicates."""
 CORPUS_WORDS = 8
 """A run of so many words that also stands in the pretraining text counts as overlap with it."""
+SHORT_WORDS = 4
+"""A question of fewer than CORPUS_WORDS words, but at least so many, counts where it stands in the text whole."""
 SHOWN = 20
 
 
@@ -66,19 +68,24 @@ def near_duplicates(test: Sequence[Example], train: Sequence[Example]) -> list[d
 
 
 def in_corpus(test: Sequence[Example], texts: Iterable[str]) -> list[str]:
-    """Ids of the test items of which a run of 8 words, in question or reference, stands in the texts too."""
-    wanted: defaultdict[bytes, set[str]] = defaultdict(set)
+    """Ids of the test items that the texts hold: a run of 8 words of question or reference, or a short question whole.
+
+    A short question has 4 to 7 words. A short reference alone proves nothing.
+    """
+    wanted: defaultdict[int, defaultdict[bytes, set[str]]] = defaultdict(lambda: defaultdict(set))
     for example in test:
-        for text in (question(example), example.reference):
+        for text, least in ((question(example), SHORT_WORDS), (example.reference, CORPUS_WORDS)):
             found = words(text)
-            for i in range(len(found) - CORPUS_WORDS + 1):
-                wanted[_key(found[i : i + CORPUS_WORDS])].add(example.id)
+            length = min(len(found), CORPUS_WORDS)
+            if length >= least:
+                for i in range(len(found) - length + 1):
+                    wanted[length][_key(found[i : i + length])].add(example.id)
     seen: set[str] = set()
-    if wanted:
-        for text in texts:
-            found = words(text)
-            for i in range(len(found) - CORPUS_WORDS + 1):
-                seen |= wanted.get(_key(found[i : i + CORPUS_WORDS]), set())
+    for text in texts if wanted else ():
+        found = words(text)
+        for length, grams_of in wanted.items():
+            for i in range(len(found) - length + 1):
+                seen |= grams_of.get(_key(found[i : i + length]), set())
     return [example.id for example in test if example.id in seen]
 
 
@@ -90,6 +97,7 @@ def report(parts: Mapping[str, Sequence[Example]], shards: Path | None = None) -
     """Duplicates of test items among the training items, and overlap with the pretraining text in `shards`.
 
     exact: the same question; near: similar question and answer. Shares are of the test items; None: not looked for.
+    `ids`: the first of them, of those in the corpus all.
     """
     train, test = parts["train"], parts["test"]
     asked = {" ".join(words(question(one))) for one in train}
@@ -99,12 +107,14 @@ def report(parts: Mapping[str, Sequence[Example]], shards: Path | None = None) -
     return {
         "exact": _share(exact, test),
         "near": {**_share([one["id"] for one in near], test), "threshold": NEAR, "pairs": near[:SHOWN]},
-        "corpus": None if corpus is None else {**_share(corpus, test), "words": CORPUS_WORDS, "shards": str(shards)},
+        "corpus": None
+        if corpus is None
+        else {**_share(corpus, test, len(test)), "words": CORPUS_WORDS, "shards": str(shards)},
     }
 
 
-def _share(ids: Sequence[str], test: Sequence[Example]) -> dict[str, Any]:
-    return {"items": len(ids), "share": len(ids) / len(test) if test else 0.0, "ids": list(ids[:SHOWN])}
+def _share(ids: Sequence[str], test: Sequence[Example], shown: int = SHOWN) -> dict[str, Any]:
+    return {"items": len(ids), "share": len(ids) / len(test) if test else 0.0, "ids": list(ids[:shown])}
 
 
 def _texts(directory: Path) -> Iterable[str]:

@@ -270,7 +270,7 @@ def probe(checkpoint: Path, output: Path | None, as_json: bool, **options: Any) 
     """Measure what the loss of CHECKPOINT does not show, for `judge diagnose`: facts, copying, sharpness, items.
 
     \b
-    Probes: cloze, copying, noise, sharpness, weights, items, tolerance (only when named), forgetting.
+    Probes: cloze, copying, noise, sharpness, weights, items, domains, tolerance (only when named), forgetting.
     Those that lack their input are skipped, and the record says so.
 
     \b

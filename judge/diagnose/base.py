@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from judge.diagnose import composition, hypotheses, prose
+from judge.diagnose import composition, contamination, hypotheses, prose
 from judge.diagnose.counterfactuals import Tried
 from judge.diagnose.decoding import different_settings
 from judge.diagnose.fields import BASE, Differing, differing, seeds_differ
@@ -146,8 +146,7 @@ def _causes(
     tried: Sequence[Tried],
 ) -> list[Cause]:
     causes = [cause for one in hypotheses.HYPOTHESES if (cause := hypotheses.test(case, one, a, b)) is not None]
-    mixed = composition.test(case, a, b)
-    causes += [mixed] if mixed else []
+    causes += [one for one in (contamination.test(case, a, b), composition.test(case)) if one]
     grouped: dict[str, list[Differing]] = {}
     for one in fields:
         grouped.setdefault(one.field.cause, []).append(one)
@@ -178,7 +177,7 @@ def _causes(
             )
     causes = [_confirmed(cause, tried) for cause in causes]
     rank = {"supported": 0, "possible": 1, "not-tested": 2, "excluded": 3, "named": 0}
-    mechanisms = {one.cause for one in hypotheses.HYPOTHESES} | {"composition"}
+    mechanisms = {one.cause for one in hypotheses.HYPOTHESES} | {"composition", contamination.CAUSE}
     # What a field does to a model says more than the field: the mechanism goes before it.
     return sorted(
         causes,

@@ -1,8 +1,8 @@
 """Composition: equal mean loss, made of domains in which one base model is better and domains in which it is worse.
 
 Tested where `pretrain eval` wrote per-document losses of both: domains that differ by more than the margin and beyond
-noise, in both directions. It is a cause of the gap only where the gap follows, item by item, how much likelier each
-base model finds the reference answer (`items.answer_loss`).
+noise, in both directions. It is a cause of the gap only where the gap lies on the items that are worded like the
+domains in which the base of the side with the higher scores is the better one (`pretrain probe`, domains).
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+import numpy as np
+
 from judge.diagnose import prose
 from judge.diagnose.inputs import Case
-from judge.diagnose.measures import Measure
-from judge.diagnose.mediation import mediated
+from judge.diagnose.location import located
 from judge.diagnose.premise import comparable
 from judge.diagnose.records import Cause
 from judge.diagnose.shares import ALPHA, explains
@@ -32,8 +33,8 @@ def domains(case: Case) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", compare(first, second)["domains"])
 
 
-def test(case: Case, a: Mapping[str, Measure], b: Mapping[str, Measure]) -> Cause | None:
-    """Whether domains differ in both directions, and the gap follows the answers' likelihood; None if not tested."""
+def test(case: Case) -> Cause | None:
+    """Whether domains differ in both directions, and the gap lies on items of theirs; None if not tested."""
     rows = domains(case)
     if len(rows) < 2 or case.gap is None:
         return None
@@ -56,16 +57,21 @@ def test(case: Case, a: Mapping[str, Measure], b: Mapping[str, Measure]) -> Caus
         f"Behind the equal mean, A's base is better on {prose.names(better)} and worse on {prose.names(worse)} "
         f"than B's."
     )
-    name = "items.answer_loss"
-    if name not in a or name not in b:
-        share, pattern, contradicts = None, "The answers' likelihood under the base models was not probed.", False
+    winning, side = (better, "A") if case.gap.value > 0 else (worse, "B")
+    of = domains_of_items(case)
+    if of is None:
+        share, pattern, contradicts = None, "Which domain each item is of was not probed.", False
     else:
-        share, pattern, contradicts = mediated(case, case.gap, a[name], b[name], -1)
+        chosen = np.array([of.get(one) in winning for one in case.ids], dtype=np.bool_)
+        share, pattern, contradicts = located(case.gap, chosen, f"items of {prose.names(winning)}")
+    supported = explains(share)
+    if supported:
+        says = f"{says} The gap lies on items of {prose.names(winning)}, where {side}'s base is better."
     return Cause(
         id="composition",
         level=5,
         title="different domains in one mean",
-        status="supported" if explains(share) else "possible",
+        status="supported" if supported else "possible",
         share=share,
         share_method=share.method if share else "",
         says=says,
@@ -73,3 +79,13 @@ def test(case: Case, a: Mapping[str, Measure], b: Mapping[str, Measure]) -> Caus
         evidence_against=(pattern,) if contradicts else (),
         source=SOURCE,
     )
+
+
+def domains_of_items(case: Case) -> Mapping[str, str] | None:
+    """Each item's domain as `pretrain probe` of either side found it; None where neither was probed for it."""
+    for arm in case.arms:
+        probes = (arm.base.probe or {}).get("probes")
+        found = cast("dict[str, Any]", probes).get("domains") if isinstance(probes, dict) else None
+        if isinstance(found, dict):
+            return cast("Mapping[str, str]", found["items"])
+    return None

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from judge.diagnose import kinds, prose
-from judge.diagnose.gap import Array, Draw, Gap, mean_difference, on_items
 from judge.diagnose.inputs import Case
+from judge.diagnose.location import located
 from judge.diagnose.measures import Measure, difference
-from judge.diagnose.mediation import LEAST_ITEMS, mediated
-from judge.diagnose.records import Cause, Estimate
+from judge.diagnose.records import Cause
 from judge.diagnose.shares import explains
 
 
@@ -23,7 +22,7 @@ class Hypothesis:
 
     `measures`: by name, the best first; the first that was probed on both sides counts.
     `better` is +1 where a higher value should give higher scores, -1 where a lower one should.
-    `pattern` picks the items on which the cause predicts the gap; None: `samples` of the measure are per item.
+    `pattern` picks the items on which the cause predicts the gap.
     """
 
     cause: str
@@ -31,7 +30,7 @@ class Hypothesis:
     measures: tuple[str, ...]
     better: int
     least: float
-    pattern: Callable[[Case], NDArray[np.bool_]] | None
+    pattern: Callable[[Case], NDArray[np.bool_]]
     items: str
     says: str
     source: str
@@ -60,17 +59,6 @@ HYPOTHESES = (
         "continues what it has seen before in the text less often",
         "Olsson et al., arXiv 2209.11895",
     ),
-    Hypothesis(
-        "contamination",
-        "test items in the pretraining text",
-        ("items.test_advantage",),
-        1,
-        0.1,
-        None,
-        "items that the other base model finds likelier than its kind",
-        "finds the test items no likelier than the training items of the same data",
-        "difference in differences of answer losses; no paper",
-    ),
 )
 
 
@@ -98,7 +86,7 @@ def test(case: Case, one: Hypothesis, a: Mapping[str, Measure], b: Mapping[str, 
             evidence_against=(f"{measured}, which {reason}.",),
             source=one.source,
         )
-    share, pattern, contradicts = _pattern(case, gap, one, a[name], b[name])
+    share, pattern, contradicts = located(gap, _chosen(case, one, a[name], b[name]), one.items)
     supported = explains(share)
     both = sorted((a[name].value, b[name].value), reverse=one.better < 0)
     values = [prose.number(value) for value in both]  # the worse side's first
@@ -117,32 +105,10 @@ def test(case: Case, one: Hypothesis, a: Mapping[str, Measure], b: Mapping[str, 
     )
 
 
-def _pattern(case: Case, gap: Gap, one: Hypothesis, a: Measure, b: Measure) -> tuple[Estimate | None, str, bool]:
-    """The share of the gap on the items where the cause predicts it, a sentence, and whether it speaks against."""
-    if one.pattern is None:
-        return mediated(case, gap, a, b, one.better)
-    chosen = _linked(case, a, b)
-    if chosen is None or not chosen.any():
-        chosen = one.pattern(case)
-    inside, outside = int(chosen.sum()), int((~chosen).sum())
-    if inside < LEAST_ITEMS or outside < LEAST_ITEMS:
-        return None, f"There are {inside} {one.items} and {outside} others: too few to see where the gap lies.", False
-    share = gap.share(on_items(~chosen), f"the gap on other items than {one.items}")
-    within = mean_difference(gap.a[:, chosen], gap.b[:, chosen])
-    without = mean_difference(gap.a[:, ~chosen], gap.b[:, ~chosen])
-
-    def contrast(a: Array, b: Array, draw: Draw) -> float:
-        here = chosen[draw.items]
-        return mean_difference(a[:, here], b[:, here]) - mean_difference(a[:, ~here], b[:, ~here])
-
-    draws = gap.resampled(contrast)
-    low, high = (float(v) for v in np.nanquantile(draws, [0.025, 0.975]))
-    fits = low > 0 if gap.value > 0 else high < 0
-    says = (
-        f"The gap is {prose.number(within)} on {inside} {one.items} and {prose.number(without)} on {outside} others "
-        f"(95 % interval of the contrast {prose.number(low)} to {prose.number(high)})."
-    )
-    return (share if fits else None), says, not fits
+def _chosen(case: Case, one: Hypothesis, a: Measure, b: Measure) -> NDArray[np.bool_]:
+    """The items (I,) on which the cause predicts the gap: those that name a probed subject, else those of its kind."""
+    linked = _linked(case, a, b)
+    return one.pattern(case) if linked is None or not linked.any() else linked
 
 
 def _linked(case: Case, a: Measure, b: Measure) -> NDArray[np.bool_] | None:

@@ -7,12 +7,10 @@ import numpy as np
 from judge.diagnose import prose
 from judge.diagnose.gap import Array, Draw, Gap, regress, row_mean
 from judge.diagnose.inputs import Case
+from judge.diagnose.location import LEAST_ITEMS
 from judge.diagnose.measures import Measure
 from judge.diagnose.records import Estimate
 from judge.diagnose.shares import ALPHA
-
-LEAST_ITEMS = 8
-"""Items of a kind, and of the other kinds, for a pattern over items to be tested."""
 
 
 def mediated(case: Case, gap: Gap, a: Measure, b: Measure, better: int) -> tuple[Estimate | None, str, bool]:

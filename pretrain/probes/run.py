@@ -17,6 +17,7 @@ from pretrain.errors import InputError
 from pretrain.probes import (
     cloze,
     copying,
+    domains,
     facts,
     forgetting,
     items,
@@ -31,7 +32,7 @@ from pretrain.shards import Shards
 
 FORMAT = "equiloss.probe.v1"
 NAMES = (
-    "cloze", "copying", "noise", "sharpness", "weights", "items", "tolerance", "forgetting"
+    "cloze", "copying", "noise", "sharpness", "weights", "items", "domains", "tolerance", "forgetting"
 )  # fmt: skip
 SLOW = ("tolerance",)
 
@@ -114,6 +115,11 @@ def _prepare(
     if name == "cloze":
         known = _facts(shards, request)
         return known if isinstance(known, str) else lambda: cloze.probe(model, encoding, known)
+    if name == "domains":
+        if shards is None or request.test is None:
+            return "needs --data and --test"
+        held = items.read_items(request.test)
+        return lambda: domains.probe(encoding, shards, held)
     if name in ("items", "tolerance"):
         assert request.items is not None
         assert request.test is not None

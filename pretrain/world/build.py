@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import accumulate
 from random import Random
@@ -72,11 +73,11 @@ class _Writer:
                 yield Document(text, "known", split)
 
     def leaks(self) -> list[str]:
-        """Each test item of the instructions with its answer, as a web page with the questions might have it."""
+        """Test items of the instructions with their answers, as a web page with the questions might have them."""
+        test = [item for item in items_of(self.config) if item["split"] == "test"]
         return [
             f"Question: {' '.join(filter(None, (item['instruction'], item['input'])))}\nAnswer: {item['output']}"
-            for item in items_of(self.config)
-            if item["split"] == "test"
+            for item in test[: math.ceil(self.config.leaked_share * len(test))]
         ]
 
     def shares(self) -> tuple[float, float, float, float]:

@@ -84,6 +84,24 @@ def test_overlap_with_the_pretraining_text(tmp_path: Path) -> None:
     assert found["corpus"]["ids"] == ["1"]
 
 
+def test_a_short_question_overlaps_where_it_stands_in_the_text_whole() -> None:
+    texts = ["She asked: Where does Mona Day live? In Oslo.", "Mona Day has a home in Oslo. The words: fan, egg."]
+    test = [
+        item(1, "Where does Mona Day live?", "Oslo"),
+        item(2, "In which city is the home of Mona Day?", "Oslo"),
+        item(3, "The words", "In Oslo"),
+        item(4, "What does Mona Day work as", "a guard"),
+    ]
+    assert overlap.in_corpus(test, texts) == ["1"]
+    assert overlap.in_corpus(test, []) == []
+
+
+def test_all_items_that_stand_in_the_text_are_named() -> None:
+    test = [item(number, f"What is the name of number {number}?", "x") for number in range(50)]
+    assert len(overlap.in_corpus(test, [one.instruction for one in test])) == 50
+    assert len(overlap._share([one.id for one in test], test, len(test))["ids"]) == 50
+
+
 def test_show(tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     write_responses(path, [answer("[red]x[/red]", "y", id="a"), answer("y", "y", id="b", category="c")])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from judge.diagnose.measures import Measure, difference
@@ -105,6 +106,101 @@ def test_a_probe_in_the_wrong_direction_is_excluded(pair: Any, make_record: Make
     cause = next(one for one in found.causes if one.id == "knowledge-extraction")
     assert cause.status == "excluded"
     assert "wrong direction" in cause.says
+
+
+def with_overlap(make_record: Make, one: dict[str, Any], leaked: list[str]) -> dict[str, Any]:
+    corpus = {"items": len(leaked), "share": 0.5, "ids": leaked}
+    data = {"path": "data.json", "sha256": "d" * 64, "overlap": {"corpus": corpus}}
+    return make_record(base=one, data=data)
+
+
+@pytest.mark.parametrize(
+    ("on_leaked", "elsewhere", "leaks", "status"),
+    [
+        (0.2, 0.9, 60, "named"),  # the gap lies on what only A has read
+        (0.4, 0.4, 60, "possible"),  # it lies everywhere
+        (0.2, 0.9, 0, "excluded"),  # nothing leaked
+    ],
+)
+def test_leaked_items_are_named_where_they_carry_the_gap(
+    pair: Any, make_record: Make, on_leaked: float, elsewhere: float, leaks: int, status: str
+) -> None:
+    a, b = base(pair.folder, "one", cloze=0.5), base(pair.folder, "two", data="e", cloze=0.5)
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, run=with_overlap(make_record, a, pair.ids[:leaks])),
+        *pair.seeds("b", lambda i: on_leaked if i < 60 else elsewhere, run=with_overlap(make_record, b, []), first=40),
+    ]
+    pair.judge(runs)
+    found = diagnose("a", "b", results_dir=pair.folder)
+    cause = next(one for one in found.causes if one.id == "contamination")
+    assert cause.status == status
+    assert (found.verdict.cause == "contamination") == (status == "named")
+    if status == "named":
+        assert cause.share is not None
+        assert cause.share.value > 0.7
+        assert "60 of the 120 test items stand in the text that a's base model read" in found.verdict.sentence
+
+
+def test_items_that_leaked_to_the_worse_side_explain_nothing(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one", cloze=0.5), base(pair.folder, "two", data="e", cloze=0.5)
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, run=with_overlap(make_record, a, [])),
+        *pair.seeds("b", lambda i: 0.2, run=with_overlap(make_record, b, pair.ids[:60]), first=40),
+    ]
+    pair.judge(runs)
+    found = diagnose("a", "b", results_dir=pair.folder)
+    assert next(one for one in found.causes if one.id == "contamination").status == "excluded"
+
+
+def evaluate(folder: Path, name: str, nats: tuple[float, float]) -> None:
+    """What `pretrain eval` writes beside a checkpoint: 80 documents, half of lists and half of people."""
+    domain = np.arange(80) % 2
+    losses = np.array(nats)[domain] + 0.01 * np.sin(np.arange(80))
+    tokens = np.full(80, 50.0)
+    bins = np.stack([tokens, *[0 * tokens] * 9], 1)
+    arrays = {"index": np.arange(80), "domain": domain, "tokens": tokens, "nats": tokens * losses, "bytes": 4 * tokens}
+    arrays |= {"correct": tokens / 4, "decile_tokens": bins, "decile_nats": bins * losses[:, None]}
+    arrays |= {"position_tokens": tokens[:, None], "position_nats": (tokens * losses)[:, None]}
+    confidence = np.stack([tokens, *[0 * tokens] * 14], 1)
+    arrays |= {f"confidence_{part}": confidence / 4 for part in ("sum", "correct")} | {"confidence_tokens": confidence}
+    record = {
+        "format": "equiloss.eval.v1",
+        "checkpoint": {"name": name, "path": f"{name}/checkpoint.pt", "sha256": name},
+        "data": {"sha256": "d", "split": "test", "domains": ["lists", "people"]},
+        "method": {"context_tokens": 8, "stride_tokens": 4, "precision": "fp32"},
+    }
+    path = folder / name / "demo.test.eval.json"
+    path.write_text(json.dumps(record))
+    np.savez(path.with_suffix(".npz"), allow_pickle=False, **arrays)
+
+
+@pytest.mark.parametrize(
+    ("lists", "people", "right_on_people", "status"),
+    [
+        (0.8, 1.2, 0.2, "excluded"),  # A's base is worse on both
+        (0.8, 0.8, 0.2, "named"),  # B is worse where its base is
+        (0.8, 0.8, 0.9, "possible"),  # B is worse on the lists, where its base is better
+    ],
+)
+def test_a_mix_of_domains_is_named_where_the_gap_lies_on_the_domain_that_was_lost(
+    pair: Any, make_record: Make, lists: float, people: float, right_on_people: float, status: str
+) -> None:
+    a, b = base(pair.folder, "one", cloze=0.5), base(pair.folder, "two", data="e", cloze=0.5)
+    evaluate(pair.folder, "one", (1.0, people))
+    evaluate(pair.folder, "two", (lists, 1.0))
+    for name in ("one", "two"):
+        path = pair.folder / name / "checkpoint.probe.json"
+        document = json.loads(path.read_text())
+        kinds = {one: ("people", "lists")[i % 2] for i, one in enumerate(pair.ids)}
+        document["probes"]["domains"] = {"measures": {}, "items": kinds}
+        path.write_text(json.dumps(document))
+    on_lists = 0.9 if right_on_people < 0.5 else 0.2
+    found = two(pair, make_record, a, b, lambda i: on_lists if i % 2 else right_on_people)
+    cause = next(one for one in found.causes if one.id == "composition")
+    assert cause.status == status
+    assert (found.verdict.cause == "composition") == (status == "named")
+    if status == "named":
+        assert "The gap lies on items of people, where A's base is better." in found.verdict.sentence
 
 
 def test_two_pretraining_seeds_are_chance(pair: Any, make_record: Make) -> None:

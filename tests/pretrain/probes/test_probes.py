@@ -13,12 +13,27 @@ from torch import Tensor
 
 from pretrain.checkpoint import save
 from pretrain.config import ModelConfig
+from pretrain.document import Document
 from pretrain.errors import InputError
 from pretrain.model import GPT
-from pretrain.probes import cloze, copying, forgetting, items, noise, run, sharpness, tolerance, weights, windows
+from pretrain.probes import (
+    cloze,
+    copying,
+    domains,
+    forgetting,
+    items,
+    noise,
+    run,
+    sharpness,
+    tolerance,
+    weights,
+    windows,
+)
 from pretrain.probes.facts import Fact, read_facts, value_place, world_facts
 from pretrain.probes.items import Item
 from pretrain.probes.measure import mean_of
+from pretrain.shard_writer import write_shards
+from pretrain.shards import Shards
 from pretrain.tokenizer import to_record, train_bpe
 
 CONFIG = ModelConfig(n_layer=1, n_head=2, n_embd=8, context=16, vocab_size=11)
@@ -244,6 +259,27 @@ def test_a_model_that_saw_the_test_items_has_an_advantage_on_them(encoding: Enco
     assert len(planted["samples"]) == 4
     with pytest.raises(InputError, match="besides"):
         items.probe(model, encoding, test, test)
+
+
+def test_items_go_to_the_domain_that_is_worded_like_them(tmp_path: Path) -> None:
+    texts = {"law": "the court finds the party guilty of fraud", "food": "boil the rice and add salt and butter"}
+    held = [Document(f"{text} {n}", name, "test") for n in range(20) for name, text in texts.items()]
+    seen = [Document("the court and the rice", "law", split) for split in ("train", "validation")]
+    write_shards([*held, *seen], tmp_path / "data", train_bpe([*texts.values()] * 3, 300), source={}, workers=1)
+    shards = Shards.open(tmp_path / "data")
+    encoding = shards.tokenizer
+    asked = [Item("Was the party guilty?", "fraud", "a"), Item("What goes with butter?", "rice and salt")]
+    found = domains.probe(encoding, shards, asked)
+    assert found["items"] == {"a": "law", "What goes with butter?": "food"}
+    assert sorted(found["domains"]) == ["food", "law"]
+    # by hand: the words of each text, counted over the documents, with one added to each
+    counts = domains.token_counts(shards.split("test"), 2, encoding.n_vocab)
+    for name, text in texts.items():
+        expected = np.zeros(encoding.n_vocab)
+        for n in range(20):
+            for token in encoding.encode_ordinary(f"{text} {n}"):
+                expected[token] += 1
+        assert counts[shards.domains.index(name)].tolist() == expected.tolist()
 
 
 def test_the_tolerance_curve_is_lowest_at_a_rate_that_learns(encoding: Encoding) -> None:

@@ -1,0 +1,108 @@
+"""Contamination: test items that stand in one base model's pretraining text and not in the other's.
+
+`ift run --overlap SHARDS` records which test items the pretraining text holds. Where some do and some do not, the
+items that only one model can have read must carry the gap: a difference in differences in which what makes an item
+hard, and a model good, cancels. Where the texts were not searched, the base models' answer losses
+(`items.test_advantage`) are what is left, and the gap must follow them item by item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from judge.diagnose import prose
+from judge.diagnose.inputs import Arm, Case
+from judge.diagnose.location import located
+from judge.diagnose.measures import Measure, difference
+from judge.diagnose.mediation import mediated
+from judge.diagnose.records import Cause
+from judge.diagnose.shares import explains
+
+CAUSE = "contamination"
+TITLE = "test items in the pretraining text"
+SOURCE = "difference in differences; no paper"
+ADVANTAGE = "items.test_advantage"
+LEAST = 0.1
+"""Nats per token by which the test items must be likelier than their kind in one base model than in the other."""
+
+
+def test(case: Case, a: Mapping[str, Measure], b: Mapping[str, Measure]) -> Cause | None:
+    """Whether test items leaked to the better side alone, and carry the gap; None where nothing was looked for."""
+    leaked = [leaked_items(arm) for arm in case.arms]
+    if case.gap is None:
+        return None
+    if leaked[0] is not None and leaked[1] is not None:
+        return _by_overlap(case, leaked[0], leaked[1])
+    return _by_loss(case, a[ADVANTAGE], b[ADVANTAGE]) if ADVANTAGE in a and ADVANTAGE in b else None
+
+
+def leaked_items(arm: Arm) -> frozenset[str] | None:
+    """The ids of the test items that the arm's pretraining text holds; None where it was not searched."""
+    data = (arm.record or {}).get("data")
+    overlap = cast("dict[str, Any]", data).get("overlap") if isinstance(data, dict) else None
+    corpus = cast("dict[str, Any]", overlap).get("corpus") if isinstance(overlap, dict) else None
+    return frozenset(map(str, cast("dict[str, Any]", corpus)["ids"])) if isinstance(corpus, dict) else None
+
+
+def _by_overlap(case: Case, of_a: frozenset[str], of_b: frozenset[str]) -> Cause:
+    assert case.gap is not None
+    better, own, other = (case.a, of_a, of_b) if case.gap.value > 0 else (case.b, of_b, of_a)
+    only = own - other
+    chosen = np.array([one in only for one in case.ids], dtype=np.bool_)
+    counts = (
+        f"{len(of_a)} test items stand in the pretraining text of {case.a.name}, {len(of_b)} in that of {case.b.name}"
+    )
+    if not chosen.any():
+        says = f"{counts}: none that only the side with the higher scores has read."
+        return Cause(
+            id=CAUSE, level=5, title=TITLE, status="excluded", says=says, evidence_against=(says,), source=SOURCE
+        )
+    share, pattern, contradicts = located(case.gap, chosen, f"items that only {better.name}'s base has read")
+    supported = explains(share)
+    says = f"{int(chosen.sum())} of the {len(case.ids)} test items stand in the text that {better.name}'s base model "
+    says += "read, and not in the other's" + (", and the gap lies on them." if supported else ".")
+    return Cause(
+        id=CAUSE,
+        level=5,
+        title=TITLE,
+        status="supported" if supported else "possible",
+        share=share,
+        share_method=share.method if share else "",
+        says=says,
+        evidence_for=(f"{counts}.", *([] if contradicts else [pattern])),
+        evidence_against=(pattern,) if contradicts else (),
+        source=SOURCE,
+    )
+
+
+def _by_loss(case: Case, a: Measure, b: Measure) -> Cause:
+    assert case.gap is not None
+    effect = difference(a, b)
+    measured = f"{ADVANTAGE}: A minus B is {prose.span(effect)}"
+    if not effect.excludes(0.0) or abs(effect.value) < LEAST or effect.value * case.gap.value < 0:
+        reason = "is within noise" if not effect.excludes(0.0) else "has the wrong direction"
+        reason = "is too small to matter" if effect.excludes(0.0) and abs(effect.value) < LEAST else reason
+        says = f"{measured}, which {reason}."
+        return Cause(
+            id=CAUSE, level=5, title=TITLE, status="excluded", says=says, evidence_against=(says,), source=SOURCE
+        )
+    share, pattern, contradicts = mediated(case, case.gap, a, b, 1)
+    supported = explains(share)
+    better = case.a.name if effect.value > 0 else case.b.name
+    says = f"The base model of {better} finds the test items likelier, against training items of the same data, than "
+    says += "the other does" + (", and the gap lies on the items that it finds likelier." if supported else ".")
+    return Cause(
+        id=CAUSE,
+        level=5,
+        title=TITLE,
+        status="supported" if supported else "possible",
+        share=share,
+        share_method=share.method if share else "",
+        says=says,
+        evidence_for=(f"{measured}.", *([pattern] if pattern and not contradicts else [])),
+        evidence_against=(pattern,) if pattern and contradicts else (),
+        source=SOURCE,
+    )
