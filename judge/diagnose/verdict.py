@@ -160,8 +160,9 @@ def _named(
     missing: Sequence[str],
 ) -> tuple[Verdict, tuple[Cause, ...]]:
     sentence = cause.says
-    if cause.share is not None:
-        sentence += f" It explains {prose.share(cause.share)} of the gap."
+    told = prose.share(cause.share) if cause.share is not None else ""
+    if told not in sentence:  # what a counterfactual closed is said already
+        sentence += f" It explains {told} of the gap."
     if level.number in (2, 3) and case.gap is not None and not case.gap.seeds_measured:
         sentence += " This holds for these answers; other fine-tuning seeds were not run."
     return Verdict(

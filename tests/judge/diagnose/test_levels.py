@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -117,6 +118,24 @@ def test_two_differences_in_the_recipe_cannot_be_told_apart(pair: Any, make_reco
     assert found.verdict.kind == "cannot-tell"
     assert [one.id for one in found.causes[:2]] == ["recipe-rate", "recipe-dropout"]  # the table's order of suspicion
     assert found.level(4).command == "study explain a b"
+
+
+def test_a_rerun_that_closes_the_gap_names_the_field_and_says_its_share_once(pair: Any, make_record: Make) -> None:
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, run=make_record()),
+        *pair.seeds("b", lambda i: 0.3, run=make_record(lr=1e-6, dropout=0.5)),
+    ]
+    pair.judge(runs)
+    tried = [
+        {"cause": "recipe-rate", "share": {"value": 0.05, "low": -0.1, "high": 0.2}, "settled": True},
+        {"cause": "recipe-dropout", "share": {"value": 0.9, "low": 0.8, "high": 1.0}},
+    ]
+    document = {"format": "equiloss.explanation.v1", "a": "a", "b": "b", "tried": tried}
+    (pair.folder / "a.vs.b.explain.json").write_text(json.dumps(document))
+    found = say(pair)
+    assert found.verdict.cause == "recipe-dropout"
+    assert found.verdict.sentence.count("90 %") == 1
+    assert next(one for one in found.causes if one.id == "recipe-rate").status == "excluded"
 
 
 def test_a_position_effect_with_unbalanced_orders_is_named(pair: Any) -> None:
