@@ -122,7 +122,7 @@ def _causes(case: Case, fields: Sequence[Differing], tried: Sequence[Tried]) -> 
             status = "supported" if closes else "excluded" if rerun.settled else "possible"
             told = prose.share(share) if share else "an unknown share"
             if closes:
-                says += f" Made equal and run again, {told} of the gap closes."
+                says = f"{says[:-1]}; made equal and run again, {told} of the gap closes."
             else:
                 against = (f"made equal and run again, {told} of the gap closes",)
         elif only and case.gap is not None and case.gap.estimate.excludes(0.0):
