@@ -142,10 +142,16 @@ def _causes(case: Case, fields: Sequence[Differing], tried: Sequence[Tried]) -> 
                 evidence_for=(says,) if status != "excluded" else (),
                 evidence_against=against,
                 source=members[0].field.source,
-                command=f"study explain {case.a.name} {case.b.name} --only {cause}",
+                command=_further(case, cause, rerun),
             )
         )
     return causes
+
+
+def _further(case: Case, cause: str, rerun: Tried | None) -> str:
+    """What would test a cause further: making it equal, and where that was done, with twice as many seeds."""
+    more = f" --seeds {2 * len(rerun.runs)}" if rerun is not None and rerun.runs else ""
+    return f"study explain {case.a.name} {case.b.name} --only {cause}{more}"
 
 
 def same_base(case: Case) -> bool:

@@ -128,13 +128,14 @@ def test_a_rerun_that_closes_the_gap_names_the_field_and_says_its_share_once(pai
     pair.judge(runs)
     tried = [
         {"cause": "recipe-rate", "share": {"value": 0.05, "low": -0.1, "high": 0.2}, "settled": True},
-        {"cause": "recipe-dropout", "share": {"value": 0.9, "low": 0.8, "high": 1.0}},
+        {"cause": "recipe-dropout", "runs": ["x.s1", "x.s2"], "share": {"value": 0.9, "low": 0.8, "high": 1.0}},
     ]
     document = {"format": "equiloss.explanation.v1", "a": "a", "b": "b", "tried": tried}
     (pair.folder / "a.vs.b.explain.json").write_text(json.dumps(document))
     found = say(pair)
     assert found.verdict.cause == "recipe-dropout"
     assert found.verdict.sentence.count("90 %") == 1
+    assert found.verdict.command == "study explain a b --only recipe-dropout --seeds 4"
     assert next(one for one in found.causes if one.id == "recipe-rate").status == "excluded"
 
 
