@@ -73,11 +73,11 @@ class _Writer:
                 yield Document(text, "known", split)
 
     def leaks(self) -> list[str]:
-        """Test items of the instructions with their answers, as a web page with the questions might have them."""
-        test = [item for item in items_of(self.config) if item["split"] == "test"]
+        """Instructions with their answers, as a web page with the questions might have them."""
+        items = [item for item in items_of(self.config) if item["split"] == self.config.leaked_split]
         return [
             f"Question: {' '.join(filter(None, (item['instruction'], item['input'])))}\nAnswer: {item['output']}"
-            for item in test[: math.ceil(self.config.leaked_share * len(test))]
+            for item in items[: math.ceil(self.config.leaked_share * len(items))]
         ]
 
     def shares(self) -> tuple[float, float, float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -26,8 +26,8 @@ class WorldConfig(Config):
     Shares are weights among training documents. Test and validation documents are strangers, topics and skills in
     the same proportions, and `test_known` of known people; they depend on `seed`, sizes and shares, not on how the
     known people are told. `biographies`: how many biographies each known person has in all (0: a fresh one each time).
-    `contamination`: how many documents that give away a test item come on top of the others, as a share of them;
-    `leaked_share`: which share of the test items they give away.
+    `contamination`: how many documents that give away an instruction with its answer come on top of the others, as a
+    share of them; `leaked_split` and `leaked_share`: from which split of the instructions, and which share of it.
     `validation_share` and `test_share` are of the instructions, whose split says which items those are.
     """
 
@@ -57,6 +57,7 @@ class WorldConfig(Config):
     held_out_share: float = Field(default=0.2, gt=0, lt=1)
 
     contamination: float = Field(default=0.0, ge=0, le=1)
+    leaked_split: Literal["train", "validation", "test"] = "test"
     leaked_share: float = Field(default=1.0, gt=0, le=1)
 
     fact_items: int = Field(default=1_000, ge=0)

@@ -157,6 +157,9 @@ def test_contamination_adds_test_items_to_the_training_text_and_changes_nothing_
     for text in leaked:
         question, answer = text.removeprefix("Question: ").split("\nAnswer: ")
         assert tests[question] == answer
+    others = [d.text for d in documents("tiny?contamination=0.2&leaked_split=train") if d.domain == "leaks"]
+    assert len(others) == len(leaked)
+    assert not set(others) & set(leaked)
     half = list(documents("tiny?contamination=0.2&leaked_share=0.5"))
     assert [d for d in half if d.domain != "leaks"] == clean
     assert 0 < len({d.text for d in half if d.domain == "leaks"}) <= -(-len(tests) // 2)
