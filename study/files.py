@@ -42,6 +42,7 @@ class CellTemplate(Config):
     stdout: str | None = None
     uses: tuple[str, ...] = ()
     resume: str = ""
+    clears: tuple[str, ...] = ()
     show: bool = False
     slots: int = Field(default=1, ge=0)
 
@@ -175,7 +176,8 @@ def _drafts(
         stdout = _inside(_text(template.stdout, local, where), where) if template.stdout else None
         if stdout and stdout not in outputs:
             outputs.append(stdout)
-        yield Cell(name, (), outputs=tuple(outputs), stdout=stdout), template, local
+        clears = tuple(_inside(_text(item, local, where), where) for item in template.clears)
+        yield Cell(name, (), outputs=tuple(outputs), stdout=stdout, clears=clears), template, local
 
 
 def _axis(key: str, axis: Any, values: Mapping[str, Any], where: str) -> list[Any]:
@@ -300,10 +302,10 @@ def _normal(path: str) -> str:
 
 
 def _inside(path: str, where: str) -> str:
-    """An output's path, which must lie in the study's directory."""
+    """The path of an output, or of what a cell clears, which must lie in the study's directory."""
     normal = _normal(path)
     if normal == "." or normal.startswith(("../", "/")) or normal == "..":
-        raise InputError(f"{where}: the output {path!r} is not inside the study's directory", "use a relative path")
+        raise InputError(f"{where}: {path!r} is not inside the study's directory", "use a relative path")
     return normal
 
 

@@ -19,7 +19,7 @@ class Cell:
     """One command. Paths are relative to the study's directory; `needs` names the cells that make its inputs.
 
     `resume` is added to the command when an earlier attempt at the very same cell was cut short. `slots` is how many
-    of the study's parallel jobs it takes (0: all of them).
+    of the study's parallel jobs it takes (0: all of them). `clears` are removed with the outputs before it runs anew.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Cell:
     stdout: str | None = None
     uses: tuple[str, ...] = ()
     resume: tuple[str, ...] = ()
+    clears: tuple[str, ...] = ()
     show: bool = False
     slots: int = 1
     needs: tuple[str, ...] = ()

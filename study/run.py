@@ -210,7 +210,7 @@ class _Runner:
 
     def _clear(self, cell: Cell) -> None:
         """Remove what an older command left under this cell's outputs, so that it can never pass for this one's."""
-        for path in cell.outputs:
+        for path in (*cell.outputs, *cell.clears):
             whole = self.directory / path
             if whole.is_dir() and not whole.is_symlink():
                 shutil.rmtree(whole)

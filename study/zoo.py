@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -186,7 +187,7 @@ def _outputs(pair: Pair) -> list[str]:
     for cell in _judged(pair)["cell"]:
         made = [*cell.get("outputs", []), *([cell["stdout"]] if "stdout" in cell else [])]
         for variable in cell.get("foreach", {}):
-            made = [path.replace(f"{{{variable}}}", "*") for path in made]
+            made = [re.sub(rf"\{{{variable}(\.\w+)?\}}", "*", path) for path in made]
         found += made
     return found
 

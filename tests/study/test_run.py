@@ -103,6 +103,23 @@ def test_runs_in_order_shows_and_closes(toml: Toml) -> None:
     assert again.stdout.splitlines()[-1] == lines[-1]
 
 
+def test_what_a_cell_clears_goes_with_its_outputs_and_only_before_another_command(toml: Toml) -> None:
+    path = toml(cell("a", "1", "", 'clears = ["kept/state"]'))
+    out = path.parent / "out"
+    assert study(path).returncode == 0
+    for name in ("state", "beside"):
+        (out / "kept" / name).mkdir(parents=True)
+    assert study(path).returncode == 0
+    assert (out / "kept" / "state").exists()
+    toml(cell("a", "2", "", 'clears = ["kept/state"]'))
+    assert study(path).returncode == 0
+    assert (out / "a.txt").read_text() == "2\n"
+    assert [one.name for one in (out / "kept").iterdir()] == ["beside"]
+    outside = study(toml(cell("a", "2", "", 'clears = ["../elsewhere"]')))
+    assert outside.returncode == 2
+    assert "'../elsewhere' is not inside the study's directory" in outside.stderr
+
+
 def test_only_what_changed_runs_again(toml: Toml) -> None:
     path = toml(cell("a", "1") + cell("b", "@a.txt", "a.txt") + cell("c", "3"))
     out = path.parent / "out"
