@@ -24,8 +24,8 @@ import torch  # noqa: E402
 
 from ift import recipe as recipes  # noqa: E402
 from ift.batches import encode_examples  # noqa: E402
+from ift.prepare import prepare  # noqa: E402
 from ift.prompt import load as load_template  # noqa: E402
-from ift.run import prepare  # noqa: E402
 from ift.session import fine_tune  # noqa: E402
 from ift.train import mean_loss  # noqa: E402
 from pretrain import checkpoint  # noqa: E402

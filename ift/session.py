@@ -13,8 +13,9 @@ import torch
 from ift import formats, metrics, recipe, sweep
 from ift.answering import answer_resumably, forget
 from ift.models import open_answerer, open_base
+from ift.prepare import default_data, prepare
 from ift.records import write_responses
-from ift.run import Outcome, Paths, default_data, prepare, written
+from ift.run import Outcome, Paths, written
 from ift.run import run as run_one
 from pretrain.console import say, warn
 from pretrain.distributed import World, world

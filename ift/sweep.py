@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ift.run import Prepared, seeds_of
+from ift.prepare import Prepared
+from ift.run import seeds_of
 from ift.train import fine_tune
 from pretrain import checkpoint
 from pretrain.console import say
