@@ -1,9 +1,12 @@
 """Which domain of the text each test item is worded like: naive Bayes over tokens, one class for each domain.
 
-The class of an item is the domain d that maximises sum over its tokens t of log (n(t, d) + 1) / (n(d) + V), with n
-counted over the documents of the text and V the size of the vocabulary: the multinomial model with Laplace smoothing
-and equal priors (McCallum & Nigam, A comparison of event models for naive Bayes text classification, 1998). It says
-nothing about a model: it ties the losses by domain to the items that a difference between two models should show on.
+The class of an item is the domain d that maximises the sum over its tokens t of log(0.9 n(t, d)/n(d) + 0.1 p(t)), with
+n counted over the documents of the text, p(t) = (n(t) + 1)/(n + V) over all domains, and V the size of the vocabulary:
+a unigram model of each domain, smoothed by that of the whole text (Jelinek-Mercer; Zhai & Lafferty, A study of
+smoothing methods for language models, 2004), with equal priors. Tokens that no domain has count for none; with Laplace
+smoothing in each domain they would count for the smallest.
+
+It says nothing about a model: it ties the losses by domain to the items that a difference should show on.
 """
 
 from __future__ import annotations
@@ -18,13 +21,18 @@ from tiktoken import Encoding
 from pretrain.probes.items import Item
 from pretrain.shards import Shards, Split
 
+FROM_THE_WHOLE = 0.1
+"""The share of the whole text's model in that of a domain."""
+
 
 def probe(encoding: Encoding, shards: Shards, items: Sequence[Item]) -> dict[str, Any]:
     """{items: {id or question: domain}}, by the wording of question and answer, against the test text of the shards."""
     split = shards.split("test")
     counts = token_counts(split, len(shards.domains), encoding.n_vocab)
     there = [number for number, row in enumerate(counts) if row.any()]
-    logs = np.log(counts[there] + 1) - np.log(counts[there].sum(axis=1, keepdims=True) + encoding.n_vocab)
+    everywhere = (counts.sum(axis=0) + 1) / (counts.sum() + encoding.n_vocab)
+    own = counts[there] / counts[there].sum(axis=1, keepdims=True)
+    logs = np.log((1 - FROM_THE_WHOLE) * own + FROM_THE_WHOLE * everywhere)
     names = [shards.domains[number] for number in there]
     found: dict[str, str] = {}
     for one in items:

@@ -272,6 +272,12 @@ def test_items_go_to_the_domain_that_is_worded_like_them(tmp_path: Path) -> None
     found = domains.probe(encoding, shards, asked)
     assert found["items"] == {"a": "law", "What goes with butter?": "food"}
     assert sorted(found["domains"]) == ["food", "law"]
+    # words that no domain has count for none, however small it is
+    few = Document("the wind", "weather", "test")
+    write_shards([*held, few, *seen], tmp_path / "more", encoding, source={}, workers=1)
+    more = Shards.open(tmp_path / "more")
+    strange = [Item("Xylophone quartz? Was the party guilty?", "zigzag jukebox")]
+    assert set(domains.probe(encoding, more, strange)["items"].values()) == {"law"}
     # by hand: the words of each text, counted over the documents, with one added to each
     counts = domains.token_counts(shards.split("test"), 2, encoding.n_vocab)
     for name, text in texts.items():
