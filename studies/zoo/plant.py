@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -110,6 +111,14 @@ def mislabel(path: Path, count: int, output: Path) -> None:
     write_json(output, [*wrong, *(one for one in items if one not in chosen)])
 
 
+def spare(path: Path, share: float, output: Path) -> None:
+    """The same items without the first `share` of those to train on: what a world gives away of that split."""
+    items = cast("list[dict[str, Any]]", json.loads(path.read_text(encoding="utf-8")))
+    train = [one for one in items if one["split"] == "train"]
+    spared = train[: math.ceil(share * len(train))]
+    write_json(output, [one for one in items if one not in spared])
+
+
 def main() -> None:
     """Parse and call."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -134,6 +143,10 @@ def main() -> None:
     one.add_argument("items", type=Path)
     one.add_argument("--count", type=int, required=True)
     one.add_argument("-o", dest="output", type=Path, required=True)
+    one = commands.add_parser("spare", help="leave out the first of the items to train on")
+    one.add_argument("items", type=Path)
+    one.add_argument("--share", type=float, required=True)
+    one.add_argument("-o", dest="output", type=Path, required=True)
     given = parser.parse_args()
     if given.command == "judge":
         judge(given.a, given.b, given.url, given.lose, given.output)
@@ -142,6 +155,8 @@ def main() -> None:
             reword(path, given.name, given.after, given.reference_after, given.output)
     elif given.command == "mislabel":
         mislabel(given.items, given.count, given.output)
+    elif given.command == "spare":
+        spare(given.items, given.share, given.output)
     else:
         first(given.items, given.category, given.output)
 
