@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -310,6 +311,15 @@ def write(evaluation: Evaluation, base: Path) -> Path:
     return path
 
 
+def free_name(start: Path, split: str, data_sha256: str) -> Path:
+    """Where an evaluation is written: `start`.SPLIT, and the data's hash where other data of that name stands."""
+    there = start.with_name(f"{start.name}.{split}.eval.json")
+    with contextlib.suppress(InputError, TypeError, KeyError):
+        if runs.read_json(there)["data"]["sha256"] != data_sha256:
+            return start.with_name(f"{start.name}-{data_sha256[:8]}.{split}")
+    return start.with_name(f"{start.name}.{split}")
+
+
 def evaluate_all(
     paths: list[Path],
     data: Path,
@@ -321,7 +331,8 @@ def evaluate_all(
 ) -> dict[str, Any]:
     """What `pretrain eval` does: evaluate each checkpoint, write its files, and compare every pair.
 
-    The files go beside each checkpoint as DATA.SPLIT.eval.*, or into `output` as NAME.DATA.SPLIT.eval.*.
+    The files go beside each checkpoint as DATA.SPLIT.eval.*, or into `output` as NAME.DATA.SPLIT.eval.*; those of
+    other data that is called the same are left alone (`free_name`).
     Gives {"format", "evaluations": [records, each with its "file"], "comparisons": [see `equivalence.compare`]}.
     """
     if not margin_nats > 0:
@@ -341,8 +352,8 @@ def evaluate_all(
     written: list[dict[str, Any]] = []
     for path, name in zip(paths, names, strict=True):
         result = evaluate(checkpoints.load(path, place), shards, method, name, deciles, on_progress)
-        base = f"{label}.{method.split}"
-        file = write(result, path.parent / base if output is None else output / f"{name}.{base}")
+        start = path.parent / label if output is None else output / f"{name}.{label}"
+        file = write(result, free_name(start, method.split, shards.sha256))
         results.append(result)
         written.append({"file": str(file), **result.record})
     pairs = [(a, b) for i, a in enumerate(results) for b in results[i + 1 :]]

@@ -20,6 +20,7 @@ from pretrain.evaluate import (  # noqa: E402
     Method,
     batches,
     evaluate,
+    free_name,
     frequency_deciles,
     token_statistics,
     windows,
@@ -228,3 +229,13 @@ def test_bad_input_is_one_line(program: Program, shards: Shards, tmp_path: Path)
         assert done.code == 2, (message, done.err)
         assert message in done.err
         assert done.err.count("\n") == 1
+
+
+def test_an_evaluation_on_other_data_of_the_same_name_is_left_alone(tmp_path: Path) -> None:
+    start = tmp_path / "test"
+    assert free_name(start, "test", "a" * 64) == tmp_path / "test.test"
+    (tmp_path / "test.test.eval.json").write_text('{"data": {"sha256": "%s"}}' % ("a" * 64))
+    assert free_name(start, "test", "a" * 64) == tmp_path / "test.test"
+    assert free_name(start, "test", "b" * 64) == tmp_path / "test-bbbbbbbb.test"
+    (tmp_path / "test.test.eval.json").write_text("broken")
+    assert free_name(start, "test", "b" * 64) == tmp_path / "test.test"
