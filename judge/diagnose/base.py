@@ -177,7 +177,7 @@ def _causes(
             )
     causes = [_confirmed(cause, tried) for cause in causes]
     rank = {"supported": 0, "possible": 1, "not-tested": 2, "excluded": 3, "named": 0}
-    mechanisms = {one.cause for one in hypotheses.HYPOTHESES} | {"composition", contamination.CAUSE}
+    mechanisms = {one.cause for one in hypotheses.HYPOTHESES} | {composition.CAUSE, contamination.CAUSE}
     # What a field does to a model says more than the field: the mechanism goes before it.
     return sorted(
         causes,

@@ -15,12 +15,15 @@ import numpy as np
 from judge.diagnose import prose
 from judge.diagnose.inputs import Case
 from judge.diagnose.location import located
+from judge.diagnose.mechanisms import Pattern, by_pattern, excluded
 from judge.diagnose.premise import comparable
 from judge.diagnose.records import Cause
-from judge.diagnose.shares import ALPHA, explains
+from judge.diagnose.shares import ALPHA
 from pretrain.equivalence import MARGIN_NATS, compare
 from pretrain.errors import InputError
 
+CAUSE = "composition"
+TITLE = "different domains in one mean"
 SOURCE = "a mean over domains can be equal in many ways; no paper"
 
 
@@ -44,40 +47,22 @@ def test(case: Case) -> Cause | None:
     worse = [row["name"] for row in apart if row["value"] > 0]
     if not better or not worse:
         says = "The base models do not differ by domain in both directions beyond the margin."
-        return Cause(
-            id="composition",
-            level=5,
-            title="different domains in one mean",
-            status="excluded",
-            says=says,
-            evidence_against=(says,),
-            source=SOURCE,
-        )
-    says = (
-        f"Behind the equal mean, A's base is better on {prose.names(better)} and worse on {prose.names(worse)} "
-        f"than B's."
-    )
+        return excluded(CAUSE, TITLE, SOURCE, says)
     winning, side = (better, "A") if case.gap.value > 0 else (worse, "B")
     of = domains_of_items(case)
     if of is None:
-        share, pattern, contradicts = None, "Which domain each item is of was not probed.", False
+        pattern = Pattern(None, "Which domain each item is of was not probed.", False)
     else:
         chosen = np.array([of.get(one) in winning for one in case.ids], dtype=np.bool_)
-        share, pattern, contradicts = located(case.gap, chosen, f"items of {prose.names(winning)}")
-    supported = explains(share)
-    if supported:
-        says = f"{says} The gap lies on items of {prose.names(winning)}, where {side}'s base is better."
-    return Cause(
-        id="composition",
-        level=5,
-        title="different domains in one mean",
-        status="supported" if supported else "possible",
-        share=share,
-        share_method=share.method if share else "",
-        says=says,
-        evidence_for=(says, *(() if contradicts else (pattern,))),
-        evidence_against=(pattern,) if contradicts else (),
-        source=SOURCE,
+        pattern = located(case.gap, chosen, f"items of {prose.names(winning)}")
+    return by_pattern(
+        CAUSE,
+        TITLE,
+        SOURCE,
+        pattern,
+        f"Behind the equal mean, A's base is better on {prose.names(better)} and worse on {prose.names(worse)} "
+        "than B's",
+        f". The gap lies on items of {prose.names(winning)}, where {side}'s base is better.",
     )
 
 

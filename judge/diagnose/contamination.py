@@ -17,9 +17,9 @@ from judge.diagnose import prose
 from judge.diagnose.inputs import Arm, Case
 from judge.diagnose.location import located
 from judge.diagnose.measures import Measure, difference
+from judge.diagnose.mechanisms import by_pattern, excluded, misfit
 from judge.diagnose.mediation import mediated
 from judge.diagnose.records import Cause
-from judge.diagnose.shares import explains
 
 CAUSE = "contamination"
 TITLE = "test items in the pretraining text"
@@ -57,24 +57,16 @@ def _by_overlap(case: Case, of_a: frozenset[str], of_b: frozenset[str]) -> Cause
     )
     if not chosen.any():
         says = f"{counts}: none that only the side with the higher scores has read."
-        return Cause(
-            id=CAUSE, level=5, title=TITLE, status="excluded", says=says, evidence_against=(says,), source=SOURCE
-        )
-    share, pattern, contradicts = located(case.gap, chosen, f"items that only {better.name}'s base has read")
-    supported = explains(share)
-    says = f"{int(chosen.sum())} of the {len(case.ids)} test items stand in the text that {better.name}'s base model "
-    says += "read, and not in the other's" + (", and the gap lies on them." if supported else ".")
-    return Cause(
-        id=CAUSE,
-        level=5,
-        title=TITLE,
-        status="supported" if supported else "possible",
-        share=share,
-        share_method=share.method if share else "",
-        says=says,
-        evidence_for=(f"{counts}.", *([] if contradicts else [pattern])),
-        evidence_against=(pattern,) if contradicts else (),
-        source=SOURCE,
+        return excluded(CAUSE, TITLE, SOURCE, says)
+    return by_pattern(
+        CAUSE,
+        TITLE,
+        SOURCE,
+        located(case.gap, chosen, f"items that only {better.name}'s base has read"),
+        f"{int(chosen.sum())} of the {len(case.ids)} test items stand in the text that {better.name}'s base model "
+        "read, and not in the other's",
+        ", and the gap lies on them.",
+        f"{counts}.",
     )
 
 
@@ -82,27 +74,16 @@ def _by_loss(case: Case, a: Measure, b: Measure) -> Cause:
     assert case.gap is not None
     effect = difference(a, b)
     measured = f"{ADVANTAGE}: A minus B is {prose.span(effect)}"
-    if not effect.excludes(0.0) or abs(effect.value) < LEAST or effect.value * case.gap.value < 0:
-        reason = "is within noise" if not effect.excludes(0.0) else "has the wrong direction"
-        reason = "is too small to matter" if effect.excludes(0.0) and abs(effect.value) < LEAST else reason
-        says = f"{measured}, which {reason}."
-        return Cause(
-            id=CAUSE, level=5, title=TITLE, status="excluded", says=says, evidence_against=(says,), source=SOURCE
-        )
-    share, pattern, contradicts = mediated(case, case.gap, a, b, 1)
-    supported = explains(share)
+    if reason := misfit(effect, LEAST, case.gap.value):
+        return excluded(CAUSE, TITLE, SOURCE, f"{measured}, which {reason}.")
     better = case.a.name if effect.value > 0 else case.b.name
-    says = f"The base model of {better} finds the test items likelier, against training items of the same data, than "
-    says += "the other does" + (", and the gap lies on the items that it finds likelier." if supported else ".")
-    return Cause(
-        id=CAUSE,
-        level=5,
-        title=TITLE,
-        status="supported" if supported else "possible",
-        share=share,
-        share_method=share.method if share else "",
-        says=says,
-        evidence_for=(f"{measured}.", *([pattern] if pattern and not contradicts else [])),
-        evidence_against=(pattern,) if pattern and contradicts else (),
-        source=SOURCE,
+    return by_pattern(
+        CAUSE,
+        TITLE,
+        SOURCE,
+        mediated(case, case.gap, a, b),
+        f"The base model of {better} finds the test items likelier, against training items of the same data, than "
+        "the other does",
+        ", and the gap lies on the items that it finds likelier.",
+        f"{measured}.",
     )

@@ -12,8 +12,8 @@ from judge.diagnose import kinds, prose
 from judge.diagnose.inputs import Case
 from judge.diagnose.location import located
 from judge.diagnose.measures import Measure, difference
+from judge.diagnose.mechanisms import by_pattern, excluded, misfit
 from judge.diagnose.records import Cause
-from judge.diagnose.shares import explains
 
 
 @dataclass(frozen=True)
@@ -69,39 +69,20 @@ def test(case: Case, one: Hypothesis, a: Mapping[str, Measure], b: Mapping[str, 
     if name is None or gap is None:
         return None
     effect = difference(a[name], b[name])
-    oriented = effect.value * one.better
-    worse = case.b.name if oriented > 0 else case.a.name
-    fits = oriented * gap.value > 0 and abs(effect.value) >= one.least and effect.excludes(0.0)
     measured = f"{name}: A minus B is {prose.span(effect)}"
-    if not fits:
-        reason = "is within noise" if not effect.excludes(0.0) else "is too small to matter"
-        if effect.excludes(0.0) and abs(effect.value) >= one.least:
-            reason = "has the wrong direction"
-        return Cause(
-            id=one.cause,
-            level=5,
-            title=one.title,
-            status="excluded",
-            says=f"{measured}, which {reason}.",
-            evidence_against=(f"{measured}, which {reason}.",),
-            source=one.source,
-        )
-    share, pattern, contradicts = located(gap, _chosen(case, one, a[name], b[name]), one.items)
-    supported = explains(share)
+    if reason := misfit(effect, one.least, one.better * gap.value):
+        return excluded(one.cause, one.title, one.source, f"{measured}, which {reason}.")
+    worse = case.b.name if effect.value * one.better > 0 else case.a.name
     both = sorted((a[name].value, b[name].value), reverse=one.better < 0)
     values = [prose.number(value) for value in both]  # the worse side's first
-    return Cause(
-        id=one.cause,
-        level=5,
-        title=one.title,
-        status="supported" if supported else "possible",
-        share=share,
-        share_method=share.method if share else "",
-        says=f"The base model of {worse} {one.says} ({values[0]} against {values[1]})"
-        + (f", and the gap lies on {one.items}." if supported else "."),
-        evidence_for=(f"{measured}.", *([pattern] if pattern and not contradicts else [])),
-        evidence_against=(pattern,) if pattern and contradicts else (),
-        source=one.source,
+    return by_pattern(
+        one.cause,
+        one.title,
+        one.source,
+        located(gap, _chosen(case, one, a[name], b[name]), one.items),
+        f"The base model of {worse} {one.says} ({values[0]} against {values[1]})",
+        f", and the gap lies on {one.items}.",
+        f"{measured}.",
     )
 
 

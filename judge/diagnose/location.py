@@ -7,21 +7,23 @@ from numpy.typing import NDArray
 
 from judge.diagnose import prose
 from judge.diagnose.gap import Array, Draw, Gap, mean_difference, on_items
-from judge.diagnose.records import Estimate
+from judge.diagnose.mechanisms import Pattern
 
 LEAST_ITEMS = 8
 """Items of a kind, and of the other kinds, for a pattern over items to be tested."""
 
 
-def located(gap: Gap, chosen: NDArray[np.bool_], items: str) -> tuple[Estimate | None, str, bool]:
-    """The share of the gap that goes when the chosen items (I,) are set aside; a sentence; whether it speaks against.
+def located(gap: Gap, chosen: NDArray[np.bool_], items: str) -> Pattern:
+    """The share of the gap that goes when the chosen items (I,) are set aside.
 
     No share where the gap is not larger on them than on the others (95 % bootstrap interval of the contrast), or where
     there are too few of either to see. `items` names the chosen ones: "items that ask to copy".
     """
     inside, outside = int(chosen.sum()), int((~chosen).sum())
     if inside < LEAST_ITEMS or outside < LEAST_ITEMS:
-        return None, f"There are {inside} {items} and {outside} others: too few to see where the gap lies.", False
+        return Pattern(
+            None, f"There are {inside} {items} and {outside} others: too few to see where the gap lies.", False
+        )
     share = gap.share(on_items(~chosen), f"the gap on other items than {items}")
     within = mean_difference(gap.a[:, chosen], gap.b[:, chosen])
     without = mean_difference(gap.a[:, ~chosen], gap.b[:, ~chosen])
@@ -37,4 +39,4 @@ def located(gap: Gap, chosen: NDArray[np.bool_], items: str) -> tuple[Estimate |
         f"The gap is {prose.number(within)} on {inside} {items} and {prose.number(without)} on {outside} others "
         f"(95 % interval of the contrast {prose.number(low)} to {prose.number(high)})."
     )
-    return (share if fits else None), says, not fits
+    return Pattern(share if fits else None, says, not fits)

@@ -9,19 +9,19 @@ from judge.diagnose.gap import Array, Draw, Gap, regress, row_mean
 from judge.diagnose.inputs import Case
 from judge.diagnose.location import LEAST_ITEMS
 from judge.diagnose.measures import Measure
-from judge.diagnose.records import Estimate
+from judge.diagnose.mechanisms import Pattern
 from judge.diagnose.shares import ALPHA
 
 
-def mediated(case: Case, gap: Gap, a: Measure, b: Measure, better: int) -> tuple[Estimate | None, str, bool]:
+def mediated(case: Case, gap: Gap, a: Measure, b: Measure) -> Pattern:
     """The share that an item-by-item difference of the measure predicts: slope × mean difference / gap."""
     if not a.samples or not b.samples:
-        return None, "", False
-    m = np.array([a.samples.get(one, np.nan) - b.samples.get(one, np.nan) for one in case.ids]) * better
+        return Pattern(None, "", False)
+    m = np.array([a.samples.get(one, np.nan) - b.samples.get(one, np.nan) for one in case.ids])
     there = ~np.isnan(m) & ~np.isnan(gap.paired)
     fit = regress(gap.paired[there], [m[there]]) if there.sum() >= 2 * LEAST_ITEMS else None
     if fit is None:
-        return None, "Too few items carry the measure to see where the gap lies.", False
+        return Pattern(None, "Too few items carry the measure to see where the gap lies.", False)
     slope = fit.estimate(1, gap.unit)
     fits = slope.value > 0 and slope.p is not None and slope.p < ALPHA
 
@@ -32,4 +32,4 @@ def mediated(case: Case, gap: Gap, a: Measure, b: Measure, better: int) -> tuple
         return float("nan") if again is None else float(d[both].mean() - again.coefficients[1] * x[both].mean())
 
     says = f"Over items, the gap rises with the difference in the measure by {prose.span(slope)} per unit."
-    return (gap.share(left, "predicted item by item") if fits else None), says, not fits
+    return Pattern(gap.share(left, "predicted item by item") if fits else None, says, not fits)
