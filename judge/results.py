@@ -234,6 +234,11 @@ def scores(judged: Sequence[Judged], panel: Panel, criterion: str | None = None)
     )
 
 
+def canaries(judged: Sequence[Judged], panel: Panel) -> list[CanaryVerdict]:
+    """The panel's verdicts on planted answers."""
+    return [one for run in judged for one in run.canaries if Panel(one.rubric, one.judge) == panel]
+
+
 def criteria(judged: Sequence[Judged], panel: Panel) -> list[str]:
     """The criteria that the panel's verdicts are on, sorted."""
     return sorted({v.criterion for one in judged for v in one.verdicts if Panel(v.rubric, v.judge) == panel})

@@ -20,6 +20,7 @@ from typing import Any, cast
 import numpy as np
 
 from judge import results
+from judge.diagnose.fields import nested
 from judge.diagnose.gap import CONFIDENCE, DRAWS, Array, interval
 from judge.diagnose.inputs import Arm, Case
 from judge.diagnose.records import Estimate
@@ -104,10 +105,10 @@ class Session:
         Finished ones are left alone. `threads`: so many each, where several run side by side.
         """
         record = dict(arm.record or {})
-        source = str(values.get("data.source") or _get(record, "data", "source") or "")
+        source = str(values.get("data.source") or nested(record, "data", "source") or "")
         if any(key.startswith("data.") for key in values):
             other = self.high.record or {}
-            source = str(_get(dict(other), "data", "source") or source)
+            source = str(nested(dict(other), "data", "source") or source)
         recipe = changed_recipe(record, values)
         path = self.work / f"{name}.toml"
         write_text(path, to_toml(recipe))
@@ -155,45 +156,38 @@ class Session:
             )
 
 
-def closed(high: Array, low: Array, changed: Array) -> tuple[Estimate, Estimate, Estimate]:
-    """The share of the gap high - low that `changed` closes, and the gaps before and after; scores (seeds, I) each.
+METHOD = f"bootstrap over items and seeds, {100 * CONFIDENCE:g} %"
 
-    Percentile bootstrap over items, the same for all three, and over each arm's seeds.
-    """
-    arms = (high, low, changed)
-    rng = np.random.default_rng(20240615)
-    items = int(high.shape[1])
-    before: list[float] = []
-    after: list[float] = []
-    share: list[float] = []
-    for _ in range(DRAWS):
-        drawn = rng.integers(0, items, size=items, dtype=np.int64)
-        means = [float(np.nanmean(one[rng.integers(0, len(one), len(one))][:, drawn])) for one in arms]
-        before.append(means[0] - means[1])
-        after.append(means[0] - means[2])
-        if means[0] > means[1]:
-            share.append((means[2] - means[1]) / (means[0] - means[1]))
-    top, bottom, new = (float(np.nanmean(one)) for one in arms)
-    method = f"bootstrap over items and seeds, {100 * CONFIDENCE:g} %"
-    value = (new - bottom) / (top - bottom) if top != bottom else 0.0
+
+def closed(high: Array, low: Array, changed: Array) -> tuple[Estimate, Estimate, Estimate]:
+    """The share of the gap high - low that `changed` closes, and the gaps before and after; scores (seeds, I) each."""
+    top, bottom, new = _resampled(high, low, changed)
+    ahead = top > bottom
+    share = (new - bottom)[ahead] / (top - bottom)[ahead] if ahead.any() else np.zeros(1)
+    means = [float(np.nanmean(one)) for one in (high, low, changed)]
+    gap, gain = means[0] - means[1], means[2] - means[1]
     return (
-        interval(value, np.array(share or [0.0]), "share", method),
-        interval(top - bottom, np.array(before), "points", method),
-        interval(top - new, np.array(after), "points", method),
+        interval(gain / gap if gap else 0.0, share, "share", METHOD),
+        interval(gap, top - bottom, "points", METHOD),
+        interval(means[0] - means[2], top - new, "points", METHOD),
     )
 
 
 def interval_of_gain(control: Array, changed: Array) -> Estimate:
-    """The mean of `changed` minus that of `control`, scores (seeds, I) each: bootstrap over items and seeds."""
+    """The mean of `changed` minus that of `control`, scores (seeds, I) each."""
+    before, after = _resampled(control, changed)
+    return interval(float(np.nanmean(changed) - np.nanmean(control)), after - before, "points", METHOD)
+
+
+def _resampled(*arms: Array) -> Array:
+    """Each arm's mean score in every bootstrap draw (arms, DRAWS): over items, the same for all arms, and its seeds."""
     rng = np.random.default_rng(20240615)
-    items = int(control.shape[1])
-    draws: list[float] = []
+    items = int(arms[0].shape[1])
+    means: list[list[float]] = []
     for _ in range(DRAWS):
         drawn = rng.integers(0, items, size=items, dtype=np.int64)
-        means = [float(np.nanmean(one[rng.integers(0, len(one), len(one))][:, drawn])) for one in (control, changed)]
-        draws.append(means[1] - means[0])
-    method = f"bootstrap over items and seeds, {100 * CONFIDENCE:g} %"
-    return interval(float(np.nanmean(changed) - np.nanmean(control)), np.array(draws), "points", method)
+        means.append([float(np.nanmean(one[rng.integers(0, len(one), len(one))][:, drawn])) for one in arms])
+    return np.array(means, dtype=np.float64).T
 
 
 def changed_recipe(record: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,13 +223,6 @@ def _copy(table: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: _copy(cast("dict[str, Any]", value)) if isinstance(value, dict) else value for key, value in table.items()
     }
-
-
-def _get(record: Mapping[str, Any], *keys: str) -> Any:
-    value: Any = record
-    for key in keys:
-        value = cast("dict[str, Any]", value).get(key) if isinstance(value, dict) else None
-    return value
 
 
 def _generator(path: Path) -> str:

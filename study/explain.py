@@ -17,7 +17,7 @@ from judge.diagnose.counterfactuals import FORMAT, Tried
 from judge.diagnose.fields import Differing
 from judge.diagnose.inputs import Case, read_case
 from judge.diagnose.recipe import recipe_differences
-from judge.diagnose.shares import ACCOUNTS
+from judge.diagnose.shares import ACCOUNTS, explains
 from pretrain import console
 from pretrain.errors import InputError
 from pretrain.runs import provenance, read_json, write_json
@@ -110,14 +110,9 @@ def explain(
             tried.append(attempt(session, factor))
         everything_known = [*tried, *(one for cause, one in done.items() if cause not in {t.cause for t in tried})]
         _write(path, case, session.key, everything_known)
-        if _explains(tried[-1]) and not everything:
+        if explains(tried[-1].share) and not everything:
             break
     return tried, path
-
-
-def _explains(one: Tried) -> bool:
-    """Whether a factor explains the gap: at least half of it, the interval above 0."""
-    return one.share is not None and one.share.value >= ACCOUNTS and (one.share.low or 0.0) > 0
 
 
 def attempt(session: Session, factor: Factor) -> Tried:

@@ -10,7 +10,7 @@ from judge.auditing import checks, trust
 from judge.auditing.documents import Audit, Bias
 from judge.labelling.label import Label
 from judge.numerals import number
-from judge.results import Judged, Panel
+from judge.results import Judged
 from judge.scoring.canaries import summarise
 from judge.statistics import effects
 from judge.statistics.bootstrap import Interval
@@ -41,7 +41,7 @@ def audit(
     place, length = checks.bias(found, "place"), checks.bias(found, "length")
     places = checks.places(judged, scores)
     again = checks.repeatability(shares, places, step, found, confidence, draws, seed)
-    planted = [one for run in judged for one in run.canaries if Panel(one.rubric, one.judge) == panel]
+    planted = results.canaries(judged, panel)
     values: dict[str, Any] = {
         "rubric": panel.rubric,
         "judge": panel.judge,

@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from judge.diagnose import prose
+from judge.diagnose.fields import nested
 from judge.diagnose.inputs import Case
 from judge.diagnose.location import located
 from judge.diagnose.mechanisms import Pattern, by_pattern, excluded
@@ -69,8 +70,7 @@ def test(case: Case) -> Cause | None:
 def domains_of_items(case: Case) -> Mapping[str, str] | None:
     """Each item's domain as `pretrain probe` of either side found it; None where neither was probed for it."""
     for arm in case.arms:
-        probes = (arm.base.probe or {}).get("probes")
-        found = cast("dict[str, Any]", probes).get("domains") if isinstance(probes, dict) else None
-        if isinstance(found, dict):
-            return cast("Mapping[str, str]", found["items"])
+        found = nested(arm.base.probe or {}, "probes", "domains", "items")
+        if found is not None:
+            return cast("Mapping[str, str]", found)
     return None

@@ -9,11 +9,11 @@ hard, and a model good, cancels. Where the texts were not searched, the base mod
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
 
 import numpy as np
 
 from judge.diagnose import prose
+from judge.diagnose.fields import nested
 from judge.diagnose.inputs import Arm, Case
 from judge.diagnose.location import located
 from judge.diagnose.measures import Measure, difference
@@ -41,10 +41,8 @@ def test(case: Case, a: Mapping[str, Measure], b: Mapping[str, Measure]) -> Caus
 
 def leaked_items(arm: Arm) -> frozenset[str] | None:
     """The ids of the test items that the arm's pretraining text holds; None where it was not searched."""
-    data = (arm.record or {}).get("data")
-    overlap = cast("dict[str, Any]", data).get("overlap") if isinstance(data, dict) else None
-    corpus = cast("dict[str, Any]", overlap).get("corpus") if isinstance(overlap, dict) else None
-    return frozenset(map(str, cast("dict[str, Any]", corpus)["ids"])) if isinstance(corpus, dict) else None
+    ids = nested(arm.record or {}, "data", "overlap", "corpus", "ids")
+    return None if ids is None else frozenset(map(str, ids))
 
 
 def _by_overlap(case: Case, of_a: frozenset[str], of_b: frozenset[str]) -> Cause:

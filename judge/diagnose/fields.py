@@ -213,6 +213,14 @@ def seeds_differ(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     return [key for key in dict.fromkeys([*first, *second]) if SEEDS.search(key) and first.get(key) != second.get(key)]
 
 
+def nested(record: Mapping[str, Any], *keys: str) -> Any:
+    """The value at these keys, one inside the other; None where there is none."""
+    value: Any = record
+    for key in keys:
+        value = cast("dict[str, Any]", value).get(key) if isinstance(value, dict) else None
+    return value
+
+
 def flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested record as one level with dotted keys; lists stay values."""
     flat: dict[str, Any] = {}

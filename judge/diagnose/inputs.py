@@ -75,6 +75,11 @@ class Case:
         """A and B."""
         return self.a, self.b
 
+    @property
+    def named(self) -> str:
+        """The files of all runs, or their names, as a command takes them."""
+        return " ".join(str(run.path or run.generator) for arm in self.arms for run in arm.runs)
+
     @cached_property
     def gap(self) -> Gap | None:
         """The gap in judge scores; None where the answers are not judged."""

@@ -14,8 +14,7 @@ def level(case: Case) -> Level:
     """Test the artefacts of judging one by one; each with the gap that is left when it is adjusted for."""
     gap = case.gap
     if gap is None or case.panel is None:
-        files = " ".join(str(run.path or run.generator) for arm in case.arms for run in arm.runs)
-        return not_tested(2, "verdicts on the answers", f"judge score {files}")
+        return not_tested(2, "verdicts on the answers", f"judge score {case.named}")
     evidence, reference_share = reference_score(case, gap)
     equal, found = equal_answers(case, gap)
     evidence += found
@@ -43,7 +42,6 @@ def level(case: Case) -> Level:
     found, warnings = planted.test(case)
     evidence += found
     best = best_artefact(causes)
-    audit = " ".join(["judge audit", *(str(run.path or run.generator) for arm in case.arms for run in arm.runs)])
     reference_gap = case.reference.estimate if case.reference is not None else None
     if best is not None and best.share is not None:
         status, says = "accounts", f"{best.says} Explained share of the gap: {prose.share(best.share)}."
@@ -63,5 +61,5 @@ def level(case: Case) -> Level:
         evidence=tuple(evidence),
         causes=tuple(causes),
         missing=("a judge that gives planted answers what they deserve",) if warnings else (),
-        command=best.command if best else audit if warnings else None,
+        command=best.command if best else f"judge audit {case.named}" if warnings else None,
     )

@@ -17,8 +17,9 @@ def level(case: Case) -> Level:
     gap = case.gap
     if gap is None:
         unjudged = [run for arm in case.arms for run in arm.runs if not run.panels()]
-        files = " ".join(str(run.path or run.generator) for arm in case.arms for run in arm.runs)
-        return not_tested(1, f"verdicts on {prose.names([run.generator for run in unjudged])}", f"judge score {files}")
+        return not_tested(
+            1, f"verdicts on {prose.names([run.generator for run in unjudged])}", f"judge score {case.named}"
+        )
     if gap.split is None:
         return not_tested(1, "two or more items with scores on both sides", None)
     estimate = gap.estimate

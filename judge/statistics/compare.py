@@ -121,8 +121,7 @@ def compare(
         won = ranking.outcomes(stacked)
     table = _Table(models, stacked, common, clusters, won, scale, people, settings)
     clustered = table.clustered(common)
-    planted = [one for run in judged for one in run.canaries if Panel(one.rubric, one.judge) == panel]
-    canaries = summarise(planted, *scale)
+    canaries = summarise(results.canaries(judged, panel), *scale)
     return Comparison.model_validate(
         {
             "rubric": panel.rubric,

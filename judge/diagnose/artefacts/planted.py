@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from judge import results
 from judge.diagnose import prose
 from judge.diagnose.artefacts.shown import panel_of
 from judge.diagnose.inputs import Case
 from judge.diagnose.records import Evidence
-from judge.results import Panel
 from judge.scoring.canaries import summarise
 
 
 def test(case: Case) -> tuple[list[Evidence], list[str]]:
     """The evidence, and the warnings among it; neither where nothing was planted."""
-    panel = panel_of(case)
-    runs = [run for arm in case.arms for run in arm.runs]
-    planted = [one for run in runs for one in run.canaries if Panel(one.rubric, one.judge) == panel]
+    planted = results.canaries([*case.a.runs, *case.b.runs], panel_of(case))
     if not planted:
         return [], []
     warnings: list[str] = summarise(planted, *case.scale)["warnings"]

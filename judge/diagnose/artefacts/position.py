@@ -21,10 +21,11 @@ def _places(case: Case) -> tuple[Array, Array]:
     repeats = case.scores.values.shape[2] if case.scores else 1
     totals = [np.full((len(case.ids), repeats), np.nan) for _ in case.arms]
     counts = [np.zeros((len(case.ids), repeats)) for _ in case.arms]
-    numbers = sorted({v.repeat for arm in case.arms for v in shown_of(arm, panel_of(case)).verdicts})
+    shown = [shown_of(arm, panel_of(case)).verdicts for arm in case.arms]
+    numbers = sorted({v.repeat for verdicts in shown for v in verdicts})
     row = {number: i for i, number in enumerate(numbers)}
-    for side, arm in enumerate(case.arms):
-        for v in shown_of(arm, panel_of(case)).verdicts:
+    for side, verdicts in enumerate(shown):
+        for v in verdicts:
             if len(v.group) > 1 and v.id in index:
                 where = (index[v.id], row[v.repeat])
                 total = 0.0 if np.isnan(totals[side][where]) else totals[side][where]
@@ -35,6 +36,7 @@ def _places(case: Case) -> tuple[Array, Array]:
 
 
 def test(case: Case, gap: Gap, equal: Estimate | None, made: Estimate | None) -> tuple[list[Evidence], Cause | None]:
+    """The effect of standing last instead of first, and the gap that is left at equal places."""
     first, second = _places(case)
     distance = first - second  # (I, R): negative where A stood before B
     distance[shown_once(case)] = np.nan

@@ -79,6 +79,5 @@ def shown_once(case: Case) -> NDArray[np.bool_]:
 
 def rescore(case: Case, options: str) -> str:
     """The command that judges the case's answers again, with other options."""
-    files = " ".join(str(run.path or run.generator) for arm in case.arms for run in arm.runs)
     judge = case.panel.judge if case.panel else "MODEL"
-    return f"judge score {files} --judge {judge} {options}".rstrip()
+    return f"judge score {case.named} --judge {judge} {options}".rstrip()
