@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,12 @@ def words(text: str) -> list[str]:
 def grams(text: str, n: int) -> set[str]:
     """The n-grams of a text's words; the whole text where it is shorter."""
     found = words(text)
-    if len(found) <= n:
-        return {" ".join(found)} if found else set()
-    return {" ".join(found[i : i + n]) for i in range(len(found) - n + 1)}
+    return set(runs(found, min(n, len(found)))) if found else set()
+
+
+def runs(found: Sequence[str], n: int) -> Iterator[str]:
+    """Every run of n words."""
+    return (" ".join(found[i : i + n]) for i in range(len(found) - n + 1))
 
 
 def question(example: Example) -> str:
@@ -78,19 +81,20 @@ def in_corpus(test: Sequence[Example], texts: Iterable[str]) -> list[str]:
             found = words(text)
             length = min(len(found), CORPUS_WORDS)
             if length >= least:
-                for i in range(len(found) - length + 1):
-                    wanted[length][_key(found[i : i + length])].add(example.id)
+                for run in runs(found, length):
+                    wanted[length][_key(run)].add(example.id)
     seen: set[str] = set()
+    nobody: set[str] = set()
     for text in texts if wanted else ():
         found = words(text)
         for length, grams_of in wanted.items():
-            for i in range(len(found) - length + 1):
-                seen |= grams_of.get(_key(found[i : i + length]), set())
+            for run in runs(found, length):
+                seen |= grams_of.get(_key(run), nobody)
     return [example.id for example in test if example.id in seen]
 
 
-def _key(gram: Sequence[str]) -> bytes:
-    return hashlib.blake2b(" ".join(gram).encode(), digest_size=8).digest()
+def _key(gram: str) -> bytes:
+    return hashlib.blake2b(gram.encode(), digest_size=8).digest()
 
 
 def report(parts: Mapping[str, Sequence[Example]], shards: Path | None = None) -> dict[str, Any]:
