@@ -67,7 +67,7 @@ def compare(
     """
     from judge import tables
     from judge.labelling.label import read_labels
-    from judge.results import load
+    from judge.result_files import load
     from judge.statistics.compare import compare
 
     comparison = compare(
@@ -135,7 +135,7 @@ def report(
     from judge.diagnose.run import report_of_two
     from judge.labelling.label import read_labels
     from judge.report import build
-    from judge.results import load
+    from judge.result_files import load
 
     judged = load(files)
     made = report_of_two(judged, rubric, judge, title) or build.build(judged, rubric=rubric, judge=judge, title=title)
@@ -193,7 +193,7 @@ def audit(
     from judge.auditing import page
     from judge.auditing.audit import audit
     from judge.labelling.label import read_labels
-    from judge.results import load
+    from judge.result_files import load
 
     rated = read_labels(labels) if labels else []
     found = audit(load(files), rubric=rubric, judge=judge, labels=rated, confidence=confidence, draws=draws, seed=seed)
@@ -291,7 +291,7 @@ def label(
     from judge.labelling.label import Ruler, Session, rate, sample
     from judge.labelling.prompt import prompt
     from judge.labelling.web import announcing, serve
-    from judge.results import load
+    from judge.result_files import load
 
     session = Session(sample(load(files), count, retest, seed), output, Ruler.of(rubrics.load(rubric)), rater)
     made = serve(session, announcing(not no_browser), port, idle) if web else rate(session, prompt(session.ruler))

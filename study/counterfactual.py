@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from judge import results
+from judge import result_files, results
 from judge.diagnose.fields import nested
 from judge.diagnose.gap import CONFIDENCE, DRAWS, Array, interval
 from judge.diagnose.inputs import Arm, Case
@@ -132,7 +132,7 @@ class Session:
                 argv += ["--max-usd", str(max(0.0, self.budget.usd - self.spent_usd))]
         self.call(argv, "judging")
         files = sorted(verdicts.glob("*.jsonl"))
-        judged = results.load([one for one in files if results.kind_of(one) == "verdicts"])
+        judged = result_files.load([one for one in files if result_files.kind_of(one) == "verdicts"])
         scores = results.scores(judged, results.choose_panel(judged, panel.rubric))
         row = {name: number for number, name in enumerate(scores.generators)}
         column = {one: number for number, one in enumerate(scores.ids)}
@@ -226,5 +226,5 @@ def _copy(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _generator(path: Path) -> str:
-    judged: list[Judged] = results.load([path])
+    judged: list[Judged] = result_files.load([path])
     return judged[0].generator

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from judge import results
+from judge import result_files, results
 from judge.diagnose.gap import Array, Gap
 from judge.diagnose.records import Side
 from judge.endpoints.offline import agreement
@@ -179,7 +179,7 @@ def read_case(
     `verdicts_dir`: where `judge score -o` put the verdicts, where they are not beside the answers.
     Raises: InputError when a file or name is unknown, a file is broken, or several rubrics or judges remain.
     """
-    arms = [arm_of(results.load(with_verdicts(find_runs(target, results_dir), verdicts_dir))) for target in (a, b)]
+    arms = [arm_of(result_files.load(with_verdicts(find_runs(target, results_dir), verdicts_dir))) for target in (a, b)]
     if [run.files for run in arms[0].runs] == [run.files for run in arms[1].runs]:
         raise InputError(f"A and B are the same files ({a})", "name two different runs")
     return case_of(arms[0], arms[1], rubric, judge)
@@ -234,7 +234,7 @@ def with_verdicts(files: Sequence[Path], folder: Path | None) -> list[Path]:
     found = list(files)
     for path in files if folder is not None else ():
         own = sorted(folder.glob(f"{glob.escape(path.stem)}.*.jsonl")) if folder else []
-        own = [one for one in own if one.stat().st_size and results.kind_of(one) in ("verdicts", "failures")]
+        own = [one for one in own if one.stat().st_size and result_files.kind_of(one) in ("verdicts", "failures")]
         if not own:
             raise InputError(f"{folder}: holds no verdicts on {path}", f"judge score {path} -o {folder}")
         found += own

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from judge.exchange import inward, out
-from judge.results import load
+from judge.result_files import load
 from pretrain import console
 from pretrain.errors import InputError
 

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from ift.records import Response, read_responses, write_responses
-from judge import results
+from judge import result_files
 from judge.endpoints.offline import agreement
 from study import zoo
 
@@ -65,7 +65,7 @@ def test_a_careless_script_shows_a_first_and_loses_wrong_answers_of_b(
     b = answers(tmp_path / "b.s1.jsonl", "b.s1", set(range(20)))
     plant.judge(a, b, biased, 0.8, tmp_path / "verdicts")
     files = sorted((tmp_path / "verdicts").glob("*.jsonl"))
-    first, second = results.load([a, b, *files])
+    first, second = result_files.load([a, b, *files])
     assert {v.position for v in first.verdicts} == {0}
     assert {v.position for v in second.verdicts} == {1}
     assert len(first.verdicts) == 40

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from ift.records import Response, item_id, write_responses
-from judge import results
+from judge import result_files
 from judge.auditing import page
 from judge.auditing.audit import audit
 from judge.auditing.documents import Audit
@@ -56,7 +56,7 @@ def judged_with(
     simulation = Simulation(default=Model(person))
     with serving(Service(simulation)) as server:
         score_files(Request(tuple(paths), judges=(f"sim@{server.url}",), repeats=repeats, canaries=canaries))
-    return audit(results.load(paths), draws=200)
+    return audit(result_files.load(paths), draws=200)
 
 
 @pytest.mark.slow
@@ -105,7 +105,7 @@ def test_a_judge_without_noise_repeats_itself_and_one_that_fails_is_counted(tmp_
     paths = answers(tmp_path / "refusing")
     with serving(Service(Simulation(default=Model(refusal=0.2)))) as server:
         score_files(Request(tuple(paths), judges=(f"sim@{server.url}",), canaries=0.0))
-    found = audit(results.load(paths), draws=100)
+    found = audit(result_files.load(paths), draws=100)
     low, high = wilson(round(0.2 * 110), 110)
     assert low <= found.failures.by_run["a"] <= high
 
@@ -119,7 +119,7 @@ def test_what_the_judge_can_make_of_a_gap_is_said(tmp_path):
     write_responses(paths[1], padded)
     with serving(Service(Simulation(default=Model(Personality(length_bias=0.08, noise=0.05))))) as server:
         score_files(Request(tuple(paths), judges=(f"sim@{server.url}",), repeats=2))
-    found = audit(results.load(paths), draws=100)
+    found = audit(result_files.load(paths), draws=100)
     [pair] = found.pairs
     assert pair.by_length is not None
     assert pair.by_length[1] < 0  # the second is the longer one
@@ -149,7 +149,7 @@ def test_failures_that_fall_on_one_run_are_noticed(write_run):
     scores = [float(rng.randint(0, 100)) for _ in range(60)]
     a = write_run("a", [[None if i % 4 == 0 else one for i, one in enumerate(scores)]])
     b = write_run("b", [scores])
-    found = audit(results.load([a, b]), draws=100)
+    found = audit(result_files.load([a, b]), draws=100)
     assert found.failures.by_run == {"a": 0.25, "b": 0.0}
     assert found.failures.p is not None
     assert found.failures.p < 0.001
@@ -161,7 +161,7 @@ def test_judges_are_compared_with_each_other(write_run):
     first = [float(rng.randint(0, 100)) for _ in range(50)]
     a = write_run("a", [first])
     write_run("a", [[min(100.0, max(0.0, one + rng.gauss(0, 10))) for one in first]], judge="llama")
-    found = audit(results.load([a]), judge="gpt-4", draws=100)
+    found = audit(result_files.load([a]), judge="gpt-4", draws=100)
     assert found.jury is not None
     assert found.jury.judges == ["gpt-4", "llama"]
     assert found.jury.alpha is not None
@@ -172,7 +172,7 @@ def test_judges_are_compared_with_each_other(write_run):
 
 
 def test_real_scores_of_gpt4(gpt4_judged):
-    found = audit(results.load(gpt4_judged), draws=200)
+    found = audit(result_files.load(gpt4_judged), draws=200)
     assert found.scale_use.at_least + found.scale_use.at_greatest > 0.8
     assert found.share_at_ends > 0.8
     assert found.repeatability is None
@@ -195,7 +195,7 @@ def test_the_page_says_it_in_one_screen_and_holds_no_markup_of_others(write_run,
     rng = random.Random(4)
     names = ("<b>a</b>", "b")
     files = [write_run(name, [[float(rng.randint(0, 100)) for _ in range(30)]] * 2) for name in ("a", "b")]
-    judged = results.load(files)
+    judged = result_files.load(files)
     found = audit(judged, draws=100)
     found = found.model_copy(update={"pairs": [found.pairs[0].model_copy(update={"a": names[0]})]})
     _, path = page.write(found, files, tmp_path / "audit")

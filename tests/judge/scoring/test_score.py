@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from judge.cli import program
 from judge.endpoints.offline import agreement
-from judge.results import load
+from judge.result_files import load
 from judge.scoring.ledger import Ledger, Reply
 from judge.simulate.replies import Model, Personality, Simulation
 from judge.simulate.server import Server, Service, serving

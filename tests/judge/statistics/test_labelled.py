@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from judge import results, rubrics
+from judge import result_files, results, rubrics
 from judge.cli import program
 from judge.labelling import label
 from judge.statistics import prediction_powered
@@ -23,7 +23,7 @@ def labelled(write_run, tmp_path):
         write_run(name, [[one + rng.choice((-4.0, 0.0, 4.0)) + 10 * (1 + index) for one in truth[name]]])
         for index, name in enumerate("ab")
     ]
-    judged = results.load(files)
+    judged = result_files.load(files)
     place = {(run.generator, key): index for run in judged for index, key in enumerate(run.responses)}
     session = label.Session(
         label.sample(judged, 40, retest=0.25), tmp_path / "labels.jsonl", label.Ruler.of(rubrics.load("correctness"))
@@ -36,7 +36,7 @@ def labelled(write_run, tmp_path):
 
 def test_each_model_is_estimated_on_the_persons_scale(labelled):
     files, path, truth = labelled
-    judged, labels = results.load(files), label.read_labels(path)
+    judged, labels = result_files.load(files), label.read_labels(path)
     found = compare(judged, labels=labels, draws=500)
     for index, model in enumerate(found.models):
         assert model.human is not None
@@ -64,12 +64,12 @@ def test_each_model_is_estimated_on_the_persons_scale(labelled):
 def test_too_few_labels_are_said_and_none_is_made_up(labelled):
     files, path, _ = labelled
     labels = [one for one in label.read_labels(path) if one.generator == "a"]
-    found = compare(results.load(files), labels=labels, draws=100)
+    found = compare(result_files.load(files), labels=labels, draws=100)
     assert found.models[0].human is not None
     assert found.models[1].human is None
     assert found.differences[0].human is None
     assert any(one.startswith("b: fewer than 5 labelled answers") for one in found.warnings)
-    assert compare(results.load(files), draws=100).models[0].human is None
+    assert compare(result_files.load(files), draws=100).models[0].human is None
 
 
 def test_the_commands_show_it(labelled, tmp_path):

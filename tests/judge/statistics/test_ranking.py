@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from judge import results
+from judge import result_files
 from judge.statistics import ranking
 from judge.statistics.compare import compare
 
@@ -99,7 +99,7 @@ def test_wins_on_items_make_the_strengths_of_a_comparison(write_run):
     rng = np.random.default_rng(3)
     hard = rng.normal(50, 10, 80)
     files = [write_run(name, [list(hard + rng.normal(gap, 10, 80))]) for name, gap in (("a", 0), ("b", 4), ("c", 8))]
-    models = compare(results.load(files), draws=300).models
+    models = compare(result_files.load(files), draws=300).models
     values = [model.strength.value for model in models if model.strength]
     assert len(values) == 3
     assert values == sorted(values)
