@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "datasets", "openai", "scipy.stats", "matplotlib", "pandas", "statsmodels", "ray")
+HEAVY = (
+    *("torch", "transformers", "datasets", "openai", "aiohttp", "numpy"),
+    *("scipy.stats", "matplotlib", "pandas", "statsmodels", "ray"),
+)
 
 
 @pytest.mark.parametrize("name", ["pretrain", "ift", "judge", "study"])

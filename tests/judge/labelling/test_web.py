@@ -91,7 +91,7 @@ def test_what_is_no_rating_or_comes_from_elsewhere_is_refused(session):
 def test_it_stops_when_nobody_asks(session):
     started = time.monotonic()
     assert Page(session, idle_s=0.3).ended() == 0
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Chromium")
