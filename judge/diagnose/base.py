@@ -92,18 +92,7 @@ def level(case: Case, tried: Sequence[Tried] = ()) -> Level:
         command=" && ".join(commands) or None,
         tables={
             "measures": _table(found[0], found[1]),
-            "differences": [
-                {
-                    "field": one.key,
-                    "a": one.a if isinstance(one.a, (int, float, str, bool)) else str(one.a),
-                    "b": one.b if isinstance(one.b, (int, float, str, bool)) else str(one.b),
-                    "cause": one.field.cause,
-                    "weight": one.field.weight,
-                    "why": one.field.title,
-                    "source": one.field.source,
-                }
-                for one in fields
-            ],
+            "differences": [one.row() for one in fields],
         },
     )
 

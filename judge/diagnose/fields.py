@@ -176,6 +176,18 @@ class Differing:
     b: Any
     field: Field
 
+    def row(self) -> dict[str, Any]:
+        """As it stands in a level's table of differences."""
+        return {
+            "field": self.key,
+            "a": _plain(self.a),
+            "b": _plain(self.b),
+            "cause": self.field.cause,
+            "weight": self.field.weight,
+            "why": self.field.title,
+            "source": self.field.source,
+        }
+
     @property
     def says(self) -> str:
         """`key: a against b`, long values cut."""
@@ -230,3 +242,7 @@ def flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, (int, float, str, bool)) else str(value)

@@ -64,18 +64,7 @@ def level(case: Case, tried: Sequence[Tried] = ()) -> Level:
         missing=() if not fields or best else ("a rerun with the suspected field made equal",),
         command=f"study explain {case.a.name} {case.b.name}" if fields else None,
         tables={
-            "differences": [
-                {
-                    "field": one.key,
-                    "a": _plain(one.a),
-                    "b": _plain(one.b),
-                    "cause": one.field.cause,
-                    "weight": one.field.weight,
-                    "why": one.field.title,
-                    "source": one.field.source,
-                }
-                for one in fields
-            ],
+            "differences": [one.row() for one in fields],
             "curve": _curves(case),
         },
     )
@@ -270,10 +259,6 @@ def _curves(case: Case) -> list[dict[str, Any]]:
                         }
                     )
     return rows
-
-
-def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, (int, float, str, bool)) else str(value)
 
 
 def _dict(value: Any) -> dict[str, Any]:
