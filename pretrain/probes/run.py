@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,8 @@ def run(path: Path, request: Request, output: Path | None = None) -> tuple[dict[
             skipped[name] = prepared
             continue
         probes[name] = prepared()
+        if name == "cloze" and request.facts is None and not _has_read(loaded, shards):
+            skipped["cloze.stored"] = "--data is not the text that this checkpoint read"
         probes[name]["seconds"] = round(time.perf_counter() - start, 2)
         console.say(f"{name}: {probes[name]['seconds']:.1f} s")
     document = {
@@ -114,7 +116,11 @@ def _prepare(
         return lambda: weights.probe(model)
     if name == "cloze":
         known = _facts(shards, request)
-        return known if isinstance(known, str) else lambda: cloze.probe(model, encoding, known)
+        if isinstance(known, str):
+            return known
+        if request.facts is None and not _has_read(loaded, shards):
+            known = [replace(one, told=()) for one in known]
+        return lambda: cloze.probe(model, encoding, known)
     if name == "domains":
         if shards is None or request.test is None:
             return "needs --data and --test"
@@ -149,6 +155,12 @@ def _prepare(
             f"{request.tuned}: has another shape than the base model", "give a fine-tuning of this checkpoint"
         )
     return lambda: forgetting.probe(model, tuned.model, rows)
+
+
+def _has_read(loaded: Checkpoint, shards: Shards | None) -> bool:
+    """Whether these shards are the text that the checkpoint was trained on, as far as its record says."""
+    read = (loaded.run.get("data") or {}).get("sha256")
+    return shards is None or read in (None, shards.sha256)
 
 
 def _facts(shards: Shards | None, request: Request) -> list[facts.Fact] | str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from judge.diagnose import prose
 from judge.diagnose.measures import Measure, difference
 from judge.diagnose.premise import outcome_level
 from judge.diagnose.records import Diagnosis, Estimate
@@ -18,18 +19,22 @@ from judge.diagnose.run import diagnose
 Make = Callable[..., dict[str, Any]]
 
 
-def base(folder: Path, name: str, *, data: str = "d", cloze: float | None = None, **train: Any) -> dict[str, Any]:
-    """A base model's part of a run record, with a probe beside its checkpoint where `cloze` is given."""
+def base(
+    folder: Path, name: str, *, data: str = "d", cloze: float | None = None, stored: float | None = None, **train: Any
+) -> dict[str, Any]:
+    """A base model's part of a run record, with a probe beside its checkpoint where `cloze` is given.
+
+    `cloze`, `stored`: the share of facts that it completes at first mention, and in the words in which it read them.
+    """
     path = folder / name / "checkpoint.pt"
     path.parent.mkdir()
     path.write_bytes(b"weights")
     if cloze is not None:
-        right = {f"Person{i} Smith / city": float(i % 20 < 20 * cloze) for i in range(0, 120, 2)}
-        value = sum(right.values()) / len(right)
-        measure = {"value": value, "standard_error": 0.05, "unit": "share", "samples": right}
+        facts = {"first_mention_accuracy": completed(cloze)}
+        facts |= {"stored_accuracy": completed(stored)} if stored is not None else {}
         flat = {"value": 0.5, "standard_error": 0.01, "unit": "share", "samples": None}
         probes = {
-            "cloze": {"measures": {"first_mention_accuracy": measure}},
+            "cloze": {"measures": facts},
             "copying": {"measures": {"accuracy": flat}},
         }
         document = {"format": "equiloss.probe.v1", "checkpoint": {"sha256": name}, "probes": probes}
@@ -37,6 +42,12 @@ def base(folder: Path, name: str, *, data: str = "d", cloze: float | None = None
     config = {"train": {"steps": 100, "seed": 0, **train}}
     run = {"config": config, "data": {"source": {"name": data}, "sha256": data * 8}}
     return {"path": str(path), "sha256": name, "config": {"n_layer": 2}, "run": run}
+
+
+def completed(share: float) -> dict[str, Any]:
+    right = {f"Person{i} Smith / city": float(i % 20 < 20 * share) for i in range(0, 120, 2)}
+    value = sum(right.values()) / len(right)
+    return {"value": value, "standard_error": 0.05, "unit": "share", "samples": right}
 
 
 def two(
@@ -59,6 +70,38 @@ def test_facts_out_of_reach_are_named_when_the_gap_lies_on_items_of_knowledge(pa
     assert found.verdict.share.value > 0.7
     copying = next(one for one in found.causes if one.id == "copying")
     assert copying.status == "excluded"
+
+
+@pytest.mark.parametrize(
+    ("stored", "mentioned", "named", "because"),
+    [
+        (1.0, 0.2, "knowledge-extraction", "is within noise"),
+        (0.2, 0.2, "knowledge-storage", "lies in facts that are not stored either"),
+        (0.8, 0.2, "knowledge-extraction", "less than half of the one at the subject's first mention"),
+    ],
+)
+def test_facts_that_are_not_stored_are_told_from_facts_that_cannot_be_extracted(
+    pair: Any, make_record: Make, stored: float, mentioned: float, named: str, because: str
+) -> None:
+    a = base(pair.folder, "one", cloze=1.0, stored=1.0)
+    b = base(pair.folder, "two", data="e", cloze=mentioned, stored=stored)
+    found = two(pair, make_record, a, b, lambda i: 0.9 if i % 2 else 0.2)
+    assert found.verdict.cause == named
+    other = {"knowledge-extraction": "knowledge-storage", "knowledge-storage": "knowledge-extraction"}[named]
+    excluded = next(one for one in found.causes if one.id == other)
+    assert excluded.status == "excluded"
+    assert because in excluded.says
+    assert "cloze.stored_accuracy" in " ".join(found.verdict.because)
+    assert f"{prose.number(stored)} against 1.00" in found.verdict.sentence
+    assert f"{prose.number(mentioned)} against 1.00" in found.verdict.sentence
+
+
+def test_what_is_stored_is_not_claimed_where_it_was_not_probed(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one", cloze=1.0), base(pair.folder, "two", data="e", cloze=0.2)
+    found = two(pair, make_record, a, b, lambda i: 0.9 if i % 2 else 0.2)
+    assert found.verdict.cause == "knowledge-extraction"
+    told = [found.verdict.sentence, *found.verdict.because, found.causes[0].title]
+    assert not any("stored" in one or "that each read" in one for one in told)
 
 
 @pytest.mark.parametrize(("share", "gain", "agrees"), [(0.8, 30.0, True), (0.8, -2.0, False), (0.01, 30.0, False)])

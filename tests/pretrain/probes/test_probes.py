@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ from pretrain.probes import (
 from pretrain.probes.facts import Fact, read_facts, value_place, world_facts
 from pretrain.probes.items import Item
 from pretrain.probes.measure import mean_of
-from pretrain.shard_writer import write_shards
+from pretrain.shard_writer import write_shards, write_source
 from pretrain.shards import Shards
 from pretrain.tokenizer import to_record, train_bpe
 
@@ -344,3 +345,20 @@ def test_the_record_says_what_was_skipped_and_why(tmp_path: Path, encoding: Enco
     assert document["skipped"]["items"] == "needs --items and --test"
     with pytest.raises(InputError, match="no probe named 'clouds'"):
         run.run(path, run.Request(only=("clouds",)))
+
+
+def test_what_is_stored_is_asked_for_only_in_text_that_the_model_read(tmp_path: Path) -> None:
+    shards = write_source("world:tiny?documents=200", tmp_path / "data", train_tokenizer=400, workers=1)
+    encoding = shards.tokenizer
+    path = tmp_path / "checkpoint.pt"
+
+    def probed(read: str) -> dict[str, Any]:
+        save(path, small(encoding), to_record(encoding), {"name": "x", "data": {"sha256": read}})
+        return run.run(path, run.Request(data=tmp_path / "data", only=("cloze",)))[0]
+
+    own, foreign = probed(shards.sha256), probed("0" * 64)
+    assert "stored_accuracy" in own["probes"]["cloze"]["measures"]
+    assert own["skipped"] == {}
+    measures = foreign["probes"]["cloze"]["measures"]
+    assert set(measures) == {"first_mention_accuracy", "first_mention_loss"}
+    assert foreign["skipped"] == {"cloze.stored": "--data is not the text that this checkpoint read"}
