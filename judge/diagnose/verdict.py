@@ -194,6 +194,12 @@ def _open(
     elif possible:
         suspects = sorted(possible, key=lambda one: -(one.prior or 0))[:3]
         told += f"; not excluded: {prose.names([one.title for one in suspects])}"
+    partly = [
+        f"{one.title}: {prose.share(one.share)}"
+        for one in causes
+        if one.status == "supported" and one.share is not None and one.share.value > 0 and one.share.excludes(0.0)
+    ]
+    told += f"; supported, with less of the gap than names a cause: {prose.names(partly)}" if partly else ""
     differs = any(level.tables.get("differences") for level in levels)
     command = f"study explain {case.a.name} {case.b.name}" if differs and not untested else None
     command = command or next((level.command for level in levels if level.command and level.status != "clear"), None)

@@ -12,6 +12,7 @@ from zlib import crc32
 import pytest
 
 from ift.records import Response
+from judge.diagnose import prose
 from judge.diagnose.records import Diagnosis
 from judge.diagnose.run import diagnose
 from judge.scoring.canaries import CANARY_SCHEMA, CanaryVerdict
@@ -173,21 +174,41 @@ def test_equal_answers_in_a_fixed_order_name_the_position(pair: Any) -> None:
     assert found.verdict.share.value == pytest.approx(1.0)
 
 
-def test_a_length_effect_is_named_where_the_reference_sees_no_gap(pair: Any) -> None:
-    def longer(name: str, seed: int, pad: int) -> list[Response]:
+def judged_by_length(pair: Any, right_a: float, points: float) -> None:
+    """A's answers are longer, and right with this chance (B's with 0.6); a judge gives so many points a doubling."""
+
+    def longer(name: str, seed: int, pad: int, right: float) -> list[Response]:
         return [
             one.model_copy(update={"output": one.output + " indeed" * (1 + pad * (i % 4) + (i * 7 + seed) % 3)})
-            for i, one in enumerate(pair.answers(name, lambda i: 0.6, 5))
+            for i, one in enumerate(pair.answers(name, lambda i: right, 5))
         ]
 
-    runs = [longer("a.s1", 1, 3), longer("a.s2", 2, 3), longer("b.s1", 1, 1), longer("b.s2", 2, 1)]
+    runs = [
+        *(longer(f"a.s{seed}", seed, 3, right_a) for seed in (1, 2)),
+        *(longer(f"b.s{seed}", seed, 1, 0.6) for seed in (1, 2)),
+    ]
     for run in runs:
         pair.write(run[0].generator, run)
-    pair.judge(runs, bonus=lambda x, place, call: 15 * math.log2(len(x.output.split()) + 1))
+    pair.judge(runs, bonus=lambda x, place, call: points * math.log2(len(x.output.split()) + 1))
+
+
+def test_a_length_effect_is_named_where_the_reference_sees_no_gap(pair: Any) -> None:
+    judged_by_length(pair, 0.6, 15)
     found = say(pair)
     assert found.verdict.cause == "judge-length"
     assert found.verdict.share is not None
     assert found.verdict.share.value > 0.5
+
+
+def test_what_explains_less_than_half_is_told_and_not_named(pair: Any) -> None:
+    judged_by_length(pair, 0.9, 10)
+    found = say(pair)
+    assert found.verdict.kind == "cannot-tell"
+    share = next(one.share for one in found.causes if one.id == "judge-length")
+    assert share is not None
+    assert 0 < share.value < 0.5
+    told = f"supported, with less of the gap than names a cause: the judge favours length: {prose.share(share)}."
+    assert told in found.verdict.sentence
 
 
 def test_longer_and_better_is_not_called_a_length_effect(pair: Any) -> None:
