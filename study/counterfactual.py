@@ -108,7 +108,7 @@ class Session:
         source = str(values.get("data.source") or nested(record, "data", "source") or "")
         if any(key.startswith("data.") for key in values):
             other = self.high.record or {}
-            source = str(nested(dict(other), "data", "source") or source)
+            source = str(nested(other, "data", "source") or source)
         recipe = changed_recipe(record, values)
         path = self.work / f"{name}.toml"
         write_text(path, to_toml(recipe))

@@ -44,27 +44,29 @@ STORED, FIRST_MENTION = "cloze.stored_accuracy", "cloze.first_mention_accuracy"
 
 
 def _differences(a: Mapping[str, Measure], b: Mapping[str, Measure]) -> tuple[float, float] | None:
-    """A minus B of facts completed in the words that were read, and at first mention; None if not probed.
-
-    Where the former is at least half of the latter, the facts are not stored; else they are, and cannot be extracted.
-    """
+    """A minus B of facts completed in the words that were read, and at first mention; None if not probed."""
     if any(name not in side for name in (STORED, FIRST_MENTION) for side in (a, b)):
         return None
     return a[STORED].value - b[STORED].value, a[FIRST_MENTION].value - b[FIRST_MENTION].value
 
 
+def _mostly_storage(stored: float, mentioned: float) -> bool:
+    """Half and more of the difference at first mention is there in the words that were read, too."""
+    return 2 * stored * mentioned >= mentioned**2
+
+
 def _not_stored(a: Mapping[str, Measure], b: Mapping[str, Measure]) -> str:
-    stored, mentioned = _differences(a, b) or (0.0, 1.0)
-    return "lies in facts that are not stored either" if 2 * stored * mentioned >= mentioned**2 else ""
+    found = _differences(a, b)
+    return "lies in facts that are not stored either" if found is not None and _mostly_storage(*found) else ""
 
 
 def _stored(a: Mapping[str, Measure], b: Mapping[str, Measure]) -> str:
-    stored, mentioned = _differences(a, b) or (1.0, 1.0)
-    if stored * mentioned <= 0:
+    found = _differences(a, b)
+    if found is None:
+        return ""
+    if found[0] * found[1] <= 0:
         return "is not there at the subject's first mention, where it would matter"
-    return (
-        "" if 2 * stored * mentioned >= mentioned**2 else "is less than half of the one at the subject's first mention"
-    )
+    return "" if _mostly_storage(*found) else "is less than half of the one at the subject's first mention"
 
 
 HYPOTHESES = (

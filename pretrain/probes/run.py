@@ -73,7 +73,7 @@ def run(path: Path, request: Request, output: Path | None = None) -> tuple[dict[
             skipped[name] = prepared
             continue
         probes[name] = prepared()
-        if name == "cloze" and request.facts is None and not _has_read(loaded, shards):
+        if name == "cloze" and _told_elsewhere(loaded, shards, request):
             skipped["cloze.stored"] = "--data is not the text that this checkpoint read"
         probes[name]["seconds"] = round(time.perf_counter() - start, 2)
         console.say(f"{name}: {probes[name]['seconds']:.1f} s")
@@ -115,12 +115,8 @@ def _prepare(
     if name == "weights":
         return lambda: weights.probe(model)
     if name == "cloze":
-        known = _facts(shards, request)
-        if isinstance(known, str):
-            return known
-        if request.facts is None and not _has_read(loaded, shards):
-            known = [replace(one, told=()) for one in known]
-        return lambda: cloze.probe(model, encoding, known)
+        known = _facts(loaded, shards, request)
+        return known if isinstance(known, str) else lambda: cloze.probe(model, encoding, known)
     if name == "domains":
         if shards is None or request.test is None:
             return "needs --data and --test"
@@ -157,18 +153,21 @@ def _prepare(
     return lambda: forgetting.probe(model, tuned.model, rows)
 
 
-def _has_read(loaded: Checkpoint, shards: Shards | None) -> bool:
-    """Whether these shards are the text that the checkpoint was trained on, as far as its record says."""
+def _told_elsewhere(loaded: Checkpoint, shards: Shards | None, request: Request) -> bool:
+    """Whether the facts' words are those of shards that the checkpoint, as its record says, was not trained on."""
     read = (loaded.run.get("data") or {}).get("sha256")
-    return shards is None or read in (None, shards.sha256)
+    return request.facts is None and shards is not None and read not in (None, shards.sha256)
 
 
-def _facts(shards: Shards | None, request: Request) -> list[facts.Fact] | str:
-    """Facts from the file, else those of the world that the data was made from."""
+def _facts(loaded: Checkpoint, shards: Shards | None, request: Request) -> list[facts.Fact] | str:
+    """Facts from the file, else those of the world that the data was made from, in words that the model read."""
     if request.facts is not None:
         return facts.read_facts(request.facts)
     source = str((shards.record.get("source") or {}).get("name", "")) if shards else ""
     if shards and not source:
         found = shards.record.get("source")
         source = found if isinstance(found, str) else ""
-    return facts.world_facts(source) if source.startswith("world:") else "needs --facts, or --data of a built-in world"
+    if not source.startswith("world:"):
+        return "needs --facts, or --data of a built-in world"
+    known = facts.world_facts(source)
+    return [replace(one, told=()) for one in known] if _told_elsewhere(loaded, shards, request) else known
