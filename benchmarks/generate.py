@@ -27,14 +27,14 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.side_by_side import CLOCKS, Target, parser, report, take_turns  # noqa: E402
-from ift.formats import read_examples  # noqa: E402
-from ift.prompt import load as load_template  # noqa: E402
-from ift.records import Example  # noqa: E402
+from equiloss.records.response import Example  # noqa: E402
+from equiloss.tokenizer import gpt2  # noqa: E402
+from ift.data.formats import read_examples  # noqa: E402
+from ift.prompts import load as load_template  # noqa: E402
 from pretrain.config import ModelConfig  # noqa: E402
 from pretrain.exchange.layouts import to_hugging_face  # noqa: E402
-from pretrain.generate import generate  # noqa: E402
-from pretrain.model import GPT  # noqa: E402
-from pretrain.tokenizer import gpt2  # noqa: E402
+from pretrain.model.decoder import GPT  # noqa: E402
+from pretrain.model.generation import generate  # noqa: E402
 
 SHAPES = {
     "tiny": ModelConfig(n_layer=4, n_head=4, n_embd=128, context=512, vocab_size=50257),

@@ -31,10 +31,10 @@ from urllib.request import urlopen
 HERE = Path(__file__).resolve().parent
 sys.path[:] = [one for one in sys.path if Path(one or ".").resolve() != HERE]  # this file is no `judge` to import
 
+from equiloss.tokenizer import gpt2  # noqa: E402
 from judge import rubrics  # noqa: E402
-from judge.scoring.items import compare_files  # noqa: E402
+from judge.data.answers import compare_files  # noqa: E402
 from judge.scoring.plan import Options, Plan  # noqa: E402
-from pretrain.tokenizer import gpt2  # noqa: E402
 
 LATENCY_S, CONCURRENCY = 0.2, 32
 CEILING = CONCURRENCY / LATENCY_S

@@ -26,7 +26,7 @@ from scipy.stats import spearmanr
 HERE = Path(__file__).resolve().parent
 sys.path[:] = [one for one in sys.path if Path(one or ".").resolve() != HERE]  # judge.py there is no `judge` to import
 
-from judge.endpoints.offline import agreement  # noqa: E402
+from judge.data.reference import agreement  # noqa: E402
 
 Scores = NDArray[np.float64]  # (2, I): model, item
 

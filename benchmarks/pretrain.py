@@ -31,8 +31,9 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
+from equiloss.files import write_json  # noqa: E402
+from equiloss.provenance import provenance  # noqa: E402
 from pretrain.config import ModelConfig, RunConfig, TrainConfig  # noqa: E402
-from pretrain.runs import provenance, write_json  # noqa: E402
 
 SHAPES = {
     "tiny": (ModelConfig(n_layer=4, n_head=4, n_embd=128, context=128, vocab_size=50257), 16),
@@ -104,11 +105,11 @@ def plain_step(model: nn.Module, loss_of: Callable[[Tensor, Tensor], Tensor], pr
 
 def ours(config: ModelConfig, batch: int, precision: str) -> Step:
     """What `pretrain run` does in a step."""
-    from pretrain.allocator import keep_freed_memory
-    from pretrain.distributed import World
-    from pretrain.model import GPT
-    from pretrain.optim import Optimizers
-    from pretrain.step import Stepper
+    from pretrain.model.decoder import GPT
+    from pretrain.training.allocator import keep_freed_memory
+    from pretrain.training.distributed import World
+    from pretrain.training.optimizers import Optimizers
+    from pretrain.training.step import Stepper
 
     keep_freed_memory()
     settings = TrainConfig.model_validate({"batch_size": batch, "precision": precision, "clip_norm": 1.0})
@@ -176,9 +177,9 @@ def one_round(contender: str, shape: str, precision: str, steps: int) -> dict[st
 
 def parts(shape: str, precision: str, rounds: int = 4) -> dict[str, float]:
     """Seconds of a step of this trainer: whole, its vocabulary head, its optimizer, and the rest (the blocks)."""
-    from pretrain.cross_entropy import linear_cross_entropy
-    from pretrain.model import GPT
-    from pretrain.optim import Optimizers
+    from pretrain.model.cross_entropy import linear_cross_entropy
+    from pretrain.model.decoder import GPT
+    from pretrain.training.optimizers import Optimizers
 
     config, batch = SHAPES[shape]
     ids = torch.randint(config.vocab_size or 0, (batch, config.context))

@@ -22,15 +22,15 @@ sys.path[:] = [one for one in sys.path if Path(one or ".").resolve() != HERE]
 
 import torch  # noqa: E402
 
+from equiloss.files import write_json  # noqa: E402
 from ift import recipe as recipes  # noqa: E402
-from ift.batches import encode_examples  # noqa: E402
-from ift.prepare import prepare  # noqa: E402
-from ift.prompt import load as load_template  # noqa: E402
-from ift.session import fine_tune  # noqa: E402
-from ift.train import mean_loss  # noqa: E402
-from pretrain import checkpoint  # noqa: E402
-from pretrain.distributed import World  # noqa: E402
-from pretrain.runs import write_json  # noqa: E402
+from ift.prompts import load as load_template  # noqa: E402
+from ift.training.batches import encode_examples  # noqa: E402
+from ift.training.commands import fine_tune  # noqa: E402
+from ift.training.loop import mean_loss  # noqa: E402
+from ift.training.prepared import prepare  # noqa: E402
+from pretrain.model import checkpoint  # noqa: E402
+from pretrain.training.distributed import World  # noqa: E402
 
 ALONE = World(0, 1, torch.device("cpu"))
 

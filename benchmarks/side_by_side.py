@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from pretrain.runs import provenance, read_json, write_json
+from equiloss.files import read_json, write_json
+from equiloss.provenance import provenance
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 

@@ -1,3 +1,3 @@
-from ift.cli import main
+from ift.cli.main import main
 
 main()

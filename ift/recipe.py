@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pretrain.config import Config, apply_sets, read_toml, validate
-from pretrain.errors import InputError
+from equiloss.config import Config, apply_sets, read_toml, validate
+from equiloss.errors import InputError
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 

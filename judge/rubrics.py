@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
-from pretrain import templates
-from pretrain.config import Config, validate
-from pretrain.errors import InputError
+from equiloss import templates
+from equiloss.config import Config, validate
+from equiloss.errors import InputError
 
 if TYPE_CHECKING:
     from jinja2 import Template

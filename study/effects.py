@@ -18,12 +18,13 @@ from typing import Any, Literal, cast
 
 from scipy import stats
 
-from pretrain.config import FREE_FIELDS, flatten, read_toml
-from pretrain.equivalence import FORMAT as EVAL_FORMAT
-from pretrain.equivalence import holm
-from pretrain.errors import InputError
-from pretrain.report import SEEDS
-from pretrain.runs import read_json
+from equiloss.config import flatten, read_toml
+from equiloss.errors import InputError
+from equiloss.files import read_json
+from equiloss.records.evaluation import FORMAT as EVAL_FORMAT
+from equiloss.statistics.multiplicity import holm
+from pretrain.config import FREE_FIELDS
+from pretrain.training.page import SEEDS
 
 FORMAT = "equiloss.effects.v1"
 LEVEL = 0.95

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pretrain import console
+from equiloss import console
 
 _STYLE = {"done": "green", "skipped": "dim", "failed": "red", "blocked": "yellow", "running": "cyan"}
 _ROWS = 24

@@ -46,7 +46,7 @@ def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
         monkeypatch.setattr("sys.argv", [name, *map(str, arguments)])
         capfd.readouterr()
         with pytest.raises(SystemExit) as stop:
-            importlib.import_module(f"{name}.cli").main()
+            importlib.import_module(f"{name}.cli.main").main()
         captured = capfd.readouterr()
         return Outcome(int(stop.value.code or 0), captured.out, captured.err)
 

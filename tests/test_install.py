@@ -34,13 +34,14 @@ def results_file(directory: Path) -> Path:
 def test_the_wheel_holds_the_packages_and_the_prompts_and_nothing_else(wheel: Path):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {
+        "equiloss",
         "pretrain",
         "ift",
         "judge",
         "study",
         next(n for n in names if n.endswith("METADATA")).split("/")[0],
     }
-    shipped = {name.removeprefix("pretrain/_prompts/") for name in names if name.startswith("pretrain/_prompts/")}
+    shipped = {name.removeprefix("equiloss/_prompts/") for name in names if name.startswith("equiloss/_prompts/")}
     here = {str(path.relative_to(ROOT / "prompts")) for path in (ROOT / "prompts").rglob("*") if path.is_file()}
     assert shipped == here
     assert {"judge/correctness.j2", "ift/alpaca.j2"} <= shipped

@@ -40,6 +40,6 @@ def test_the_readme_names_commands_that_exist():
     import importlib
 
     for name, command in re.findall(r"\b(pretrain|ift|judge|study) ([a-z]+)\b", README.read_text()):
-        if command in importlib.import_module(f"{name}.cli").program.commands:
+        if command in importlib.import_module(f"{name}.cli.main").program.commands:
             continue
         assert not re.search(rf"^\$ {name} {command}", README.read_text(), flags=re.MULTILINE), f"{name} {command}"

@@ -15,7 +15,7 @@ HEAVY = (
 def test_help_imports_nothing_heavy(name: str):
     script = (
         f"import sys; sys.argv = ['{name}', '--help']\n"
-        f"from {name}.cli import main\n"
+        f"from {name}.cli.main import main\n"
         "try: main()\n"
         "except SystemExit as stop: assert not stop.code, stop.code\n"
         f"print('heavy:', sorted(set({HEAVY!r}) & set(sys.modules)))"
@@ -32,7 +32,7 @@ def test_every_command_helps_with_an_example(name: str):
 
     import click
 
-    group = importlib.import_module(f"{name}.cli").program
+    group = importlib.import_module(f"{name}.cli.main").program
     assert group.commands
     commands = {f"{name} {one}": command for one, command in group.commands.items()}
     while commands:

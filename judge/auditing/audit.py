@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from judge import results
-from judge.auditing import checks, trust
+from equiloss import templates
+from equiloss.numerals import number
+from equiloss.statistics.bootstrap import Interval
+from judge.auditing import checks, effects, trust
 from judge.auditing.documents import Audit, Bias
+from judge.data import scores as results
+from judge.data.control_answers import summarise
+from judge.data.scores import Judged
 from judge.labelling.label import Label
-from judge.numerals import number
-from judge.results import Judged
-from judge.scoring.canaries import summarise
-from judge.statistics import effects
-from judge.statistics.bootstrap import Interval
-from pretrain import templates
 
 
 def audit(

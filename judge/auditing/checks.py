@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from judge import results
+from equiloss.records.verdict import CanaryVerdict, Failure, Verdict
+from equiloss.statistics import agreement, bootstrap, repeat_noise
+from equiloss.statistics.bootstrap import Floats, Interval
+from judge.auditing import effects
 from judge.auditing.documents import Agreement, Bias, CanaryResult, FailureRate, Jury, Repeatability, ScaleUse
+from judge.auditing.effects import Rows
+from judge.data import scores as results
+from judge.data.scores import Judged, Panel, Scores
 from judge.labelling.label import Label, first_ratings, fitting, retests
-from judge.results import Judged, Panel, Scores
-from judge.scoring.canaries import CanaryVerdict
-from judge.statistics import agreement, bootstrap, effects, noise
-from judge.statistics.bootstrap import Floats, Interval
-from judge.statistics.effects import Rows
-from judge.verdicts import Failure, Verdict
 
 
 def _of(panel: Panel, one: Verdict | Failure) -> bool:
@@ -55,7 +55,7 @@ def repeatability(
     mean = agreement.icc(kept, "1,k", confidence)
     by_place = bias(found, "place")
     shifts = np.nan_to_num(stood[:, several]) * (by_place.value if by_place else 0.0)
-    alone = noise.estimate(kept, shifts, step, confidence)
+    alone = repeat_noise.estimate(kept, shifts, step, confidence)
     return Repeatability(
         n_answers=int(several.sum()),
         standard_deviation=math.sqrt(float((spread * (count - 1)).sum() / (count - 1).sum())),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from judge.statistics.bootstrap import Interval
-from judge.statistics.comparison import Document
+from equiloss.statistics.bootstrap import Interval
+from judge.comparison.document import Document
 
 AUDIT_SCHEMA = "equiloss.audit.v1"
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from equiloss import files as runs
+from equiloss import provenance
+from equiloss.errors import InputError
+from equiloss.numerals import number
+from equiloss.statistics.bootstrap import Interval
 from judge.auditing import trust
 from judge.auditing.documents import Audit
-from judge.numerals import number
 from judge.report import build, overview, plots
-from judge.statistics.bootstrap import Interval
-from pretrain import runs
-from pretrain.errors import InputError
 
 
 def write(found: Audit, files: Sequence[Path], directory: Path) -> tuple[Path, Path]:
@@ -26,7 +27,7 @@ def write(found: Audit, files: Sequence[Path], directory: Path) -> tuple[Path, P
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory}: is not a directory", "name a directory with -o")
     json_path, html_path = directory / "audit.json", directory / "audit.html"
-    made_by = runs.provenance()
+    made_by = provenance.provenance()
     runs.write_json(json_path, {**found.model_dump(mode="json"), "provenance": made_by})
     runs.write_text(html_path, html(found, [str(one) for one in files], made_by))
     return json_path, html_path

@@ -9,10 +9,10 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
+from equiloss.statistics.bootstrap import Interval
+from judge.auditing import effects
 from judge.auditing.documents import Bias, PairTrust, Repeatability
-from judge.statistics import effects
-from judge.statistics.bootstrap import Interval
-from judge.statistics.effects import Effect, Rows
+from judge.auditing.effects import Effect, Rows
 
 
 def pairs(

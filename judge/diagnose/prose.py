@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from judge.diagnose.records import Estimate
+from equiloss.statistics.estimate import Estimate
 
 
 def number(value: float) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from equiloss.records.diagnosis import Cause, Level, Verdict
 from judge.diagnose import prose
-from judge.diagnose.base import only_seeds_differ
-from judge.diagnose.decoding import different_settings
-from judge.diagnose.inputs import Case
-from judge.diagnose.reality import identical_share, seeds_command
-from judge.diagnose.recipe import recipe_differences
-from judge.diagnose.records import Cause, Level, Verdict
-from judge.diagnose.shares import best_artefact, best_cause, explains
+from judge.diagnose.case import Case
+from judge.diagnose.levels.base_model import only_seeds_differ
+from judge.diagnose.levels.decoding import different_settings
+from judge.diagnose.levels.noise import identical_share, seeds_command
+from judge.diagnose.levels.recipe import recipe_differences
+from judge.diagnose.naming import best_artefact, best_cause, explains
 
 PREMISE = "premise-false"
 SETTING_FAULTS = {"max_new_tokens": "decoding-truncation", "repetition_penalty": "decoding-repetition"}
@@ -121,7 +121,7 @@ def _below(
 
 def _by_settings(case: Case, settings: Cause, level: Level) -> Cause:
     """Only the decoding differs: the fault that the losing side has more of names it, else the settings do."""
-    from judge.diagnose.recipe import whole_gap
+    from judge.diagnose.levels.recipe import whole_gap
 
     faults = [one for one in level.causes if one.id in MECHANISMS]
     named = faults[0] if len(faults) == 1 else settings

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ift.records import Response
-from judge.results import Judged
+from equiloss.errors import InputError
+from equiloss.files import append_jsonl, read_jsonl
+from equiloss.records.response import Response
+from judge.data.scores import Judged
 from judge.rubrics import Rubric
-from pretrain.errors import InputError
-from pretrain.runs import append_jsonl, read_jsonl
 
 LABEL_SCHEMA = "equiloss.label.v1"
 Key = tuple[str, str]  # generator, item

@@ -15,9 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import click
 
+from equiloss import console
+from equiloss.errors import InputError
 from judge.labelling.label import Session
-from pretrain import console
-from pretrain.errors import InputError
 
 AFTER_THE_LAST_S = 60.0
 _PAGES = {

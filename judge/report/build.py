@@ -12,16 +12,16 @@ from typing import Any
 
 from markupsafe import Markup
 
-from judge import results
+from equiloss import files, provenance
+from equiloss.errors import InputError
+from equiloss.numerals import digits_for, number, p_value
+from judge.comparison.compare import compare
+from judge.comparison.document import Comparison
+from judge.data import scores as results
+from judge.data.scores import Judged, Panel
 from judge.labelling.label import Label
-from judge.numerals import digits_for, number, p_value
 from judge.report import items, overview, prose
 from judge.report.sections import KeyFigure, Report, Rung, Section
-from judge.results import Judged, Panel
-from judge.statistics.compare import compare
-from judge.statistics.comparison import Comparison
-from pretrain import runs
-from pretrain.errors import InputError
 
 REPORT_SCHEMA = "equiloss.report.v1"
 
@@ -98,8 +98,8 @@ def write(report: Report, directory: Path) -> tuple[Path, Path]:
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory}: is not a directory", "name a directory with -o")
     json_path, html_path = directory / "report.json", directory / "report.html"
-    runs.write_json(json_path, document(report))
-    runs.write_text(html_path, html(report))
+    files.write_json(json_path, document(report))
+    files.write_text(html_path, html(report))
     return json_path, html_path
 
 
@@ -209,9 +209,9 @@ def _provenance(judged: Sequence[Judged], comparison: Comparison) -> dict[str, A
     verdicts = [v for one in judged for v in one.verdicts if Panel(v.rubric, v.judge) == panel]
     costs = [v.cost_usd for v in verdicts if v.cost_usd is not None]
     return {
-        "made_by": runs.provenance(),
+        "made_by": provenance.provenance(),
         "files": [
-            {"path": str(path), "sha256": runs.sha256_file(path), "run": one.generator}
+            {"path": str(path), "sha256": files.sha256_file(path), "run": one.generator}
             for one in judged
             for path in one.files
         ],

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from judge.results import Judged, Panel, Scores
+from judge.data.scores import Judged, Panel, Scores
 
 _UNSAFE = re.compile("[<>&\u2028\u2029]")
 

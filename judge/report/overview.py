@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from judge import numerals
+from equiloss import numerals, templates
+from judge.comparison.document import Comparison, Difference
+from judge.data.scores import Judged, Scores
 from judge.report import plots
 from judge.report.sections import Section
-from judge.results import Judged, Scores
-from judge.statistics.comparison import Comparison, Difference
-from pretrain import templates
 
 
 def fill(name: str, **values: Any) -> Markup:
-    """Render a report template with escaping on. Numbers are formatted by filters named as in `judge.numerals`.
+    """Render a report template with escaping on. Numbers are formatted by filters named as in `equiloss.numerals`.
 
     Raises: InputError when there is no such template.
     """

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from judge.numerals import digits_for, number, p_value, percent
-from judge.statistics.comparison import Comparison, Difference
-from pretrain import templates
+from equiloss import templates
+from equiloss.numerals import digits_for, number, p_value, percent
+from judge.comparison.document import Comparison, Difference
 
 
 def headline(comparison: Comparison, scale: tuple[float, float]) -> str:

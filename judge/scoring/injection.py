@@ -9,16 +9,17 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
+from equiloss.errors import InputError
+from equiloss.records.verdict import CanaryVerdict
 from judge import rubrics
-from judge.endpoints.clients import parse_judge
+from judge.data.answers import compare_files
+from judge.data.control_answers import INJECTIONS
+from judge.endpoints.client import parse_judge
 from judge.scoring import prices
-from judge.scoring.asking import Settings
-from judge.scoring.canaries import INJECTIONS, CanaryVerdict
-from judge.scoring.items import compare_files
+from judge.scoring.executor import Settings
 from judge.scoring.ledger import Ledger
-from judge.scoring.one_judge import Scoring
 from judge.scoring.plan import Options, Plan
-from pretrain.errors import InputError
+from judge.scoring.scorer import Scoring
 
 FOOLED = 0.5  # of the scale: what a text that answers nothing cannot deserve
 

@@ -13,12 +13,13 @@ import socket
 import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pretrain.errors import InputError
+from equiloss.errors import InputError
+from judge.endpoints.reply import Reply
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS replies (
@@ -40,21 +41,6 @@ CREATE TABLE IF NOT EXISTS batched (request_sha TEXT PRIMARY KEY, batch TEXT NOT
 CREATE INDEX IF NOT EXISTS batched_by_batch ON batched (batch);
 """
 _VERSION = 1
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a judge sent back for one request: text or problem, tokens, and who answered."""
-
-    text: str
-    resolved: str
-    finish_reason: str | None = None
-    refusal: str | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    sent: dict[str, Any] = field(default_factory=dict[str, Any])
-    logprobs: list[Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from equiloss.errors import InputError
+from equiloss.files import sha256_of
+from judge.data.answers import Comparison
+from judge.data.control_answers import KINDS, Canary, plan_canaries, text_of
 from judge.rubrics import LABELS, Item, Layout, Prompt, Rubric
-from judge.scoring.canaries import KINDS, Canary, plan_canaries, text_of
-from judge.scoring.items import Comparison
 from judge.scoring.orders import Groups, Orders, pairs
-from pretrain.errors import InputError
-from pretrain.runs import sha256_of
 
 SEED = 20260101
 BASE_TOKENS = 64

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from equiloss.errors import InputError
 from judge import rubrics
-from judge.scoring.items import compare_files
+from judge.data.answers import compare_files
 from judge.scoring.plan import Options, Plan
-from pretrain.errors import InputError
 
 
 def preview_item(
@@ -19,7 +19,7 @@ def preview_item(
 
     Raises: InputError when there is no such item.
     """
-    from pretrain.tokenizer import gpt2
+    from equiloss.tokenizer import gpt2
 
     comparison = compare_files(files)
     loaded = rubrics.load(rubric)

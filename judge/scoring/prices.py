@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pretrain.config import Config, read_toml, validate
+from equiloss.config import Config, read_toml, validate
 
 _DATED = re.compile(r"-\d{4}-?\d{2}-?\d{2}$|-\d{4}$|-latest$")
 

@@ -9,23 +9,24 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from equiloss import console
+from equiloss.config import apply_sets
+from equiloss.errors import BudgetError, EquilossError, IncompleteError, InputError
+from equiloss.files import sha256_file, write_json
+from equiloss.provenance import provenance
 from judge import rubrics
+from judge.data.answers import Comparison, compare_files
 from judge.endpoints import offline
-from judge.endpoints.clients import Judge, parse_judge
-from judge.progress import Progress
+from judge.endpoints.client import Judge, parse_judge
 from judge.rubrics import Rubric
 from judge.scoring import prices
-from judge.scoring.asking import Settings
-from judge.scoring.early_stop import shuffled
-from judge.scoring.items import Comparison, compare_files
+from judge.scoring.early_stopping import shuffled
+from judge.scoring.executor import Settings
 from judge.scoring.ledger import Ledger
-from judge.scoring.one_judge import Scored, Scoring
 from judge.scoring.plan import Options, Plan
 from judge.scoring.prices import PriceTable
-from pretrain import console
-from pretrain.config import apply_sets
-from pretrain.errors import BudgetError, EquilossError, IncompleteError, InputError
-from pretrain.runs import provenance, sha256_file, write_json
+from judge.scoring.progress import Progress
+from judge.scoring.scorer import Scored, Scoring
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _file_name(judge: Judge, judges: Sequence[Judge]) -> str:
 
 def _counter() -> Callable[[str], int]:
     """Counts tokens as GPT-2 does, which is within a tenth or so of what other models count for English."""
-    from pretrain.tokenizer import gpt2
+    from equiloss.tokenizer import gpt2
 
     encoding = gpt2()
 

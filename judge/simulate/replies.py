@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, fields, replace
 from statistics import NormalDist
 from typing import Any, cast
 
-from judge.endpoints import offline
+from equiloss.errors import InputError
+from judge.data import reference as offline_reference
+from judge.data.control_answers import INJECTIONS
 from judge.rubrics import TIE
-from judge.scoring.canaries import INJECTIONS
-from pretrain.errors import InputError
 
 _FENCE = re.compile(r"^\[(INSTRUCTION|INPUT|REFERENCE|ANSWER [A-Z]) ([0-9a-f]{8})\]$", re.MULTILINE)
 _SCORED = re.compile(r'"([A-Za-z0-9_-]+)": <score>')
@@ -198,7 +198,7 @@ def base_score(criterion: str, text: str, reference: str) -> float:
         return 0.2 + 0.7 * uniform(0, "unreferenced", text, 0)
     if criterion == "completeness":
         return min(1.0, _words(text) / max(1, _words(reference)))
-    agreement = offline.agreement(text, reference)
+    agreement = offline_reference.agreement(text, reference)
     return math.sqrt(agreement) if criterion == "following" else agreement
 
 

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from judge.simulate.kinds import check_server
+from equiloss import console
+from equiloss.errors import InputError
+from judge.simulate.quirks import check_server
 from judge.simulate.replies import Model, Personality, Simulation, parse_model
 from judge.simulate.server import CONTENT_FAULTS, Server, Service, serve
-from pretrain import console
-from pretrain.errors import InputError
 
 
 def run_simulation(

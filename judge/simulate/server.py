@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from equiloss.errors import InputError
 from judge.simulate.batches import Batches
-from judge.simulate.kinds import logprobs_of, refuse_form
+from judge.simulate.quirks import logprobs_of, refuse_form
 from judge.simulate.replies import Simulation, uniform
-from pretrain.errors import InputError
 
 HTTP_FAULTS = ("429", "500", "503", "reset", "slow", "html", "hang")
 CONTENT_FAULTS = ("refusal", "malformed", "truncated")

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from pretrain import runs, templates
-from pretrain.checkpoint import Checkpoint
+from equiloss import files, provenance, templates
+from equiloss.errors import EquilossError, InputError
 from pretrain.config import ModelConfig
-from pretrain.errors import EquilossError, InputError
 from pretrain.exchange import layouts, tokenizer_files
+from pretrain.model.checkpoint import Checkpoint
 
 MARK = "equiloss"
 """The key of config.json that says which files are ours to replace, and what the layout cannot say."""
@@ -37,10 +37,10 @@ def export(loaded: Checkpoint, directory: Path, template: str | None = None, rep
     try:
         state = layouts.to_hugging_face(loaded.config, loaded.model.state_dict())
         save_file(state, temporary / "model.safetensors", metadata={"format": "pt"})
-        runs.write_json(temporary / "config.json", model_settings(loaded.config, loaded))
+        files.write_json(temporary / "config.json", model_settings(loaded.config, loaded))
         tokenizer_files.write(loaded.encoding, temporary, loaded.config.context)
         end = loaded.encoding.eot_token
-        runs.write_json(
+        files.write_json(
             temporary / "generation_config.json",
             {
                 "bos_token_id": end,
@@ -50,9 +50,9 @@ def export(loaded: Checkpoint, directory: Path, template: str | None = None, rep
                 "max_new_tokens": min(256, max(1, loaded.config.context // 2)),
             },
         )
-        runs.write_text(temporary / "chat_template.jinja", chat)
+        files.write_text(temporary / "chat_template.jinja", chat)
         where = repository or directory.name
-        runs.write_text(temporary / "README.md", model_card(loaded, where, name))
+        files.write_text(temporary / "README.md", model_card(loaded, where, name))
         temporary.chmod(0o755)
         if directory.exists():
             shutil.rmtree(directory)
@@ -70,7 +70,7 @@ def _check_free(directory: Path) -> None:
         raise InputError(f"{directory}: is a file", "name a directory to write to")
     if any(directory.iterdir()):
         config = directory / "config.json"
-        if not config.exists() or MARK not in runs.read_json(config):
+        if not config.exists() or MARK not in files.read_json(config):
             raise InputError(f"{directory}: holds other files", "name a new directory, or an earlier export")
 
 
@@ -133,7 +133,7 @@ def model_card(loaded: Checkpoint, where: str, template: str) -> str:
         parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
         tokenizer="GPT-2's BPE" if loaded.tokenizer.get("kind") == "gpt2" else "a byte-level BPE of its own",
         instruction_template=template,
-        version=runs.package_version(),
+        version=provenance.package_version(),
         sha256=loaded.sha256,
         facts=_facts(run),
         record=json.dumps(run, indent=2, ensure_ascii=False, default=str),

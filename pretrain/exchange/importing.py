@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
-from pretrain import checkpoint, runs, tokenizer
-from pretrain.config import ModelConfig, validate
-from pretrain.errors import InputError
+from equiloss import files, provenance, tokenizer
+from equiloss.config import validate
+from equiloss.errors import InputError
+from pretrain.config import ModelConfig
 from pretrain.exchange import layouts, tokenizer_files
 from pretrain.exchange.export import MARK
 from pretrain.exchange.layouts import State
+from pretrain.model import checkpoint
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -56,9 +58,9 @@ def import_checkpoint(source: Path, output: Path, tokenizer_name: str | None = N
     record = {
         "kind": "import",
         "name": source.resolve().name,
-        "source": {"path": str(source), "layout": found.layout, "sha256": runs.sha256_file(found.weights)},
+        "source": {"path": str(source), "layout": found.layout, "sha256": files.sha256_file(found.weights)},
         "notes": found.notes,
-        "provenance": runs.provenance(),
+        "provenance": provenance.provenance(),
     }
     checkpoint.save_state(output, found.config, found.state, tokenizer.to_record(found.encoding), record)
     return found
@@ -206,7 +208,7 @@ def _nanogpt(path: Path) -> tuple[ModelConfig, State]:
 
 
 def _object(path: Path) -> dict[str, Any]:
-    document = runs.read_json(path)
+    document = files.read_json(path)
     if not isinstance(document, dict):
         raise InputError(f"{path}: not a JSON object", HINT)
     return cast("dict[str, Any]", document)
@@ -218,7 +220,7 @@ def _config(path: Path, **fields: Any) -> ModelConfig:
 
 def _fits(config: ModelConfig, state: State, where: Path) -> State:
     """Raise InputError when a tensor has not the shape that the config says."""
-    from pretrain.model import GPT
+    from pretrain.model.decoder import GPT
 
     with torch.device("meta"):
         expected = GPT(config).state_dict()

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from equiloss.errors import InputError
 from pretrain.config import ModelConfig
-from pretrain.errors import InputError
 
 State = dict[str, Tensor]
 

@@ -8,9 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretrain import runs, tokenizer
-from pretrain.errors import InputError
-from pretrain.tokenizer import END_OF_TEXT
+from equiloss import files, tokenizer
+from equiloss.errors import InputError
+from equiloss.tokenizer import END_OF_TEXT
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -68,14 +68,14 @@ def write(encoding: Encoding, directory: Path, context: int) -> None:
     library.post_processor = processors.ByteLevel(trim_offsets=False)
     library.decoder = decoders.ByteLevel()
     library.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
-    runs.write_text(directory / "tokenizer.json", library.to_str(pretty=True))
-    runs.write_text(directory / "vocab.json", json.dumps(vocabulary, ensure_ascii=False))
-    runs.write_text(directory / "merges.txt", "#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in pairs))
+    files.write_text(directory / "tokenizer.json", library.to_str(pretty=True))
+    files.write_text(directory / "vocab.json", json.dumps(vocabulary, ensure_ascii=False))
+    files.write_text(directory / "merges.txt", "#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in pairs))
     special = {f"{name}_token": END_OF_TEXT for name in ("bos", "eos", "unk", "pad")}
-    runs.write_json(directory / "special_tokens_map.json", special)
+    files.write_json(directory / "special_tokens_map.json", special)
     settings = {"tokenizer_class": "GPT2Tokenizer", "model_max_length": context, "add_prefix_space": False,
                 "add_bos_token": False, "clean_up_tokenization_spaces": False}  # fmt: skip
-    runs.write_json(directory / "tokenizer_config.json", settings | special)
+    files.write_json(directory / "tokenizer_config.json", settings | special)
 
 
 def read(directory: Path) -> Encoding | None:
@@ -86,7 +86,7 @@ def read(directory: Path) -> Encoding | None:
     path = directory / "tokenizer.json"
     vocabulary: Any
     if path.exists():
-        document = runs.read_json(path)
+        document = files.read_json(path)
         try:
             vocabulary = dict(document["model"]["vocab"])
             vocabulary |= {token["content"]: token["id"] for token in document.get("added_tokens", [])}
@@ -98,7 +98,7 @@ def read(directory: Path) -> Encoding | None:
         path = directory / "vocab.json"
         if not path.exists():
             return None
-        vocabulary = runs.read_json(path)
+        vocabulary = files.read_json(path)
     return _from_vocabulary(vocabulary, str(path))
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from tiktoken import Encoding
 
-from pretrain.errors import InputError
-from pretrain.model import GPT
+from equiloss.errors import InputError
+from pretrain.model.decoder import GPT
 from pretrain.probes.facts import Fact
 from pretrain.probes.measure import mean_of
 

@@ -5,7 +5,7 @@ second showing from its second token on; `lift` is the first showing's loss minu
 attention from each token of the second showing to the one after its first occurrence, in the head that has most of it.
 
 Random sequences are strange to a model of a small, regular world. `text_accuracy` and `text_loss` are over the tokens
-of the test text that induction predicts (`pretrain.induction`), in windows that hold some.
+of the test text that induction predicts (`pretrain.data.induction`), in windows that hold some.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pretrain.induction import predicted
-from pretrain.model import GPT
+from pretrain.data.induction import predicted
+from pretrain.model.decoder import GPT
 from pretrain.probes.measure import mean_of, measure
 from pretrain.probes.windows import batches, token_losses
 

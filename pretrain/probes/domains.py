@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tiktoken import Encoding
 
+from pretrain.data.shards import Shards, Split
 from pretrain.probes.items import Item
-from pretrain.shards import Shards, Split
 
 FROM_THE_WHOLE = 0.1
 """The share of the whole text's model in that of a domain."""

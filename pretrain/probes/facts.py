@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from pretrain.errors import InputError
-from pretrain.runs import read_jsonl
+from equiloss.errors import InputError
+from equiloss.files import read_jsonl
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ def world_facts(name: str, most: int = 1000) -> list[Fact]:
 
     Raises: InputError for a name that stands for no world.
     """
-    from pretrain.world import build, people
-    from pretrain.world.config import parse
+    from pretrain.data.world import build, people
+    from pretrain.data.world.config import parse
 
     known = build.known_people(parse(name))
     texts: dict[str, str] = {}

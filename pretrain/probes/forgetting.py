@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pretrain.model import GPT
+from pretrain.model.decoder import GPT
 from pretrain.probes.measure import mean_of, measure
 from pretrain.probes.windows import token_losses
 

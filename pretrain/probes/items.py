@@ -18,10 +18,10 @@ from typing import Any, cast
 import torch
 from tiktoken import Encoding
 
-from pretrain.errors import InputError
-from pretrain.model import GPT
+from equiloss.errors import InputError
+from equiloss.files import read_json, read_jsonl, read_text
+from pretrain.model.decoder import GPT
 from pretrain.probes.measure import mean_of
-from pretrain.runs import read_json, read_jsonl, read_text
 
 BATCH = 64
 SHOTS = 3

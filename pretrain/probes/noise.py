@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pretrain.model import GPT
+from equiloss.seeds import stream
+from pretrain.model.decoder import GPT
 from pretrain.probes.measure import mean_of
 from pretrain.probes.windows import mean_loss
-from pretrain.seeds import stream
 
 STRENGTHS = (0.02, 0.05, 0.1)
 

@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from pretrain import checkpoint, console
-from pretrain.checkpoint import Checkpoint
-from pretrain.errors import InputError
+from equiloss import console
+from equiloss.errors import InputError
+from equiloss.files import write_json
+from equiloss.provenance import provenance
+from pretrain.data.shards import Shards
+from pretrain.model import checkpoint
+from pretrain.model.checkpoint import Checkpoint
 from pretrain.probes import (
     cloze,
     copying,
@@ -27,8 +31,6 @@ from pretrain.probes import (
     weights,
     windows,
 )
-from pretrain.runs import provenance, write_json
-from pretrain.shards import Shards
 
 FORMAT = "equiloss.probe.v1"
 NAMES = (
@@ -92,7 +94,7 @@ def run(path: Path, request: Request, output: Path | None = None) -> tuple[dict[
 
 
 def _check_tokenizer(loaded: Checkpoint, shards: Shards, path: Path | None) -> None:
-    from pretrain import tokenizer
+    from equiloss import tokenizer
 
     if tokenizer.sha256(loaded.encoding) != tokenizer.sha256(shards.tokenizer):
         raise InputError(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pretrain.model import GPT
+from pretrain.model.decoder import GPT
 from pretrain.probes.measure import mean_of, measure
 
 Product = Callable[[list[Tensor]], list[Tensor]]

@@ -16,7 +16,7 @@ import torch
 from tiktoken import Encoding
 from torch import Tensor
 
-from pretrain.model import GPT
+from pretrain.model.decoder import GPT
 from pretrain.probes.items import Item, answer_losses
 from pretrain.probes.measure import mean_of, measure
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pretrain.model import GPT
+from pretrain.model.decoder import GPT
 from pretrain.probes.measure import measure
 
 

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pretrain.errors import InputError
-from pretrain.model import GPT
+from equiloss.errors import InputError
+from pretrain.model.decoder import GPT
 
 BATCH_TOKENS = 16_384
 

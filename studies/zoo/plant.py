@@ -16,13 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
-from ift.records import Response, read_responses, write_responses
+from equiloss.files import sha256_of, write_json
+from equiloss.records.response import Response, read_responses, write_responses
+from equiloss.records.verdict import Failure, Verdict, file_name, write_verdicts
 from judge import rubrics
-from judge.endpoints.offline import agreement
-from judge.endpoints.reading import read
+from judge.data.reference import agreement
 from judge.rubrics import Item
-from judge.verdicts import Failure, Verdict, file_name, write_verdicts
-from pretrain.runs import sha256_of, write_json
+from judge.scoring.parse import read
 
 MODEL = "simulated"
 RUBRIC = "correctness"

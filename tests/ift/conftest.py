@@ -42,9 +42,10 @@ def make_base(tmp_path: Path) -> MakeBase:
     """Writes an untrained checkpoint; shape and run record can be given."""
 
     def make(name: str = "base", run: dict[str, object] | None = None, **shape: int | bool) -> Path:
-        from pretrain import checkpoint, tokenizer
+        from equiloss import tokenizer
         from pretrain.config import ModelConfig
-        from pretrain.model import GPT
+        from pretrain.model import checkpoint
+        from pretrain.model.decoder import GPT
 
         encoding = tokenizer.train_bpe([f"{word} Repeat Reverse words" for word in WORDS] * 5, 280)
         fields = {"n_layer": 2, "n_head": 2, "n_embd": 32, "context": 128, **shape}

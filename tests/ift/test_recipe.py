@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from equiloss.errors import InputError
 from ift import recipe
-from pretrain.errors import InputError
 
 
 @pytest.mark.parametrize("name", recipe.names())

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ift.records import Response, item_id, number_repeats, write_responses
-from judge.verdicts import Failure, Verdict, file_name, write_verdicts
+from equiloss.records.response import Response, item_id, number_repeats, write_responses
+from equiloss.records.verdict import Failure, Verdict, file_name, write_verdicts
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from equiloss.errors import InputError
 from judge import rubrics
+from judge.data.control_answers import INJECTIONS
 from judge.rubrics import Item, Scale
-from judge.scoring.canaries import INJECTIONS
 from judge.simulate.replies import read_question
-from pretrain.errors import InputError
 
 GOOD = """---
 name: mine

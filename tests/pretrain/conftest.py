@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pretrain.document import Document
-from pretrain.shard_writer import write_shards
-from pretrain.tokenizer import train_bpe
+from equiloss.tokenizer import train_bpe
+from pretrain.data.document import Document
+from pretrain.data.shard_writer import write_shards
 
 
 def text(seed: int, words: int) -> str:

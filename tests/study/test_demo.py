@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from study import files
+from study import spec
 
 DEMO = Path(__file__).resolve().parents[2] / "studies" / "demo.toml"
 
 
 def test_the_riddle_is_the_demo_in_a_larger_world_with_more_seeds() -> None:
-    demo, riddle = (files.read(DEMO.with_name(name)) for name in ("demo.toml", "riddle.toml"))
+    demo, riddle = (spec.read(DEMO.with_name(name)) for name in ("demo.toml", "riddle.toml"))
     assert [cell.name for cell in demo.cells] == [cell.name for cell in riddle.cells]
     commands = [{cell.name: cell.command for cell in study.cells} for study in (demo, riddle)]
     assert "world:riddle" in commands[1]["data-told-anew"]

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pretrain.config import RunConfig, to_toml, validate
-from pretrain.errors import InputError
+from equiloss.config import to_toml, validate
+from equiloss.errors import InputError
+from pretrain.config import RunConfig
+from study.cli.effects import html
 from study.effects import Measured, arm_of, compare, load, welch
-from study.effects_command import html
-from study.engines import argv_of
+from study.executors.local import argv_of
 
 losses = st.lists(st.floats(1, 10), min_size=2, max_size=8)
 

@@ -12,15 +12,15 @@ from types import ModuleType
 
 import pytest
 
-from ift.records import Response, read_responses, write_responses
-from judge import result_files
-from judge.endpoints.offline import agreement
-from study import zoo
+from equiloss.records.response import Response, read_responses, write_responses
+from judge.data import files as result_files
+from judge.data.reference import agreement
+from study.zoo import pairs
 
 
 @pytest.fixture(scope="module")
 def plant() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("plant", zoo.directory() / "plant.py")
+    spec = importlib.util.spec_from_file_location("plant", pairs.directory() / "plant.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ift.records import Response, item_id, write_responses
-from judge import result_files
+from equiloss.records.response import Response, item_id, write_responses
 from judge.auditing import page
 from judge.auditing.audit import audit
 from judge.auditing.documents import Audit
-from judge.cli import program
+from judge.cli.main import program
+from judge.data import files as result_files
 from judge.scoring.injection import wilson
 from judge.scoring.score import Request, score_files
 from judge.simulate.replies import Model, Personality, Simulation

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ift.records import Response, item_id, write_responses
-from judge.endpoints.offline import agreement
-from judge.verdicts import Failure, Verdict, file_name, write_verdicts
+from equiloss.records.response import Response, item_id, write_responses
+from equiloss.records.verdict import Failure, Verdict, file_name, write_verdicts
+from judge.data.reference import agreement
 
 COLOURS = ["red", "blue", "green", "black", "white", "brown", "pink", "grey"]
 PLACES = ["paris", "rome", "oslo", "lima", "cairo", "delhi", "bern", "tokyo"]

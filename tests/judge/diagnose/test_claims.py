@@ -9,11 +9,11 @@ from zlib import crc32
 
 import pytest
 
+from equiloss.records.diagnosis import Cause, Diagnosis
 from judge.diagnose import prose
-from judge.diagnose.recipe import find_traps, traps_between
-from judge.diagnose.records import Cause, Diagnosis
-from judge.diagnose.run import diagnose
-from judge.diagnose.shares import explains
+from judge.diagnose.diagnose import diagnose
+from judge.diagnose.levels.recipe import find_traps, traps_between
+from judge.diagnose.naming import explains
 
 Make = Callable[..., dict[str, Any]]
 

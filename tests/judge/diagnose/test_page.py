@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from judge.diagnose.run import report_on
+from judge.diagnose.diagnose import report_on
 from judge.report import build
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ift.records import Response
-from judge.diagnose import answers, kinds, prose
-from judge.diagnose.gap import Gap, on_items, regress
-from judge.diagnose.records import Cause, Diagnosis, Estimate, Evidence, Level, Side, Verdict
-from judge.diagnose.run import diagnose
+from equiloss.records.diagnosis import Cause, Diagnosis, Evidence, Level, Side, Verdict
+from equiloss.records.response import Response
+from equiloss.statistics.estimate import Estimate
+from equiloss.statistics.gap import Gap, on_items, regress
+from judge.diagnose import answer_faults, prose
+from judge.diagnose.causes import item_kinds
+from judge.diagnose.diagnose import diagnose
 
 DOCS = Path(__file__).parents[3] / "docs" / "diagnosis.md"
 numbers = st.floats(-100, 100)
@@ -79,22 +81,22 @@ def response(output: str, reference: str = "red blue", finish: str = "stop") -> 
     ],
 )
 def test_the_faults_of_an_answer(output: str, finish: str, faults: set[str]) -> None:
-    assert answers.look(response(output, finish=finish)).faults == faults
+    assert answer_faults.look(response(output, finish=finish)).faults == faults
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=30))
 def test_collapsing_leaves_no_immediate_repeat_of_a_word(words: list[str]) -> None:
-    kept = answers.collapse(words)
+    kept = answer_faults.collapse(words)
     assert all(one != other for one, other in itertools.pairwise(kept))
     assert len(kept) <= len(words)
     assert set(kept) == set(words)
 
 
 def test_what_items_ask_for() -> None:
-    assert kinds.is_copying("red blue", "RED BLUE")
-    assert not kinds.is_copying("red blue", "2")
-    assert kinds.is_knowledge("Where does Ada live?", "", "Rome")
-    assert not kinds.is_knowledge("Reverse it.", "a b", "b a")
+    assert item_kinds.is_copying("red blue", "RED BLUE")
+    assert not item_kinds.is_copying("red blue", "2")
+    assert item_kinds.is_knowledge("Where does Ada live?", "", "Rome")
+    assert not item_kinds.is_knowledge("Reverse it.", "a b", "b a")
 
 
 def test_the_share_on_items_set_aside_is_exact_without_noise() -> None:

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from equiloss.errors import InputError
+from equiloss.records.verdict import read_verdicts
 from judge import rubrics
-from judge.cli import program
-from judge.endpoints.clients import Client, parse_judge, read_reply
-from judge.endpoints.expected import expected_scores
-from judge.endpoints.negotiate import Profile
-from judge.scoring import asking
+from judge.cli.main import program
+from judge.endpoints.capabilities import Profile
+from judge.endpoints.client import Client, parse_judge, read_reply
+from judge.scoring import executor
+from judge.scoring.expected_scores import expected_scores
 from judge.scoring.ledger import Ledger
-from judge.simulate.kinds import SERVERS, check_server, logprobs_of
+from judge.simulate.quirks import SERVERS, check_server, logprobs_of
 from judge.simulate.replies import Simulation
 from judge.simulate.server import Server, Service, serving
-from judge.verdicts import read_verdicts
-from pretrain.errors import InputError
 
 WriteAnswers = Callable[..., list[Path]]
 FORM = {
@@ -50,7 +50,7 @@ def test_a_form_is_found_by_all_workers_at_once_where_refusals_come_late(
     write_answers: WriteAnswers, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No worker waits for the first request: each meets the refusals, and none skips the form that works."""
-    monkeypatch.setattr(asking, "_PROBE_S", 0.0)
+    monkeypatch.setattr(executor, "_PROBE_S", 0.0)
     monkeypatch.setattr(Client, "clean", property(lambda self: True, lambda self, value: None), raising=False)
     with serving(Service(server=kind)) as server:
         found = score(server, write_answers(40), tmp_path / "o", "--concurrency", "16")

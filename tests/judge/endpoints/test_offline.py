@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from judge.endpoints.offline import EVIDENCE, RHO, RHO_HIGH, RHO_LOW, agreement, explain
+from judge.data.reference import agreement
+from judge.endpoints.offline import EVIDENCE, RHO, RHO_HIGH, RHO_LOW, explain
 
 
 def test_known_values() -> None:

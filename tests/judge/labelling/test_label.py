@@ -5,11 +5,12 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from judge import result_files, rubrics
+from equiloss.errors import InputError
+from judge import rubrics
 from judge.auditing.audit import audit
-from judge.cli import program
+from judge.cli.main import program
+from judge.data import files
 from judge.labelling import label
-from pretrain.errors import InputError
 
 CORRECTNESS = label.Ruler.of(rubrics.load("correctness"))
 
@@ -48,7 +49,7 @@ def test_the_scale_is_the_rubrics(write_run, tmp_path):
 
 
 def test_the_audit_sets_the_judge_beside_the_person(write_run, tmp_path):
-    judged = result_files.load([write_run("a", [[10.0 * i for i in range(10)]])])
+    judged = files.load([write_run("a", [[10.0 * i for i in range(10)]])])
     session = label.Session(label.sample(judged, 10, retest=0.5), tmp_path / "l.jsonl", CORRECTNESS)
     truth = {v.id: v.value for v in judged[0].verdicts}
     label.rate(session, lambda response, place, total: truth[response.id] + place % 2)
@@ -60,7 +61,7 @@ def test_the_audit_sets_the_judge_beside_the_person(write_run, tmp_path):
 
 
 def test_raters_are_told_apart_and_a_later_line_replaces_an_earlier(write_run, tmp_path):
-    judged = result_files.load([write_run("a", [[50.0] * 4])])
+    judged = files.load([write_run("a", [[50.0] * 4])])
     tasks, path = label.sample(judged, 4, retest=0.5), tmp_path / "l.jsonl"
     for rater, value in (("ann", 10.0), ("bob", 30.0)):
         session = label.Session(tasks, path, CORRECTNESS, rater)

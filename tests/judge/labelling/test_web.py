@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from judge import result_files, rubrics
+from judge import rubrics
+from judge.data import files
 from judge.labelling.label import Ruler, Session, read_labels, sample
 from judge.labelling.web import serve
 
@@ -19,7 +20,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 @pytest.fixture
 def session(write_run, tmp_path):
     outputs = ["First <b>answer</b>.", "Second answer.", "Third answer."]
-    judged = result_files.load([write_run("secret-model", [[1.0, 2.0, 3.0]], outputs=outputs)])
+    judged = files.load([write_run("secret-model", [[1.0, 2.0, 3.0]], outputs=outputs)])
     return Session(sample(judged, 3, retest=0.34), tmp_path / "labels.jsonl", Ruler.of(rubrics.load("correctness")))
 
 

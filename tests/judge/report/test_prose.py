@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from judge.numerals import digits_for, number, p_value
+from equiloss.numerals import digits_for, number, p_value
+from judge.comparison.document import Comparison, Difference, ModelScore
 from judge.report import prose
-from judge.statistics.comparison import Comparison, Difference, ModelScore
 
 SCALE = (0.0, 100.0)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from scipy.stats import binomtest
 
-from judge.scoring.canaries import INJECTIONS
+from equiloss.errors import InputError
+from judge.data.control_answers import INJECTIONS
 from judge.scoring.injection import measure, wilson
 from judge.simulate.replies import Model, Personality, Simulation
 from judge.simulate.server import Service, serving
-from pretrain.errors import InputError
 
 WriteAnswers = Callable[..., list[Path]]
 

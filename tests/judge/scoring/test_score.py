@@ -17,14 +17,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from judge.cli import program
-from judge.endpoints.offline import agreement
-from judge.result_files import load
-from judge.scoring.ledger import Ledger, Reply
+from equiloss.errors import BudgetError, EquilossError, IncompleteError, InputError
+from equiloss.records.verdict import read_verdicts
+from judge.cli.main import program
+from judge.data.files import load
+from judge.data.reference import agreement
+from judge.endpoints.reply import Reply
+from judge.scoring.ledger import Ledger
 from judge.simulate.replies import Model, Personality, Simulation
 from judge.simulate.server import Server, Service, serving
-from judge.verdicts import read_verdicts
-from pretrain.errors import BudgetError, EquilossError, IncompleteError, InputError
 
 WriteAnswers = Callable[..., list[Path]]
 PRICES = '[models]\nsim = { input = 1.0, output = 2.0 }\n"b" = { input = 1.0, output = 2.0 }\n'
@@ -468,7 +469,7 @@ def test_scoring_never_imports_torch(write_answers: WriteAnswers, tmp_path: Path
     with serving() as server:
         arguments = ["score", *files, "-o", str(tmp_path), "--judge", f"sim@{server.url}"]
         code = (
-            "import sys; from judge.cli import program\n"
+            "import sys; from judge.cli.main import program\n"
             f"program({arguments!r}, standalone_mode=False)\n"
             "assert 'torch' not in sys.modules"
         )

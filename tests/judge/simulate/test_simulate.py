@@ -15,8 +15,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from equiloss.errors import InputError
 from judge import rubrics
-from judge.endpoints.offline import agreement
+from judge.data.reference import agreement
 from judge.rubrics import Item
 from judge.simulate.replies import (
     MALFORMED,
@@ -29,7 +30,6 @@ from judge.simulate.replies import (
     read_question,
 )
 from judge.simulate.server import Service, serving
-from pretrain.errors import InputError
 
 WriteAnswers = Callable[..., list[Path]]
 CORRECTNESS = rubrics.load("correctness")
@@ -90,7 +90,7 @@ def test_drift_grows_with_the_number_of_calls() -> None:
 
 
 def test_susceptible_judges_fall_for_injections() -> None:
-    from judge.scoring.canaries import INJECTIONS
+    from judge.data.control_answers import INJECTIONS
 
     for text in INJECTIONS.values():
         if text != INJECTIONS["flattery"]:
@@ -112,7 +112,7 @@ def test_personalities_by_model() -> None:
 
 
 def test_malformed_replies_are_all_unreadable() -> None:
-    from judge.endpoints.reading import Unreadable, read
+    from judge.scoring.parse import Unreadable, read
 
     prompt = CORRECTNESS.render(Item("1", "Say it.", "", "right"), ["a", "b"])
     question = read_question({"messages": prompt.messages})
@@ -125,7 +125,7 @@ def test_malformed_replies_are_all_unreadable() -> None:
 
 
 def test_it_understands_every_shipped_rubric_with_and_without_schema() -> None:
-    from judge.endpoints.reading import read
+    from judge.scoring.parse import read
 
     for name in rubrics.names():
         rubric = rubrics.load(name)

@@ -16,16 +16,17 @@ pytest.importorskip("transformers")
 
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
-from ift import prompt as prompts  # noqa: E402
-from ift.records import Example  # noqa: E402
-from pretrain import checkpoint, templates, tokenizer  # noqa: E402
-from pretrain.checkpoint import Checkpoint  # noqa: E402
+from equiloss import templates, tokenizer  # noqa: E402
+from equiloss.errors import EquilossError, InputError  # noqa: E402
+from equiloss.records.response import Example  # noqa: E402
+from ift import prompts  # noqa: E402
 from pretrain.config import ModelConfig  # noqa: E402
-from pretrain.errors import EquilossError, InputError  # noqa: E402
 from pretrain.exchange import importing  # noqa: E402
 from pretrain.exchange.export import export, push  # noqa: E402
 from pretrain.exchange.tokenizer_files import merges  # noqa: E402
-from pretrain.model import GPT  # noqa: E402
+from pretrain.model import checkpoint  # noqa: E402
+from pretrain.model.checkpoint import Checkpoint  # noqa: E402
+from pretrain.model.decoder import GPT  # noqa: E402
 
 TRAINED = tokenizer.train_bpe(["the king and the queen of the land, naïve 東京"] * 3, 300)
 

@@ -15,10 +15,11 @@ import torch.nn.functional as F  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from pretrain import checkpoint, tokenizer  # noqa: E402
-from pretrain.errors import InputError  # noqa: E402
+from equiloss import tokenizer  # noqa: E402
+from equiloss.errors import InputError  # noqa: E402
 from pretrain.exchange.importing import Imported, import_checkpoint, read  # noqa: E402
-from pretrain.model import GPT  # noqa: E402
+from pretrain.model import checkpoint  # noqa: E402
+from pretrain.model.decoder import GPT  # noqa: E402
 
 TRAINED = tokenizer.train_bpe(["the king and the queen"] * 2, 265)
 V, C, T, H, L = TRAINED.n_vocab, 16, 12, 2, 2

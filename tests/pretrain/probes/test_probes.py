@@ -12,11 +12,14 @@ import torch
 from tiktoken import Encoding
 from torch import Tensor
 
-from pretrain.checkpoint import save
+from equiloss.errors import InputError
+from equiloss.tokenizer import to_record, train_bpe
 from pretrain.config import ModelConfig
-from pretrain.document import Document
-from pretrain.errors import InputError
-from pretrain.model import GPT
+from pretrain.data.document import Document
+from pretrain.data.shard_writer import write_shards, write_source
+from pretrain.data.shards import Shards
+from pretrain.model.checkpoint import save
+from pretrain.model.decoder import GPT
 from pretrain.probes import (
     cloze,
     copying,
@@ -33,9 +36,6 @@ from pretrain.probes import (
 from pretrain.probes.facts import Fact, read_facts, value_place, world_facts
 from pretrain.probes.items import Item
 from pretrain.probes.measure import mean_of
-from pretrain.shard_writer import write_shards, write_source
-from pretrain.shards import Shards
-from pretrain.tokenizer import to_record, train_bpe
 
 CONFIG = ModelConfig(n_layer=1, n_head=2, n_embd=8, context=16, vocab_size=11)
 TEXTS = ["Ada Hill lives in Rome.", "Ben Cole lives in Oslo.", "Ada Hill plays the harp.", "Where does Ada live?"] * 3

@@ -1,0 +1,1 @@
+"""The ground floor: records, files, configuration, console, statistics. Imports no torch."""

@@ -1,0 +1,1 @@
+"""The files that pass between the stages, one pydantic model or documented layout each."""

@@ -1,0 +1,1 @@
+"""Estimates and their intervals: bootstrap, regression, equivalence, agreement, variance, multiplicity."""

@@ -1,0 +1,1 @@
+"""Instruction data: formats, splits, overlap."""

@@ -1,0 +1,166 @@
+"""Answers of any Hugging Face causal language model, by `transformers`' own generation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import torch
+
+from equiloss.config import validate
+from equiloss.console import say
+from equiloss.errors import InputError
+from equiloss.files import sha256_of
+from equiloss.records.response import Example, Response
+from equiloss.seeds import stream
+from ift.generation.answer import OnAnswer, response
+from ift.prompts import load as load_template
+from ift.recipe import Decoding
+
+OWN = "own"
+"""The template name that stands for the tokenizer's own chat template."""
+BATCH_SIZE = 16
+
+
+class HubModel:
+    """A model that `AutoModelForCausalLM` loads, with no code of its own. See `ift.generation.answerers.Answerer`."""
+
+    def __init__(self, name: str, template: str | None, decoding: dict[str, Any], device: torch.device) -> None:
+        try:
+            transformers: Any = import_module("transformers")
+        except ImportError:
+            raise InputError(
+                "a Hugging Face model needs the `transformers` package", "pip install transformers"
+            ) from None
+        self.decoding = validate(Decoding, decoding, "decoding")
+        dtype = torch.bfloat16 if self.decoding.precision == "bf16" else torch.float32
+        try:
+            self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(name)
+            self.model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+                name, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            )
+        except (OSError, ValueError) as error:
+            first = " ".join(str(error).split())[:160]
+            raise InputError(f"{name}: {first}", "check the directory, or the name and the network") from None
+        self.model.to(device).eval()
+        self.end_ids = _end_ids(self.model, self.tokenizer)
+        self.pad_id: int = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.end_ids[0]
+        self.context = int(getattr(self.model.config, "max_position_embeddings", 0) or 1 << 30)
+        self.transformers = transformers
+        chat: str | None = getattr(self.tokenizer, "chat_template", None)
+        if template is None:
+            template = OWN if chat else "alpaca"
+            say(f"{name}: using {'its own chat template' if chat else 'the template alpaca'}; --template names another")
+        self.template = None if template == OWN else load_template(template)
+        if self.template is None and not chat:
+            raise InputError(f"{name} has no chat template of its own", "name another with --template")
+        self.template_name = template
+        self.template_sha256 = sha256_of(chat) if self.template is None else self.template.sha256
+        self.about = {
+            "kind": "huggingface",
+            "name": name,
+            "revision": getattr(self.model.config, "_commit_hash", None),
+            "parameters": int(self.model.num_parameters()),
+        }
+
+    def prompt_ids(self, example: Example) -> list[int]:
+        """The ids that the model reads before it answers."""
+        if self.template is not None:
+            return self.template.prompt_ids(example, lambda text: self.tokenizer.encode(text, add_special_tokens=False))
+        messages: list[dict[str, str]] = [{"role": "system", "content": example.system}] if example.system else []
+        for turn in example.history:
+            messages += [
+                {"role": "user", "content": _asked(turn.instruction, turn.input)},
+                {"role": "assistant", "content": turn.response},
+            ]
+        messages.append({"role": "user", "content": _asked(example.instruction, example.input)})
+        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def answerable(self, examples: Sequence[Example]) -> tuple[list[Example], dict[str, int]]:
+        """See Answerer."""
+        tokens = {one.id: len(self.prompt_ids(one)) for one in examples}
+        others = {name: count for name, count in tokens.items() if count >= self.context}
+        return [one for one in examples if one.id not in others], others
+
+    @torch.inference_mode()
+    def answer(
+        self, examples: Sequence[Example], generator: str, seed: int, on_answer: OnAnswer | None = None
+    ) -> list[Response]:
+        """See Answerer. Sampling goes item by item, each with its seed, so that no answer depends on its batch."""
+        prompts = {one.id: self.prompt_ids(one) for one in examples}
+        done: dict[str, Response] = {}
+        for batch in self._batches(examples, prompts):
+            for example, (tokens, reason) in zip(batch, self._write(batch, prompts, seed), strict=True):
+                done[example.id] = response(
+                    example,
+                    self._text(tokens),
+                    generator=generator,
+                    finish_reason=reason,
+                    n_tokens=len(tokens),
+                    seed=seed,
+                )
+                if on_answer is not None:
+                    on_answer(done[example.id])
+        return [done[one.id] for one in examples]
+
+    def _batches(self, examples: Sequence[Example], prompts: dict[str, list[int]]) -> list[list[Example]]:
+        """Items by length; those that the context's end may cut short go alone, so that they shorten no other's."""
+        size = 1 if self.decoding.temperature else self.decoding.batch_size or BATCH_SIZE
+        room = self.context - self.decoding.max_new_tokens
+        order = sorted(examples, key=lambda one: -len(prompts[one.id]))
+        alone = [one for one in order if len(prompts[one.id]) > room]
+        others = order[len(alone) :]
+        return [[one] for one in alone] + [others[start : start + size] for start in range(0, len(others), size)]
+
+    def _text(self, tokens: list[int]) -> str:
+        """The answer, as written: no spaces tidied, the blank that the template puts before it taken off."""
+        text = str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return text if self.template is None else self.template.answer(text)
+
+    def _write(self, batch: Sequence[Example], prompts: dict[str, list[int]], seed: int) -> list[tuple[list[int], str]]:
+        width = max(len(prompts[one.id]) for one in batch)
+        rows = [prompts[one.id] for one in batch]
+        ids = torch.tensor([[self.pad_id] * (width - len(row)) + row for row in rows], device=self.model.device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self.model.device)
+        sampling: dict[str, Any] = {"do_sample": False}
+        if self.decoding.temperature:
+            torch.manual_seed(stream(seed, "decoding", batch[0].id))
+            sampling = {
+                "do_sample": True,
+                "temperature": self.decoding.temperature,
+                "top_k": self.decoding.top_k,
+                "top_p": self.decoding.top_p,
+            }
+        config = self.transformers.GenerationConfig(
+            max_new_tokens=max(1, min(self.decoding.max_new_tokens, self.context - width)),
+            eos_token_id=self.end_ids,
+            pad_token_id=self.pad_id,
+            **sampling,
+        )
+        more: dict[str, Any] = {}
+        if self.decoding.repetition_penalty != 1:
+            penalty = self.transformers.RepetitionPenaltyLogitsProcessor
+            more["logits_processor"] = [penalty(self.decoding.repetition_penalty, prompt_ignore_length=width)]
+        written = self.model.generate(ids, attention_mask=mask, generation_config=config, **more)[:, width:].tolist()
+        return [self._ended(row) for row in written]
+
+    def _ended(self, ids: list[int]) -> tuple[list[int], str]:
+        place = next((i for i, one in enumerate(ids) if one in self.end_ids), None)
+        return (ids, "length") if place is None else (ids[:place], "stop")
+
+
+def _asked(instruction: str, given: str) -> str:
+    return f"{instruction}\n\n{given}" if given else instruction
+
+
+def _end_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Where the model says it ends: its generation config's ids, and its tokenizer's."""
+    own = model.generation_config.eos_token_id
+    ids = [] if own is None else list(own) if isinstance(own, (list, tuple)) else [own]
+    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ids:
+        ids.append(tokenizer.eos_token_id)
+    if not ids:
+        raise InputError("the model has no end-of-text id", "its tokenizer needs an eos_token")
+    return [int(one) for one in ids]

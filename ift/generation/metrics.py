@@ -1,0 +1,97 @@
+"""What can be said of answers without a judge: agreement with the reference, length, endings, repetition."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from statistics import fmean, median
+from typing import Any
+
+from equiloss.records.response import Response
+
+ALL = "all"
+
+
+def normal(text: str) -> str:
+    """A text for exact comparison: white space made single, ends trimmed, a final full stop and case ignored."""
+    return re.sub(r"\s+", " ", text).strip().rstrip(".").casefold()
+
+
+def exact_match(response: Response) -> bool:
+    """Whether the answer is the reference, but for white space, case and a final full stop."""
+    return normal(response.output) == normal(response.reference)
+
+
+def distinct(text: str, n: int) -> float | None:
+    """The share of different n-grams of words among all (Li et al. 2016); None where there is none."""
+    words = text.split()
+    grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else None
+
+
+def summary(responses: Sequence[Response]) -> dict[str, dict[str, Any]]:
+    """Statistics of all answers ("all") and of each category.
+
+    items; finish_reason counts; empty answers; tokens (mean, median, max); distinct_2 (mean over answers); and over
+    answers with a reference: exact_match (share), chrf (0 to 100), rouge_l (F1, 0 to 1), None where the library that
+    computes it (sacrebleu, rouge-score) is not installed.
+    """
+    groups: dict[str, list[Response]] = {ALL: list(responses)}
+    for response in responses:
+        if response.category is not None:
+            groups.setdefault(response.category, []).append(response)
+    chrf, rouge = _chrf(), _rouge_l()
+    return {name: _describe(group, chrf, rouge) for name, group in groups.items()}
+
+
+Score = Callable[[Sequence[Response]], float]
+
+
+def _describe(group: Sequence[Response], chrf: Score | None, rouge: Score | None) -> dict[str, Any]:
+    tokens = [one.n_tokens for one in group if one.n_tokens is not None]
+    known = [one for one in group if one.reference]
+    return {
+        "items": len(group),
+        "finish_reason": {reason: sum(one.finish_reason == reason for one in group) for reason in ("stop", "length")},
+        "empty": sum(not one.output.strip() for one in group),
+        "tokens_mean": _mean(tokens),
+        "tokens_median": float(median(tokens)) if tokens else None,
+        "tokens_max": max(tokens, default=None),
+        "distinct_2": _mean(share for one in group if (share := distinct(one.output, 2)) is not None),
+        "with_reference": len(known),
+        "exact_match": _mean(float(exact_match(one)) for one in known),
+        "chrf": chrf(known) if chrf is not None and known else None,
+        "rouge_l": rouge(known) if rouge is not None and known else None,
+    }
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return fmean(found) if found else None
+
+
+def _chrf() -> Score | None:
+    """chrF2 of a group (Popović 2015), by sacrebleu."""
+    try:
+        metric: Any = import_module("sacrebleu.metrics").CHRF()
+    except ImportError:
+        return None
+
+    def score(group: Sequence[Response]) -> float:
+        return float(metric.corpus_score([one.output for one in group], [[one.reference for one in group]]).score)
+
+    return score
+
+
+def _rouge_l() -> Score | None:
+    """Mean ROUGE-L F1 of a group (Lin 2004), by rouge-score."""
+    try:
+        scorer: Any = import_module("rouge_score.rouge_scorer").RougeScorer(["rougeL"])
+    except ImportError:
+        return None
+
+    def score(group: Sequence[Response]) -> float:
+        return fmean(float(scorer.score(one.reference, one.output)["rougeL"].fmeasure) for one in group)
+
+    return score

@@ -1,0 +1,1 @@
+"""Fine-tuning a base model and recording the run."""

@@ -1,0 +1,116 @@
+"""What several fine-tunings of one base on one data set share: the items, split and encoded for that base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from equiloss.errors import InputError
+from equiloss.files import sha256_of
+from equiloss.records.response import Example
+from ift.data import formats, overlap, splits
+from ift.generation.answer import answerable
+from ift.prompts import Template
+from ift.prompts import load as load_template
+from ift.recipe import Recipe
+from ift.training.batches import Encoded, TooLong, encode_examples
+from pretrain.model.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What several runs on the same base and data share."""
+
+    base: Checkpoint
+    source: str
+    data_sha256: str
+    recipe: Recipe
+    template: Template
+    context: int
+    parts: dict[str, list[Example]]
+    train: list[Encoded]
+    validation: list[Encoded]
+    too_long: dict[str, list[TooLong]]
+    overlap: dict[str, Any]
+
+    @property
+    def selecting(self) -> list[Encoded]:
+        """The validation items whose loss selects the epoch."""
+        return self.validation[: self.recipe.validation_items]
+
+
+def default_data(base: Checkpoint) -> tuple[str, str]:
+    """The data of a run that names none, and why: the instructions of the world that the base was trained on.
+
+    A base of other text gets the built-in skills (copy, reverse, count, ...), which need no knowledge of a world.
+    """
+    data = base.run.get("data") or {}
+    source = data.get("source") or {}
+    name = source.get("name", "") if isinstance(source, dict) else str(source)
+    if name.startswith(formats.WORLD):
+        return name, f"no --data given: using the instructions of {name}, which the base was trained on"
+    return (
+        f"{formats.WORLD}demo?fact_items=0",
+        "no --data given and the base was not trained on a built-in world: using the built-in skills "
+        "(copy, reverse, count, ...); give --data FILE for instructions of your own",
+    )
+
+
+def prepare(base: Checkpoint, source: str, recipe: Recipe, against: Path | None = None) -> Prepared:
+    """Read, split and encode the data for a base model. `against`: shards of the pretraining text, to find overlap.
+
+    Raises: InputError when the data, the template or the recipe does not fit.
+    """
+    if recipe.context is not None and recipe.context > base.config.context:
+        raise InputError(
+            f"the recipe's context of {recipe.context} exceeds the base's {base.config.context}", "lower context"
+        )
+    context = recipe.context or base.config.context
+    template = load_template(recipe.template)
+    examples = formats.read_examples(source)
+    parts = splits.split_examples(examples, recipe.split)
+    if recipe.select == "best" and not parts["validation"]:
+        raise InputError("there are no validation items to select by", "give some, or set select=last")
+    encode, end_id = base.encoding.encode_ordinary, base.encoding.eot_token
+    encoded: dict[str, list[Encoded]] = {}
+    too_long: dict[str, list[TooLong]] = {}
+    for part in ("train", "validation"):
+        encoded[part], too_long[part] = encode_examples(
+            parts[part],
+            template,
+            encode,
+            end_id,
+            context,
+            loss_on=recipe.loss_on,
+            end_of_text_loss=recipe.end_of_text_loss,
+            truncate=recipe.too_long == "truncate",
+        )
+        if parts[part] and not encoded[part]:
+            raise InputError(
+                f"every {part} item is longer than the context of {context} tokens",
+                "choose a shorter template (alpaca-short), or a base with a longer context",
+            )
+    fitting, others = answerable(parts["test"], template, base.encoding, context)
+    too_long["test"] = [TooLong(one, tokens, "dropped") for one, tokens in others.items()]
+    if recipe.loss_on == "response":
+        unanswered = [one.example.id for one in encoded["train"] if not one.example.reference]
+        if unanswered:
+            raise InputError(
+                f"{len(unanswered)} training items have no answer to learn (first: {unanswered[0]})",
+                "give each an output, or delete them",
+            )
+    found = overlap.report(parts, against)
+    return Prepared(
+        base,
+        source,
+        sha256_of([one.model_dump() for one in examples]),
+        recipe,
+        template,
+        context,
+        {**parts, "test": fitting},
+        encoded["train"],
+        encoded["validation"],
+        too_long,
+        found,
+    )

@@ -1,0 +1,215 @@
+"""What goes with a score besides the answer: its place in the prompt, its length, when it was judged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+from scipy.special import log_ndtr
+
+from equiloss.statistics.bootstrap import Floats, Interval, sums_by_cluster
+from judge.data import reference
+from judge.data.scores import Judged, Panel
+
+
+@dataclass(frozen=True)
+class Effect:
+    """An estimated effect, as a share of the rubric's scale, with its cluster-robust error (clusters are items)."""
+
+    value: float
+    standard_error: float
+    interval: Interval
+    p: float
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One row per judged answer, prompt and repeat. `share` is the score on 0 to 1; NaN in `agreement`: no reference.
+
+    place: 0.5 first in the prompt, -0.5 last, 0 alone. doublings: log2 of the answer's words over the reference's.
+    order: thousands of prompts before this one. prompt, item, run: numbers from 0.
+    """
+
+    share: Floats
+    place: Floats
+    doublings: Floats
+    agreement: Floats
+    order: Floats
+    prompt: NDArray[np.intp]
+    item: NDArray[np.intp]
+    run: NDArray[np.intp]
+    runs: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.share)
+
+
+def rows(judged: Sequence[Judged], panel: Panel, scale: Interval) -> Rows:
+    """The panel's verdicts as rows; several criteria of one answer in one prompt are averaged."""
+    sums: dict[tuple[str, str, str], list[float]] = {}
+    about: dict[tuple[str, str, str], tuple[float, str, int]] = {}
+    prompts: dict[str, tuple[int, int, int]] = {}
+    items: dict[str, int] = {}
+    runs = tuple(run.generator for run in judged)
+    for index, run in enumerate(judged):
+        for one in run.verdicts:
+            if Panel(one.rubric, one.judge) != panel:
+                continue
+            key = (run.generator, one.id, one.request_sha)
+            sums.setdefault(key, []).append((one.value - scale[0]) / (scale[1] - scale[0]))
+            item = items.setdefault(one.id, len(items))
+            prompts.setdefault(one.request_sha, (item, one.repeat, len(prompts)))
+            size = len(one.group)
+            about[key] = (0.5 - one.position / (size - 1) if size > 1 else 0.0, one.id, index)
+    keys = list(sums)
+    turn = {sha: index for index, sha in enumerate(sorted(prompts, key=lambda sha: prompts[sha]))}  # as a plan goes
+    answers = {(key[0], key[1]): about[key][2] for key in keys}
+    by_answer = {key: _measured(judged[index], key[1]) for key, index in answers.items()}
+    return Rows(
+        share=np.array([sum(sums[key]) / len(sums[key]) for key in keys]),
+        place=np.array([about[key][0] for key in keys]),
+        doublings=np.array([by_answer[key[0], key[1]][0] for key in keys]),
+        agreement=np.array([by_answer[key[0], key[1]][1] for key in keys]),
+        order=np.array([turn[key[2]] / 1000 for key in keys]),
+        prompt=np.array([turn[key[2]] for key in keys], dtype=np.intp),
+        item=np.array([items[key[1]] for key in keys], dtype=np.intp),
+        run=np.array([about[key][2] for key in keys], dtype=np.intp),
+        runs=runs,
+    )
+
+
+def _measured(run: Judged, key: str) -> tuple[float, float]:
+    response = run.responses.get(key)
+    if response is None or not response.reference.strip():
+        return math.nan, math.nan
+    words = math.log2((len(response.output.split()) + 1) / (len(response.reference.split()) + 1))
+    return words, reference.agreement(response.output, response.reference)
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Effects on the scores as given, and behind the ends of the scale; None where the data do not vary in it."""
+
+    as_given: dict[str, Effect]
+    behind: dict[str, Effect]
+    share_at_ends: float
+    n_rows: int
+
+
+def estimate(data: Rows, confidence: float = 0.95) -> Estimates:
+    """The effects of place, length and order, each with the others and the answer's agreement held fixed.
+
+    As given: least squares, within prompts where prompts show several answers and the effect varies in them. Behind
+    the ends: a two-limit Tobit model (Tobin 1958; Rosett & Nelson 1975), for what scores would do if the scale did not
+    end. Errors are robust to clusters of one item. `adjusted:a` are the runs' levels beside the last run's.
+    """
+    columns = _columns(data)
+    known = ~np.isnan(np.column_stack([*columns.values(), data.share])).any(axis=1)
+    kept = {name: column[known] for name, column in columns.items() if float(np.ptp(column[known])) > 1e-9}
+    share, item, prompt = data.share[known], data.item[known], data.prompt[known]
+    if len(share) < 3 * (len(kept) + 2):
+        return Estimates({}, {}, 0.0, len(share))
+    names = list(kept)
+    x = np.column_stack([np.ones(len(share)), *kept.values()])
+    as_given = _least_squares(x, share, item, ["level", *names], confidence)
+    several = len(np.unique(prompt)) < len(prompt)
+    if several:
+        within = {name: column - _means(column, prompt) for name, column in kept.items()}
+        moving = [name for name in names if float(np.ptp(within[name])) > 1e-9]
+        as_given |= _least_squares(
+            np.column_stack([within[name] for name in moving]), share - _means(share, prompt), item, moving, confidence
+        )
+    ends = float(((share <= 1e-9) | (share >= 1 - 1e-9)).mean())
+    behind = _tobit(x, share, item, ["level", *names], confidence)
+    return Estimates(as_given, behind, ends, len(share))
+
+
+def _columns(data: Rows) -> dict[str, Floats]:
+    columns = {"place": data.place, "order": data.order}
+    if not np.isnan(data.agreement).all():
+        columns |= {"length": data.doublings, "agreement": data.agreement}
+    for index, name in enumerate(data.runs[:-1]):
+        columns[f"adjusted:{name}"] = (data.run == index).astype(np.float64)
+    return columns
+
+
+def _means(values: Floats, groups: NDArray[np.intp]) -> Floats:
+    counts = np.bincount(groups)
+    return (np.bincount(groups, weights=values) / np.maximum(counts, 1))[groups]
+
+
+def _least_squares(
+    x: Floats, y: Floats, clusters: NDArray[np.intp], names: Sequence[str], confidence: float
+) -> dict[str, Effect]:
+    if x.shape[1] == 0:
+        return {}
+    inverse = np.asarray(np.linalg.pinv(x.T @ x), dtype=np.float64)
+    coefficients = inverse @ (x.T @ y)
+    scores = x * (y - x @ coefficients)[:, None]
+    return _effects(coefficients, inverse, scores, clusters, names, confidence)
+
+
+def _tobit(
+    x: Floats, y: Floats, clusters: NDArray[np.intp], names: Sequence[str], confidence: float
+) -> dict[str, Effect]:
+    """Two-limit Tobit on [0, 1] by maximum likelihood, with cluster-robust (sandwich) errors."""
+    low, high = y <= 1e-9, y >= 1 - 1e-9
+    inside = ~(low | high)
+    if inside.sum() < x.shape[1] + 2:
+        return {}
+    start = np.linalg.lstsq(x, y, rcond=None)[0]
+    sigma = max(0.02, float((y - x @ start)[inside].std()))
+
+    def scores(parameters: Floats) -> tuple[float, Floats]:
+        """Negative log-likelihood, and every row's gradient of the log-likelihood (n, k + 1)."""
+        scale = math.exp(float(parameters[-1]))
+        mean = x @ parameters[:-1]
+        z = np.where(low, -mean, np.where(high, mean - 1, y - mean)) / scale
+        log_density = -0.5 * z**2 - 0.5 * math.log(2 * math.pi)
+        log_tail = log_ndtr(z)
+        value = np.where(inside, log_density - math.log(scale), log_tail)
+        mills = np.exp(np.minimum(log_density - log_tail, 50.0))
+        by_mean = np.where(inside, z, np.where(low, -mills, mills)) / scale
+        by_log_scale = np.where(inside, z**2 - 1, -mills * z)
+        return -float(value.sum()), np.column_stack([x * by_mean[:, None], by_log_scale])
+
+    def objective(parameters: Floats) -> tuple[float, Floats]:
+        value, gradient = scores(parameters)
+        return value / len(y), -gradient.sum(axis=0) / len(y)
+
+    bounds = [(None, None)] * x.shape[1] + [(math.log(1e-3), math.log(10.0))]
+    found = optimize.minimize(objective, np.append(start, math.log(sigma)), jac=True, method="L-BFGS-B", bounds=bounds)
+    best = np.asarray(found.x, dtype=np.float64)
+    hessian = np.empty((len(best), len(best)))
+    for index in range(len(best)):
+        step = np.zeros(len(best))
+        step[index] = 1e-4 * max(1.0, abs(best[index]))
+        up, down = scores(best + step)[1].sum(axis=0), scores(best - step)[1].sum(axis=0)
+        hessian[index] = (up - down) / (2 * step[index])
+    inverse = np.asarray(np.linalg.pinv(-(hessian + hessian.T) / 2), dtype=np.float64)
+    return _effects(best, inverse, scores(best)[1], clusters, [*names, "log sigma"], confidence)
+
+
+def _effects(
+    values: Floats,
+    inverse: Floats,
+    scores: Floats,
+    clusters: NDArray[np.intp],
+    names: Sequence[str],
+    confidence: float,
+) -> dict[str, Effect]:
+    """Effects with sandwich errors; G/(G-1) for G clusters, Student's t with G-1 degrees of freedom."""
+    summed = sums_by_cluster(scores, clusters)
+    groups = len(np.unique(clusters))
+    covariance = inverse @ (summed.T @ summed) @ inverse * groups / max(1, groups - 1)
+    errors = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    t = float(stats.t.ppf((1 + confidence) / 2, max(1, groups - 1)))
+    found: dict[str, Effect] = {}
+    for name, value, error in zip(names, map(float, values), map(float, errors), strict=True):
+        p = 2 * float(stats.t.sf(abs(value) / error, max(1, groups - 1))) if error > 0 else 1.0
+        found[name] = Effect(value, error, (value - t * error, value + t * error), p)
+    return found

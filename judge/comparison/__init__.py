@@ -1,0 +1,1 @@
+"""Comparing models by their verdicts: means, paired differences, rankings."""

@@ -1,0 +1,169 @@
+"""The documents of `judge compare --json`, with what each key means."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from equiloss.statistics.bootstrap import Interval
+
+COMPARISON_SCHEMA = "equiloss.comparison.v1"
+
+
+class Document(BaseModel):
+    """A part of a comparison: immutable, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+
+class Strength(Document):
+    """A Bradley–Terry strength: natural log odds against an average model of the table."""
+
+    value: float
+    interval: Interval = Field(description="percentile bootstrap over items")
+
+
+class HumanEstimate(Document):
+    """The mean that the person who labelled some items would give (prediction-powered inference)."""
+
+    mean: float
+    standard_error: float
+    interval: Interval
+    judge_bias: float = Field(description="judge minus person, on the labelled items")
+    judge_weight: float = Field(description="0: the labels alone count; 1: the judge counts fully, corrected")
+    n_labelled: int
+    labels_only_standard_error: float
+
+
+class HumanGap(Document):
+    """The gap that this person would see (prediction-powered inference, paired over items)."""
+
+    difference: float
+    standard_error: float
+    interval: Interval
+    p: float
+    n_labelled: tuple[int, int] = Field(description="labelled answers of a and of b")
+
+
+class ModelScore(Document):
+    """One model's mean score."""
+
+    name: str = Field(description="the model: a generator, or NAME for the seeds NAME.s1, NAME.s2, ...")
+    runs: list[str] = Field(description="the generators that it is made of")
+    mean: float | None = Field(description="mean score over the items in common; null when there are none")
+    standard_error: float | None = Field(description="of the mean, over items; robust to clusters of items")
+    interval: Interval | None = Field(
+        description="bootstrap interval of the mean: BCa over items; percentile over clusters, or over items and seeds"
+    )
+    n_scored: int = Field(description="items with a score in every run of this model")
+    mean_scored: float | None = Field(description="mean over all those items, in common or not")
+    n_missing: int = Field(description="items judged in some file but without a score in some run of this model")
+    bounds: Interval = Field(description="mean over all items if missing scores were the least, or the greatest")
+    failures: dict[str, int] = Field(description="the judge's failures on this model's answers, by reason")
+    strength: Strength | None = Field(default=None, description="Bradley–Terry; null where wins do not determine it")
+    human: HumanEstimate | None = Field(default=None, description="null without human labels")
+
+
+class LengthEffect(Document):
+    """The gap at equal length of the answers, and how scores go with length."""
+
+    difference: float = Field(description="the gap at equal length")
+    interval: Interval
+    slope: float = Field(description="points that go with an answer longer by about one standard deviation")
+    slope_interval: Interval
+    mean_length_difference: float = Field(description="characters, a minus b")
+
+
+class VarianceSplit(Document):
+    """Where the noise of a gap comes from: variance components in squared points; null where not estimable."""
+
+    seed: float | None
+    model_item: float
+    seed_item: float
+    residual: float | None
+    shares: dict[str, float] = Field(description="of Var(gap), by source")
+    standard_error: float
+    df: float = Field(description="Satterthwaite's degrees of freedom")
+    n_seeds: tuple[int, int]
+    n_items: int
+    n_repeats: int
+
+
+class Needed(Document):
+    """What would make `effect` detectable with 80 % power, changing one number alone; null: none, or unknown."""
+
+    effect: float
+    items: int | None
+    seeds: int | None
+    repeats: int | None
+
+
+class Difference(Document):
+    """Two models on the same items: a minus b."""
+
+    a: str
+    b: str
+    n_items: int = Field(description="items with a score for both")
+    difference: float | None = Field(description="mean of a's score minus b's, over those items")
+    standard_error: float | None = Field(description="over items (clusters), or over seeds, items and repeats")
+    interval: Interval | None = Field(description="of the difference, by the method named")
+    p: float | None = Field(description="two-sided p of no difference, by the method named")
+    method: Literal["items", "seeds and items"] = Field(
+        default="items",
+        description="items: bootstrap interval and sign-flip permutation over items, for these very runs; "
+        "seeds and items: Student's t with the variance split, for other seeds too",
+    )
+    p_holm: float | None = Field(description="p after Holm's correction for all differences in the table")
+    significant: bool = Field(description="p_holm is below 1 - confidence")
+    interval_percentile: Interval | None = Field(description="plain percentile bootstrap, over items (and seeds)")
+    wins: int = Field(description="items on which a's score is higher")
+    ties: int
+    losses: int
+    win_rate: float | None = Field(default=None, description="wins plus half the ties, over items; 0 to 1")
+    win_rate_standard_error: float | None = None
+    bounds: Interval | None = Field(default=None, description="over all items, missing scores at worst and at best")
+    length_adjusted: LengthEffect | None = None
+    variance: VarianceSplit | None = None
+    minimum_detectable: float | None = Field(default=None, description="the gap that this design finds with 80 % power")
+    needed: Needed | None = None
+    human: HumanGap | None = Field(default=None, description="null without human labels for both")
+
+
+class CanaryScore(Document):
+    """What the judge gave one kind of planted answer, in shares of the scale."""
+
+    n: int
+    mean: float
+    mean_abs_difference: float | None = Field(default=None, description="duplicates: from the answer repeated")
+
+
+class CategoryScore(Document):
+    """Every model's mean in one category of items, over the items in common."""
+
+    category: str
+    n_items: int
+    means: dict[str, float]
+    intervals: dict[str, Interval]
+
+
+class Comparison(Document):
+    """What `judge compare --json` prints."""
+
+    schema_: str = Field(COMPARISON_SCHEMA, alias="schema")
+    rubric: str
+    judge: str
+    is_llm: bool = Field(description="false for the offline reference judge")
+    criterion: str = Field(description='"overall", or the criterion asked for')
+    confidence: float
+    draws: int = Field(description="bootstrap and permutation draws")
+    seed: int
+    n_items: int = Field(description="items in common: a score for every model")
+    n_items_any: int = Field(description="items that the judge was asked about for any model")
+    n_clusters: int = Field(default=0, description="groups of items that go together, among the items in common")
+    n_repeats: int
+    models: list[ModelScore] = Field(description="in the order of the files")
+    differences: list[Difference] = Field(description="all pairs")
+    categories: list[CategoryScore]
+    canaries: dict[str, CanaryScore] = Field(default_factory=dict[str, CanaryScore], description="by kind")
+    warnings: list[str]

@@ -1,0 +1,1 @@
+"""What judging reads and keeps: answers, verdicts, control answers, scores."""

@@ -1,0 +1,1 @@
+"""Causes that a diagnosis can name, and the tests that they share."""

@@ -1,0 +1,65 @@
+"""Level 2: does the judge make the gap? Position, length, drift, failures, and what planted and equal answers say."""
+
+from __future__ import annotations
+
+from equiloss.records.diagnosis import Cause, Evidence, Level, not_tested, tested
+from judge.diagnose import prose
+from judge.diagnose.case import Case
+from judge.diagnose.causes import control_answers, judge_drift, judge_failures, judge_length, judge_position
+from judge.diagnose.causes.judge_share import equal_answers, judge_made, reference_score
+from judge.diagnose.naming import best_artefact
+
+
+def level(case: Case) -> Level:
+    """Test the artefacts of judging one by one; each with the gap that is left when it is adjusted for."""
+    gap = case.gap
+    if gap is None or case.panel is None:
+        return not_tested(2, "verdicts on the answers", f"judge score {case.named}")
+    evidence, reference_share = reference_score(case, gap)
+    equal, found = equal_answers(case, gap)
+    evidence += found
+    causes: list[Cause] = []
+    if case.panel.is_llm:
+        made = judge_made(gap, equal, reference_share)
+        for found, cause in (
+            judge_position.test(case, gap, equal, made),
+            judge_length.test(case, gap),
+            judge_drift.test(case, gap, equal, made),
+        ):
+            evidence += found
+            causes += [cause] if cause else []
+    else:
+        evidence.append(
+            Evidence(
+                name="kind of judge",
+                says=f"{case.panel.judge} is a formula, not an LLM: it has no position effect, no drift and no noise.",
+                bearing="against",
+            )
+        )
+    found, cause = judge_failures.test(case, gap)
+    evidence += found
+    causes += [cause] if cause else []
+    found, warnings = control_answers.test(case)
+    evidence += found
+    best = best_artefact(causes)
+    reference_gap = case.reference.estimate if case.reference is not None else None
+    if best is not None and best.share is not None:
+        status, says = "accounts", f"{best.says} Explained share of the gap: {prose.share(best.share)}."
+    else:
+        status, says = "clear", "No artefact of judging that was tested accounts for the gap."
+        if warnings:
+            status = "undetermined"
+            says = f"{says[:-1]}, but planted answers speak against this judge: {prose.names(warnings)}."
+        if reference_gap is not None and reference_gap.excludes(0.0) and reference_gap.value * gap.value > 0:
+            says += f" The reference score has it too: A minus B is {prose.span(reference_gap)} of 1."
+    return tested(
+        2,
+        status,
+        says,
+        effect=evidence[0].value if evidence else None,
+        share=best.share if best else None,
+        evidence=tuple(evidence),
+        causes=tuple(causes),
+        missing=("a judge that gives planted answers what they deserve",) if warnings else (),
+        command=best.command if best else f"judge audit {case.named}" if warnings else None,
+    )

@@ -1,0 +1,127 @@
+"""Level 1: is the gap more than noise over items, fine-tuning seeds and the judge's repeats?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from equiloss.records.diagnosis import Evidence, Level, not_tested, tested
+from equiloss.statistics.estimate import Estimate
+from equiloss.statistics.gap import Gap, mean_difference, row_mean
+from judge.diagnose import prose
+from judge.diagnose.case import Case
+
+
+def level(case: Case) -> Level:
+    """Test the gap against noise, and say what could have been detected."""
+    gap = case.gap
+    if gap is None:
+        unjudged = [run for arm in case.arms for run in arm.runs if not run.panels()]
+        return not_tested(
+            1, f"verdicts on {prose.names([run.generator for run in unjudged])}", f"judge score {case.named}"
+        )
+    if gap.split is None:
+        return not_tested(1, "two or more items with scores on both sides", None)
+    estimate = gap.estimate
+    same = identical_share(case)
+    evidence = [_seed_evidence(gap), _detectable(gap), *_repeat_evidence(case)]
+    if same == 1.0:
+        evidence.append(Evidence(name="same answers", says="A and B gave the same answer to every item.", a=1.0, b=1.0))
+    if not estimate.excludes(0.0):
+        status, says = "accounts", prose.gap_is_noise(case.a.name, case.b.name, estimate, minimum_detectable(gap))
+    elif gap.seeds_measured:
+        status, says = "clear", prose.gap_is_real(case.a.name, case.b.name, estimate)
+    else:
+        status, says = "undetermined", prose.gap_beyond_items(case.a.name, case.b.name, estimate)
+    few = min(len(gap.a), len(gap.b)) < 2
+    return tested(
+        1,
+        status,
+        says,
+        effect=estimate,
+        evidence=tuple(evidence),
+        missing=("several fine-tuning seeds on each side",) if few else (),
+        command=seeds_command(case) if few else None,
+        tables={"categories": _categories(gap), "needed": _needed(gap)},
+    )
+
+
+def seeds_command(case: Case) -> str:
+    """The command that fine-tunes one side again with more seeds."""
+    base = case.a.base.path or "CHECKPOINT"
+    return f"ift run --base {base} --data DATA --name {case.a.name} --seeds 5   # and the same for {case.b.name}"
+
+
+def identical_share(case: Case) -> float:
+    """The share of items to which all runs of A and B gave the same answer; 0 when answers are missing."""
+    rows = [*case.outputs(case.a), *case.outputs(case.b)]
+    if not case.ids or not rows:
+        return 0.0
+    same = [len(set(answers)) == 1 and answers[0] is not None for answers in zip(*rows, strict=True)]
+    return sum(same) / len(same)
+
+
+def minimum_detectable(gap: Gap) -> float:
+    """The gap that this design would find four times in five, at 5 % two-sided."""
+    return gap.split.detectable() if gap.split else float("inf")
+
+
+def _detectable(gap: Gap) -> Evidence:
+    least = minimum_detectable(gap)
+    return Evidence(
+        name="minimum detectable gap",
+        says=prose.detectable(least, gap.n_items, len(gap.a), len(gap.b)),
+        value=Estimate(value=least, unit=gap.unit, method="80 % power, 5 % two-sided"),
+    )
+
+
+def _seed_evidence(gap: Gap) -> Evidence:
+    spreads = [float(np.std(row_mean(one.T), ddof=1)) if len(one) > 1 else None for one in (gap.a, gap.b)]
+    return Evidence(name="seed spread", says=prose.seed_spread(spreads[0], spreads[1]), a=spreads[0], b=spreads[1])
+
+
+def _repeat_evidence(case: Case) -> list[Evidence]:
+    if case.scores is None or case.scores.values.shape[2] < 2:
+        return []
+    values = case.scores.values  # (G, I, R)
+    there = ~np.isnan(values)
+    rows = values[there.sum(axis=2) >= 2]
+    if not len(rows):
+        return []
+    spread = float(np.sqrt(np.mean([np.nanvar(row, ddof=1) for row in rows])))
+    return [Evidence(name="repeat spread", says=prose.repeat_spread(spread, values.shape[2]), a=spread, b=spread)]
+
+
+def _needed(gap: Gap) -> list[dict[str, float | int | None]]:
+    """The least detectable gap with other numbers of seeds and items."""
+    split = gap.split
+    if split is None:
+        return []
+    items = [gap.n_items * factor for factor in (1, 2, 4)]
+    seeds = [3, 5, 10] if split.covers_seeds else [None]
+    return [{"seeds": s, "items": i, "detectable": split.detectable(seeds=s, items=i)} for s in seeds for i in items]
+
+
+def _categories(gap: Gap) -> list[dict[str, str | float | int | None]]:
+    """The gap by category, with a bootstrap interval where it has at least five items."""
+    rows: list[dict[str, str | float | int | None]] = []
+    for name in dict.fromkeys(gap.categories):
+        here = np.array([one == name for one in gap.categories])
+        part = Gap(gap.a[:, here], gap.b[:, here], tuple(i for i, k in zip(gap.ids, here, strict=True) if k), ())
+        value = mean_difference(part.a, part.b)
+        if math.isnan(value):
+            continue
+        estimate = part.estimate if len(part.ids) >= 5 else None
+        rows.append(
+            {
+                "category": name or "(none)",
+                "items": len(part.ids),
+                "a": float(np.nanmean(part.a)),
+                "b": float(np.nanmean(part.b)),
+                "gap": value,
+                "low": estimate.low if estimate else None,
+                "high": estimate.high if estimate else None,
+            }
+        )
+    return rows

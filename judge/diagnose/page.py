@@ -1,0 +1,162 @@
+"""A diagnosis on the report's page: the answer, the elimination ladder, and a section with a plot for each level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from markupsafe import Markup
+
+from equiloss.records.diagnosis import Cause, Diagnosis, Level
+from equiloss.statistics.estimate import Estimate
+from judge.diagnose import prose, terminal
+from judge.diagnose.case import Case
+from judge.report import build, overview, plots
+from judge.report.sections import Outcome, Report, Rung, Section
+
+OUTCOMES: dict[str, Outcome] = {
+    "clear": "cleared",
+    "accounts": "accounts",
+    "undetermined": "unclear",
+    "not-tested": "untested",
+}
+NAMES = ("Premise", "Reality", "The judge", "The decoding", "The recipe", "The base model")
+
+
+def report(case: Case, diagnosis: Diagnosis, title: str = "") -> Report:
+    """The whole report of two models: the comparison with its browser of items, led by the diagnosis.
+
+    Raises: InputError as `judge.compare.compare` does; the answers must be judged.
+    """
+    made = build.build(
+        [*case.a.runs, *case.b.runs],
+        rubric=diagnosis.rubric,
+        judge=diagnosis.judge,
+        title=title,
+        question=f"Why do {case.a.name} (A) and {case.b.name} (B) score differently?",
+        ladder=ladder(diagnosis),
+        sections=sections(diagnosis),
+        answer=diagnosis.verdict.sentence,
+    )
+    return replace(made, data={**made.data, "diagnosis": diagnosis.model_dump(mode="json")})
+
+
+def ladder(diagnosis: Diagnosis) -> tuple[Rung, ...]:
+    """The six rungs. Level 1 accounts for the gap where noise does."""
+    return tuple(
+        Rung(level.number, NAMES[level.number], OUTCOMES[level.status], level.says, section=f"level-{level.number}")
+        for level in diagnosis.levels
+    )
+
+
+def sections(diagnosis: Diagnosis) -> tuple[Section, ...]:
+    """The verdict with all causes, then a section per level."""
+    return (_causes(diagnosis), *(_level(level) for level in diagnosis.levels))
+
+
+def _causes(diagnosis: Diagnosis) -> Section:
+    verdict = diagnosis.verdict
+    body = overview.fill(
+        "causes",
+        verdict=verdict,
+        rows=[_cause(one) for one in diagnosis.causes],
+        ruler=plots.ruler(_share_axis(diagnosis.causes)),
+    )
+    return Section("causes", "Causes considered", body, {"verdict": verdict.model_dump(mode="json")}, "")
+
+
+def _cause(one: Cause, axis: plots.Axis | None = None) -> dict[str, Any]:
+    axis = axis or _share_axis([one])
+    return {
+        "cause": one,
+        "share": prose.share(one.share) if one.share else "not measured",
+        "plot": _share_plot(one, axis) if one.share else Markup(""),
+    }
+
+
+def _share_axis(causes: Sequence[Cause]) -> plots.Axis:
+    """One axis for all shares, from at most -50 % to 150 % of the gap."""
+    del causes
+    return plots.axis([-50.0, 150.0])
+
+
+def _share_plot(one: Cause, axis: plots.Axis) -> Markup:
+    assert one.share is not None
+    label = f"{one.title}: {prose.share(one.share)}"
+    return plots.interval(axis, 100 * one.share.value, _span(one.share, 100), -1, label)
+
+
+def _span(estimate: Estimate, factor: float = 1.0) -> tuple[float, float] | None:
+    if estimate.low is None or estimate.high is None:
+        return None
+    return factor * estimate.low, factor * estimate.high
+
+
+def _level(level: Level) -> Section:
+    plot, ruler = _plot(level)
+    tables = [_table(name, rows) for name, rows in level.tables.items() if rows]
+    body = overview.fill(
+        "level",
+        level=level,
+        word=terminal.word(level),
+        plot=plot,
+        ruler=ruler,
+        tables=tables,
+        causes=_level_causes(level),
+    )
+    data = level.model_dump(mode="json")
+    return Section(f"level-{level.number}", f"{level.number} {NAMES[level.number]}", body, data, level.says)
+
+
+def _level_causes(level: Level) -> list[dict[str, Any]]:
+    return [_cause(one) for one in level.causes]
+
+
+def _plot(level: Level) -> tuple[Markup | None, Markup | None]:
+    """The level's number with its interval; for levels 2 to 5 that is a share of the gap, in per cent."""
+    effect = level.effect
+    if effect is None:
+        return None, None
+    factor = 100.0 if effect.unit == "share" else 1.0
+    span = _span(effect, factor)
+    values = [factor * effect.value, *(span or ()), 0.0]
+    axis = plots.axis([-50.0, 150.0]) if factor == 100 else plots.axis(values)
+    label = f"{level.title} {prose.share(effect) if factor == 100 else prose.span(effect)}"
+    return plots.interval(axis, factor * effect.value, span, -1, label, zero=True), plots.ruler(axis)
+
+
+TITLES = {
+    "categories": "The gap by category",
+    "needed": "The least gap that other designs would find",
+    "faults": "Faults of answers",
+    "differences": "Recorded fields that differ",
+    "curve": "Loss by epoch",
+    "measures": "What the probes measured",
+}
+HIDDEN = ("cause", "clean_items")
+
+
+def _table(name: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A level's table: headings and cells as text."""
+    keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in HIDDEN]
+    return {
+        "title": TITLES.get(name, name),
+        "headings": [{"text": key.replace("_", " "), "number": _numeric(rows, key)} for key in keys],
+        "rows": [[{"text": _cell(row.get(key)), "number": _numeric(rows, key)} for key in keys] for row in rows],
+    }
+
+
+def _numeric(rows: Sequence[dict[str, Any]], key: str) -> bool:
+    values = [row.get(key) for row in rows if row.get(key) is not None]
+    return bool(values) and all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in values)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return prose.number(value)
+    return str(value)

@@ -1,0 +1,61 @@
+"""A diagnosis in the terminal: the answer first, then the ladder, then the causes."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from equiloss.records.diagnosis import Diagnosis, Level
+from judge.diagnose import prose
+
+MARKS = {"clear": "✓", "accounts": "✗", "undetermined": "?", "not-tested": "–"}
+WORDS = {
+    "clear": "does not account for it",
+    "accounts": "accounts for it",
+    "undetermined": "open",
+    "not-tested": "not tested",
+}
+FIRST_WORDS = {
+    0: {"clear": "equivalent", "accounts": "different"},
+    1: {"clear": "more than noise", "accounts": "within noise"},
+}
+
+
+def word(level: Level) -> str:
+    """A level's status in words: what a reader sees beside the mark."""
+    return FIRST_WORDS.get(level.number, {}).get(level.status, WORDS[level.status])
+
+
+def ladder(diagnosis: Diagnosis) -> Table:
+    """The six levels with their marks and what each says."""
+    table = Table(title=f"{diagnosis.a.name} (A) against {diagnosis.b.name} (B)", title_justify="left")
+    table.add_column("level", justify="right")
+    table.add_column("")
+    table.add_column("question")
+    table.add_column("status")
+    table.add_column("what was found", overflow="fold")
+    for level in diagnosis.levels:
+        table.add_row(str(level.number), MARKS[level.status], level.title, word(level), level.says)
+    return table
+
+
+def causes(diagnosis: Diagnosis) -> Table:
+    """The causes that were considered, ranked."""
+    table = Table(title="Causes considered", title_justify="left")
+    for column in ("cause", "level", "status", "share of the gap", "evidence"):
+        table.add_column(column, overflow="fold")
+    for one in diagnosis.causes:
+        share = prose.share(one.share) if one.share else "not measured"
+        told = " ".join([*one.evidence_for, *(f"Against: {text}" for text in one.evidence_against)]) or one.says
+        table.add_row(one.id, str(one.level), one.status, share, told)
+    return table
+
+
+def closing(diagnosis: Diagnosis) -> list[str]:
+    """The answer, what is missing and the next command, as lines."""
+    verdict = diagnosis.verdict
+    lines = [f"Answer: {verdict.sentence}"]
+    if verdict.missing:
+        lines.append(f"Missing: {'; '.join(verdict.missing)}.")
+    if verdict.command:
+        lines.append(f"Next: {verdict.command}")
+    return lines

@@ -1,1 +1,0 @@
-"""The statistics of verdicts: intervals, paired differences, agreement, rankings, variance, effects, missing data."""

@@ -1,0 +1,265 @@
+"""Documents: what a corpus is made of, whatever it is read from: files, folders, a Hub data set, the built-in world."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any, cast
+
+from equiloss import files as runs
+from equiloss.errors import InputError
+from pretrain.data import world
+from pretrain.data.document import Document
+
+TEXT = (".txt", ".text", ".md")
+LINES = (".jsonl", ".ndjson")
+SUFFIXES = (*TEXT, *LINES, ".json", ".parquet")
+READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Where a record keeps its text and its domain (None: the file's or folder's name); what parts a text file."""
+
+    text: str = "text"
+    domain: str | None = None
+    separator: str | None = None
+
+
+def read_documents(source: str, fields: Fields | None = None) -> Iterator[Document]:
+    """The documents of a source, one at a time.
+
+    `source`: a text file (`.txt`, `.md`: one document, or several when a separator is given), JSON Lines, a JSON list,
+    Parquet, any of these gzipped, a folder of such files (the domain is the folder in it), `hub:NAME[:CONFIG][:SPLIT]`
+    for a Hugging Face data set (streamed), or `world:NAME` for the built-in world.
+    Raises: InputError when the source is missing, empty, broken (naming the line) or has no such field.
+    """
+    fields = fields or Fields()
+    kind, colon, name = source.partition(":")
+    if colon and kind == "world":
+        return world.documents(name)
+    if colon and kind == "hub":
+        return _hub(name, fields)
+    path = Path(source)
+    if path.is_dir():
+        return _folder(path, fields)
+    if not path.exists():
+        raise InputError(f"{source}: no such file or folder", "or write hub:NAME or world:NAME")
+    if _suffix(path) not in SUFFIXES:
+        raise InputError(f"{source}: not a kind of file that is read", f"known: {', '.join(SUFFIXES)}, each also .gz")
+    return _file(path, path.name.removesuffix(".gz").removesuffix(_suffix(path)), fields)
+
+
+def describe(source: str) -> dict[str, Any]:
+    """What a source was, for a record: its name, and for files their number, bytes and one hash over all."""
+    path = Path(source)
+    if not path.exists():
+        return {"name": source}
+    files = _files(path) if path.is_dir() else [path]
+    hashes = {str(file.relative_to(path)) if path.is_dir() else file.name: runs.sha256_file(file) for file in files}
+    return {
+        "name": source,
+        "files": len(files),
+        "bytes": sum(file.stat().st_size for file in files),
+        "sha256": runs.sha256_of(hashes),
+    }
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and _suffix(path) in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def _folder(folder: Path, fields: Fields) -> Iterator[Document]:
+    files = _files(folder)
+    if not files:
+        raise InputError(f"{folder}: no text in this folder", f"known files: {', '.join(SUFFIXES)}, each also .gz")
+
+    def documents() -> Iterator[Document]:
+        for path in files:
+            parts = path.relative_to(folder).parts
+            yield from _file(path, parts[0] if len(parts) > 1 else folder.resolve().name, fields)
+
+    return documents()
+
+
+def _file(path: Path, domain: str, fields: Fields) -> Iterator[Document]:
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty", "was the program that writes it interrupted?")
+    suffix = _suffix(path)
+    if suffix in TEXT:
+        return (Document(text, domain) for text in _texts(path, fields.separator))
+    if suffix == ".parquet":
+        return _parquet(path, domain, fields)
+    rows = _lines(path) if suffix in LINES else _list(path)
+    return (_document(row, where, domain, fields) for where, row in rows)
+
+
+def _open(path: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path, "rb")) if path.name.lower().endswith(".gz") else path.open("rb")
+
+
+def _texts(path: Path, separator: str | None) -> Iterator[str]:
+    """The text of a file, read in pieces: whole, or cut at each `separator` and without the line ends around it."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    pending = ""
+    offset = 0
+    try:
+        with _open(path) as f:
+            while piece := f.read(READ_BYTES):
+                pending += decoder.decode(piece)
+                offset += len(piece)
+                if separator:
+                    *done, pending = pending.split(separator)
+                    yield from (text.strip("\n") for text in done)
+            pending += decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (near byte {offset + error.start})", "convert it to UTF-8") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: broken gzip file: {error}", "fetch it again") from None
+    if not separator:
+        yield pending
+    elif pending.strip():
+        yield pending.strip("\n")
+
+
+def _lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """The rows of a JSON Lines file, each with the place to name in errors."""
+    try:
+        with _open(path) as f:
+            for number, line in enumerate(f, start=1):
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                if not text.strip():
+                    continue
+                where = f"{path}: line {number}"
+                try:
+                    yield where, json.loads(text)
+                except json.JSONDecodeError as error:
+                    raise InputError(f"{where} is not JSON: {error.msg}", "mend or delete that line") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error.reason})", "convert it to UTF-8") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: broken gzip file: {error}", "fetch it again") from None
+
+
+def _list(path: Path) -> Iterator[tuple[str, Any]]:
+    """The rows of a JSON file that holds one list."""
+    if path.name.lower().endswith(".gz"):
+        try:
+            rows: Any = json.loads("".join(_texts(path, None)))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}: not JSON: {error.msg} on line {error.lineno}", "mend the file") from None
+    else:
+        rows = runs.read_json(path)
+    if not isinstance(rows, list):
+        raise InputError(
+            f"{path}: not a list of records", "a .json file must hold one list; one record a line is .jsonl"
+        )
+    for number, row in enumerate(cast("list[Any]", rows), start=1):
+        yield f"{path}: record {number}", row
+
+
+def _document(row: Any, where: str, domain: str, fields: Fields) -> Document:
+    if isinstance(row, str):
+        return Document(row, domain)
+    if not isinstance(row, dict):
+        raise InputError(f"{where} is not a record with a field {fields.text!r}", "one JSON object each")
+    record = cast("Mapping[str, Any]", row)
+    text = _field(record, fields.text, where, "--text-field")
+    if fields.domain is not None:
+        domain = str(_field(record, fields.domain, where, "--domain-field"))
+    if text is not None and not isinstance(text, str):
+        raise InputError(f"{where}: the field {fields.text!r} is not text but {text!r:.40}", "choose with --text-field")
+    return Document(text or "", domain)
+
+
+def _field(record: Mapping[str, Any], name: str, where: str, flag: str) -> Any:
+    if name not in record:
+        raise InputError(f"{where}: no field {name!r}", _known(record, flag))
+    return record[name]
+
+
+def _known(names: Iterable[str], flag: str) -> str:
+    return f"choose one with {flag}: {', '.join(names)}"
+
+
+def _parquet(path: Path, domain: str, fields: Fields) -> Iterator[Document]:
+    try:
+        arrow = import_module("pyarrow")
+        library = import_module("pyarrow.parquet")
+    except ImportError:
+        raise InputError("reading Parquet needs the `pyarrow` package", "pip install equiloss[train]") from None
+    errors = cast("tuple[type[Exception], ...]", (arrow.ArrowException, OSError))
+    try:
+        file = library.ParquetFile(path)
+    except errors as error:
+        raise InputError(f"{path}: not a Parquet file: {_first_line(error)}", "fetch it again") from None
+    columns = [fields.text] + ([fields.domain] if fields.domain else [])
+    known = cast("list[str]", file.schema_arrow.names)
+    for name, flag in zip(columns, ("--text-field", "--domain-field"), strict=False):
+        if name not in known:
+            raise InputError(f"{path}: no column {name!r}", _known(known, flag))
+
+    def documents() -> Iterator[Document]:
+        row_number = 0
+        try:
+            for batch in file.iter_batches(batch_size=1024, columns=columns):
+                for row in batch.to_pylist():
+                    row_number += 1
+                    yield _document(row, f"{path}: row {row_number}", domain, fields)
+        except errors as error:
+            raise InputError(f"{path}: broken Parquet file: {_first_line(error)}", "fetch it again") from None
+
+    return documents()
+
+
+def _hub(name: str, fields: Fields) -> Iterator[Document]:
+    try:
+        load = import_module("datasets").load_dataset
+    except ImportError:
+        raise InputError("a Hub data set needs the `datasets` package", "pip install equiloss[hub]") from None
+    repository, _, rest = name.partition(":")
+    config, _, split = rest.partition(":")
+    hint = "check the name, the network, and HF_TOKEN if it is gated; the form is hub:NAME[:CONFIG][:SPLIT]"
+    try:
+        rows = load(repository, config or None, split=split or "train", streaming=True)
+        columns = cast("list[str] | None", rows.column_names)
+    except Exception as error:  # the library's errors have no common base: network, access, configuration, format
+        raise InputError(f"hub:{name}: {_first_line(error)}", hint) from None
+    if columns and fields.text not in columns:
+        raise InputError(f"hub:{name}: no field {fields.text!r}", _known(columns, "--text-field"))
+    domain = config or repository.rpartition("/")[2]
+
+    def documents() -> Iterator[Document]:
+        iterator = iter(rows)
+        number = 0
+        while True:
+            number += 1
+            try:
+                row = next(iterator)
+            except StopIteration:
+                return
+            except Exception as error:
+                raise InputError(f"hub:{name}: row {number}: {_first_line(error)}", hint) from None
+            yield _document(row, f"hub:{name}: row {number}", domain, fields)
+
+    return documents()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

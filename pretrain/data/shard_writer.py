@@ -1,0 +1,398 @@
+"""Writing token shards: tokenized in parallel, split by document, without duplicates, visible only when complete."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from array import array
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from equiloss import files, provenance
+from equiloss import tokenizer as tokenizers
+from equiloss.errors import EquilossError, InputError
+from pretrain.data.corpus import Fields, describe, read_documents
+from pretrain.data.document import Document
+from pretrain.data.shards import DTYPES, FORMAT, SPLITS, Shards
+
+if TYPE_CHECKING:
+    from tiktoken import Encoding
+
+BATCH_BYTES = 1 << 20  # text that goes to a worker at a time
+SERIAL_BATCHES = 4  # a source smaller than this is done before a worker has started
+TOKENIZER_CHARACTERS = 1_000_000_000
+PARTIAL = ".partial"
+MAX_DOMAINS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Fractions:
+    """The shares of documents that go to validation and to test; the rest is for training."""
+
+    validation: float = 0.05
+    test: float = 0.05
+
+    def __post_init__(self) -> None:
+        if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
+            raise InputError(
+                f"--validation {self.validation} and --test {self.test} leave nothing to train on",
+                "both are shares from 0 on, together under 1",
+            )
+
+
+Kept = tuple[Document, str, int]
+"""A document that stays, its split, and its UTF-8 bytes."""
+
+
+@dataclass
+class Counts:
+    """What was dropped, and which splits each text was seen in."""
+
+    seen: dict[bytes, str] = field(default_factory=dict[bytes, str])
+    within: int = 0
+    across: int = 0
+    empty: int = 0
+
+
+def choose_split(digest: bytes, seed: int, fractions: Fractions) -> str:
+    """The split of a document, from its text's digest and the seed alone: adding documents moves none."""
+    keyed = hashlib.blake2b(digest, digest_size=8, key=f"split:{seed}".encode()).digest()
+    place = int.from_bytes(keyed, "big") / 2**64
+    if place < fractions.test:
+        return "test"
+    return "validation" if place < fractions.test + fractions.validation else "train"
+
+
+def write_source(
+    source: str,
+    directory: Path,
+    *,
+    tokenizer: str = "gpt2",
+    train_tokenizer: int | None = None,
+    fields: Fields | None = None,
+    seed: int = 0,
+    fractions: Fractions | None = None,
+    workers: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Shards:
+    """Write a source (see `read_documents`) as a data directory.
+
+    `train_tokenizer`: train a tokenizer of that size first, on the training split's first GB of text; else
+    `tokenizer` is a name or a file. Raises: InputError as `read_documents`, `train_bpe` and `write_shards` do.
+    """
+    documents = read_documents(source, fields)
+    if train_tokenizer is None:
+        encoding = tokenizers.load(tokenizer)
+    else:
+        texts = _training_texts(read_documents(source, fields), seed, fractions or Fractions())
+        encoding = tokenizers.train_bpe(texts, train_tokenizer)
+    about = describe(source) | asdict(fields or Fields())
+    return write_shards(
+        documents,
+        directory,
+        encoding,
+        source=about,
+        seed=seed,
+        fractions=fractions,
+        workers=workers,
+        on_progress=on_progress,
+    )
+
+
+def _training_texts(documents: Iterable[Document], seed: int, fractions: Fractions) -> Iterator[str]:
+    """What a tokenizer may see: the documents of the training split, up to TOKENIZER_CHARACTERS."""
+    characters = 0
+    for document, split, _ in _kept(documents, Counts(), seed, fractions):
+        if split == "train":
+            yield document.text
+            characters += len(document.text)
+            if characters > TOKENIZER_CHARACTERS:
+                return
+
+
+def write_shards(
+    documents: Iterable[Document],
+    directory: Path,
+    encoding: Encoding,
+    *,
+    source: Mapping[str, Any],
+    seed: int = 0,
+    fractions: Fractions | None = None,
+    workers: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Shards:
+    """Write `documents` as a data directory, which another command accepts only once it is complete.
+
+    Texts are compared as UTF-8 bytes: of equal ones the first is kept (all in one split, where the source sets it: it
+    repeats on purpose). Texts of white space alone are dropped. A document that names its split keeps it; else `seed`
+    and its text decide. The result does not depend on `workers` (None: one for each CPU). Memory: about 100 bytes per
+    document, and `workers` × 2 batches of 1 MB of text. `on_progress` is called with the documents and tokens written
+    so far. An older data directory is replaced.
+    Raises: InputError when there is no document for training, or too many domains.
+    """
+    fractions = fractions or Fractions()
+    counts = Counts()
+    kept = _kept(documents, counts, seed, fractions)
+    tokenized = _tokenized(_batches(kept), encoding, workers or os.cpu_count() or 1)
+    return write_tokenized(tokenized, counts, directory, encoding, source, seed, fractions, on_progress)
+
+
+def write_tokenized(
+    batches: Iterable[tuple[list[Kept], list[bytes]]],
+    counts: Counts,
+    directory: Path,
+    encoding: Encoding,
+    source: Mapping[str, Any],
+    seed: int,
+    fractions: Fractions,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Shards:
+    """Write documents with their ids (uint32, as bytes, without the end of text); the rest is as in `write_shards`."""
+    dtype_name = "uint16" if encoding.n_vocab <= 1 << 16 else "uint32"
+    with _partial(directory) as partial, ExitStack() as stack:
+        writers = {
+            name: _SplitWriter(stack.enter_context((partial / f"{name}.bin").open("wb")), DTYPES[dtype_name])
+            for name in SPLITS
+        }
+        domains: dict[str, int] = {}
+        for batch, lists in batches:
+            for (document, split, size), ids in zip(batch, lists, strict=True):
+                domain = domains.setdefault(document.domain, len(domains))
+                if domain >= MAX_DOMAINS:
+                    raise InputError(f"more than {MAX_DOMAINS} domains", "choose a coarser --domain-field")
+                writers[split].add(ids, encoding.eot_token, domain, size)
+            if on_progress:
+                on_progress(sum(len(w.starts) for w in writers.values()), sum(w.tokens for w in writers.values()))
+        if not writers["train"].starts:
+            found = counts.empty + len(counts.seen)
+            raise InputError(
+                f"no document is left to train on (of {found} read, {counts.empty} were empty)",
+                "lower --validation and --test, or cut a single long text with --separator",
+            )
+        splits = {name: writer.finish(partial / f"{name}.docs.npz") for name, writer in writers.items()}
+        tokenizers.save(encoding, partial / "tokenizer.json")
+        record = {
+            "format": FORMAT,
+            "source": dict(source),
+            "seed": seed,
+            "fractions": {"validation": fractions.validation, "test": fractions.test},
+            "dtype": dtype_name,
+            "vocab_size": encoding.n_vocab,
+            "splits": splits,
+            "domains": list(domains),
+            "duplicates_removed": {"within_splits": counts.within, "across_splits": counts.across},
+            "empty_removed": counts.empty,
+            "provenance": provenance.provenance(),
+            "tokenizer": tokenizers.to_record(encoding),
+        }
+        files.write_json(partial / "data.json", record)
+    return Shards.open(directory)
+
+
+class _SplitWriter:
+    """The growing files of one split."""
+
+    def __init__(self, file: IO[bytes], dtype: np.dtype[Any]) -> None:
+        self.file = file
+        self.dtype = dtype
+        self.sha256 = hashlib.sha256()
+        self.tokens = 0
+        self.starts = array("Q")
+        self.domain = array("H")
+        self.bytes = array("Q")
+
+    def add(self, ids: bytes, end_id: int, domain: int, size: int) -> None:
+        """Append one document: its uint32 ids as bytes, then the end of text."""
+        tokens = np.append(np.frombuffer(ids, np.uint32), np.uint32(end_id)).astype(self.dtype)
+        data = tokens.tobytes()
+        self.file.write(data)
+        self.sha256.update(data)
+        self.starts.append(self.tokens)
+        self.domain.append(domain)
+        self.bytes.append(size)
+        self.tokens += len(tokens)
+
+    def finish(self, index: Path) -> dict[str, Any]:
+        """Write the document index and give the split's part of the record."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        with files.atomic(index, "wb") as f:
+            np.savez(
+                f,
+                starts=np.array(self.starts, np.uint64),
+                domain=np.array(self.domain, np.uint16),
+                bytes=np.array(self.bytes, np.uint64),
+            )
+        return {
+            "tokens": self.tokens,
+            "documents": len(self.starts),
+            "bytes": sum(self.bytes),
+            "sha256": self.sha256.hexdigest(),
+        }
+
+
+def place(data: bytes, asked: str | None, counts: Counts, seed: int, fractions: Fractions) -> str | None:
+    """The split of a document with this content (`asked`: as its source says); None for a duplicate, which is counted.
+
+    Raises: InputError for a split that there is not.
+    """
+    digest = hashlib.blake2b(data, digest_size=16).digest()
+    split = asked or choose_split(digest, seed, fractions)
+    if split not in SPLITS:
+        raise InputError(f"a document of the split {split!r}", f"splits: {', '.join(SPLITS)}")
+    first = counts.seen.get(digest)
+    if first is None:
+        counts.seen[digest] = split
+    elif first != split:
+        counts.across += 1
+        return None
+    elif asked is None:  # a source that sets the split repeats a text on purpose
+        counts.within += 1
+        return None
+    return split
+
+
+def _kept(documents: Iterable[Document], counts: Counts, seed: int, fractions: Fractions) -> Iterator[Kept]:
+    """The documents that stay, each with its split and its UTF-8 bytes."""
+    for document in documents:
+        if not document.text.strip():
+            counts.empty += 1
+            continue
+        data = document.text.encode("utf-8", "replace")  # a lone surrogate becomes "?", as no encoding can hold it
+        split = place(data, document.split, counts, seed, fractions)
+        if split is not None:
+            yield Document(data.decode(), document.domain, split), split, len(data)
+
+
+def _batches(kept: Iterable[Kept]) -> Iterator[list[Kept]]:
+    batch: list[Kept] = []
+    size = 0
+    for item in kept:
+        batch.append(item)
+        size += item[2]
+        if size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+_worker_encoding: Encoding | None = None
+
+
+def _start_worker(record: Mapping[str, Any]) -> None:
+    global _worker_encoding
+    _worker_encoding = tokenizers.from_record(record)
+
+
+def _encode_in_worker(texts: list[str]) -> list[bytes]:
+    assert _worker_encoding is not None
+    return _encode(_worker_encoding, texts)
+
+
+def _encode(encoding: Encoding, texts: list[str]) -> list[bytes]:
+    """Ids as uint32 bytes: a tenth of the cost of lists between processes. Special tokens in a text stay text."""
+    return [encoding.encode_to_numpy(text, disallowed_special=()).astype(np.uint32).tobytes() for text in texts]
+
+
+def _tokenized(
+    batches: Iterator[list[Kept]], encoding: Encoding, workers: int
+) -> Iterator[tuple[list[Kept], list[bytes]]]:
+    """Each batch with its documents' ids, in order. Small sources, and `workers` 1, start no process."""
+    first = list(islice(batches, SERIAL_BATCHES))
+    rest = next(batches, None) if len(first) == SERIAL_BATCHES else None
+    if workers == 1 or rest is None:
+        for batch in chain(first, [] if rest is None else [rest], batches):
+            yield batch, _encode(encoding, [document.text for document, _, _ in batch])
+        return
+    waiting: deque[tuple[list[Kept], Future[list[bytes]]]] = deque()
+    # Started afresh, not forked: the libraries that read Parquet and the Hub have threads of their own.
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (tokenizers.to_record(encoding),))
+    try:
+        for batch in chain(first, [rest], batches):
+            waiting.append((batch, pool.submit(_encode_in_worker, [document.text for document, _, _ in batch])))
+            if len(waiting) >= 2 * workers:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        while waiting:
+            done, future = waiting.popleft()
+            yield done, future.result()
+    except BrokenProcessPool:
+        raise EquilossError("a tokenizing process died", "out of memory? try fewer --workers") from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _partial(directory: Path) -> Generator[Path]:
+    """A directory inside `directory` to write to; its files move up at the end, data.json last.
+
+    Raises: InputError when the place is taken by other files, or by another process that writes there.
+    """
+    if directory.exists():
+        if not directory.is_dir():
+            raise InputError(f"{directory}: is a file", "name a directory to write to")
+        ours = {PARTIAL, "data.json", "tokenizer.json", *(f"{s}{e}" for s in SPLITS for e in (".bin", ".docs.npz"))}
+        foreign = sorted(path.name for path in directory.iterdir() if path.name not in ours)
+        if foreign:
+            raise InputError(
+                f"{directory}: holds other files ({foreign[0]})", "name a new directory, or one of `pretrain data`"
+            )
+    created = [path for path in (directory, *directory.parents) if not path.exists()]
+    partial = directory / PARTIAL
+    partial.mkdir(parents=True, exist_ok=True)
+    with (partial / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{directory}: another `pretrain data` is writing there", "wait for it") from None
+        for left in partial.iterdir():  # by a process that was killed
+            if left.name != "lock":
+                left.unlink()
+        try:
+            yield partial
+            (directory / "data.json").unlink(missing_ok=True)
+            for path in sorted(partial.iterdir()):
+                if path.name not in ("data.json", "lock"):
+                    path.replace(directory / path.name)
+            files.sync_directory(directory)
+            (partial / "data.json").replace(directory / "data.json")
+            files.sync_directory(directory)
+        finally:
+            shutil.rmtree(partial)
+            for path in created:
+                with suppress(OSError):  # not empty: the data is in it
+                    path.rmdir()
+
+
+def written(shards: Shards) -> list[str]:
+    """What was written, in a line per split, and what a person should know about it."""
+    record = shards.record
+    lines = [
+        f"{shards.directory}: {len(shards.domains)} domain(s), {record['vocab_size']:,} token ids "
+        f"({record['tokenizer']['kind']}), {record['dtype']}"
+    ]
+    for name, split in record["splits"].items():
+        per_byte = f", {split['bytes'] / split['tokens']:.2f} bytes per token" if split["tokens"] else ""
+        lines.append(f"  {name}: {split['documents']:,} documents, {split['tokens']:,} tokens{per_byte}")
+        if not split["documents"] and record["fractions"].get(name):
+            lines.append(f"  warning: no document fell to {name}: raise --{name}, or cut long texts with --separator")
+    removed = record["duplicates_removed"]
+    if removed["within_splits"] or removed["across_splits"] or record["empty_removed"]:
+        lines.append(
+            f"  left out: {removed['within_splits']} duplicates within a split, {removed['across_splits']} across, "
+            f"{record['empty_removed']} empty"
+        )
+    return lines

@@ -1,0 +1,128 @@
+"""Token shards: a data directory of memory-mapped ids with document starts, and how one is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from equiloss import tokenizer as tokenizers
+from equiloss.errors import InputError
+from equiloss.files import read_json, sha256_of
+
+if TYPE_CHECKING:
+    from tiktoken import Encoding
+
+FORMAT = "equiloss.data.v1"
+SPLITS = ("train", "validation", "test")
+DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+HINT = "name a directory that `pretrain data` wrote"
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split: N token ids (N,), and for each of its D documents where it starts, its domain and its UTF-8 bytes.
+
+    Every document ends in `<|endoftext|>`. `starts` (D,) uint64, `domain` (D,) uint16 into the record's `domains`,
+    `text_bytes` (D,) uint64, -1 as uint64 where unknown.
+    """
+
+    name: str
+    tokens: NDArray[np.unsignedinteger[Any]]
+    starts: NDArray[np.uint64]
+    domain: NDArray[np.uint16]
+    text_bytes: NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def ends(self) -> NDArray[np.uint64]:
+        """One past the last token of each document, its `<|endoftext|>` included (D,)."""
+        return np.append(self.starts[1:], np.uint64(len(self.tokens))).astype(np.uint64)
+
+    def document(self, index: int) -> NDArray[np.unsignedinteger[Any]]:
+        """The ids of one document, its `<|endoftext|>` included."""
+        end = self.starts[index + 1] if index + 1 < len(self.starts) else len(self.tokens)
+        return self.tokens[int(self.starts[index]) : int(end)]
+
+
+@dataclass(frozen=True)
+class Shards:
+    """A data directory: `record` is its data.json."""
+
+    directory: Path
+    record: Mapping[str, Any]
+    tokenizer: Encoding
+
+    @classmethod
+    def open(cls, directory: Path | str) -> Shards:
+        """Open a data directory; nothing is read into memory.
+
+        Raises: InputError when it is missing, unfinished, of another format, or its files do not fit its record.
+        """
+        directory = Path(directory)
+        path = directory / "data.json"
+        if not directory.is_dir():
+            raise InputError(f"{directory}: no such data directory", HINT)
+        if not path.exists():
+            raise InputError(f"{directory}: no data.json in it: not a finished data directory", HINT)
+        document = read_json(path)
+        if not isinstance(document, dict) or cast("dict[str, Any]", document).get("format") != FORMAT:
+            raise InputError(f"{path}: not of the format {FORMAT}", HINT)
+        record = cast("dict[str, Any]", document)
+        try:
+            encoding = tokenizers.from_record(record["tokenizer"], str(path))
+            size = DTYPES[record["dtype"]].itemsize
+            for name in SPLITS:
+                expected = int(record["splits"][name]["tokens"]) * size
+                file = directory / f"{name}.bin"
+                if not file.exists() or file.stat().st_size != expected:
+                    raise InputError(f"{file}: not the {expected} bytes that data.json says", "write the data again")
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: damaged: {error!r}", "write the data again with `pretrain data`") from None
+        return cls(directory, record, encoding)
+
+    def split(self, name: str) -> Split:
+        """One of "train", "validation" and "test"; its tokens are memory-mapped.
+
+        Raises: InputError for another name, or when the document index does not fit.
+        """
+        if name not in SPLITS:
+            raise InputError(f"no split {name!r}", f"splits: {', '.join(SPLITS)}")
+        file = self.directory / f"{name}.bin"
+        dtype = DTYPES[self.record["dtype"]]
+        empty = file.stat().st_size == 0  # an empty file cannot be mapped
+        tokens: Any = np.empty(0, dtype) if empty else np.memmap(file, dtype, mode="r")
+        index = self.directory / f"{name}.docs.npz"
+        try:
+            with np.load(index, allow_pickle=False) as arrays:
+                starts = arrays["starts"].astype(np.uint64)
+                domain = arrays["domain"].astype(np.uint16)
+                text_bytes = arrays["bytes"].astype(np.uint64)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{index}: {error}", "write the data again with `pretrain data`") from None
+        if not len(starts) == len(domain) == len(text_bytes) == self.record["splits"][name]["documents"]:
+            raise InputError(f"{index}: not the documents that data.json says", "write the data again")
+        return Split(name, tokens, starts, domain, text_bytes)
+
+    @property
+    def domains(self) -> list[str]:
+        """The names of the domains, in the order of `Split.domain`'s numbers."""
+        return [str(name) for name in self.record["domains"]]
+
+    @property
+    def sha256(self) -> str:
+        """A hash of the data itself (tokens, splits, tokenizer), the same wherever and whenever it was made."""
+        splits = {name: self.record["splits"][name]["sha256"] for name in SPLITS}
+        return sha256_of({"tokenizer": tokenizers.sha256(self.tokenizer), "splits": splits})
+
+    def summary(self) -> dict[str, Any]:
+        """data.json for people and programs: without the tokenizer's ranks, with where it is and its hash."""
+        record = {key: value for key, value in self.record.items() if key != "tokenizer"}
+        about = {"kind": self.record["tokenizer"]["kind"], "sha256": tokenizers.sha256(self.tokenizer)}
+        return {"directory": str(self.directory), "sha256": self.sha256, **record, "tokenizer": about}

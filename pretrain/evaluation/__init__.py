@@ -1,0 +1,1 @@
+"""Per-document losses of base models."""

@@ -1,0 +1,105 @@
+"""checkpoint.pt: a base model alone, in a file that loads with `weights_only=True` and runs no code."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from equiloss.config import validate
+from equiloss.errors import InputError
+from equiloss.files import atomic, sha256_file
+from pretrain.config import ModelConfig
+from pretrain.model.decoder import GPT
+
+if TYPE_CHECKING:
+    from tiktoken import Encoding
+
+FORMAT = "equiloss.checkpoint.v1"
+HINT = "give a checkpoint.pt that `pretrain run` or `pretrain import` wrote"
+
+
+@dataclass
+class Checkpoint:
+    """A loaded base model and what made it."""
+
+    model: GPT
+    config: ModelConfig
+    tokenizer: dict[str, Any]
+    """The tokenizer's record (see `equiloss.tokenizer.from_record`)."""
+    run: dict[str, Any]
+    """The record of the run that made the model: its config, seeds, final losses, provenance."""
+    sha256: str
+    path: Path
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """The tokenizer itself."""
+        from equiloss.tokenizer import from_record
+
+        return from_record(self.tokenizer)
+
+
+def save(path: Path, model: GPT, tokenizer: dict[str, Any], run: dict[str, Any]) -> None:
+    """Write a model, its tokenizer's record and its run's record as one file, whole or not at all."""
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+    save_state(path, model.config, state, tokenizer, run)
+
+
+def save_state(
+    path: Path, config: ModelConfig, state: dict[str, torch.Tensor], tokenizer: dict[str, Any], run: dict[str, Any]
+) -> None:
+    """Write a model given as its full state dict (what a sharded model gathers to)."""
+    document = {
+        "format": FORMAT,
+        "config": config.model_dump(),
+        "state_dict": state,
+        "tokenizer": tokenizer,
+        "run": run,
+    }
+    with atomic(path, "wb") as f:
+        torch.save(document, f)
+
+
+def load(path: Path | str, device: str | torch.device = "cpu", dropout: float = 0.0) -> Checkpoint:
+    """Load a checkpoint; the model is in evaluation mode and has the `dropout` asked for here, not the base run's.
+
+    Raises: InputError when the file is missing, not a checkpoint, holds code, or its weights do not fit its config.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory", "name the checkpoint.pt in it")
+    if path.exists() and not zipfile.is_zipfile(path):  # cut short, or an old-style pickle
+        raise InputError(f"{path}: not a checkpoint, or damaged", HINT)
+    try:
+        document: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file", HINT) from None
+    except pickle.UnpicklingError as error:
+        if "weights_only" in str(error) or "WeightsUnpickler" in str(error):
+            raise InputError(f"{path}: holds something other than plain tensors, so it is not opened", HINT) from None
+        raise InputError(f"{path}: not a checkpoint", HINT) from None
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, UnicodeDecodeError, AttributeError):
+        raise InputError(f"{path}: not a checkpoint, or damaged", HINT) from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise InputError(f"{path}: not a checkpoint of format {FORMAT}", HINT)
+    missing = {"config", "state_dict", "tokenizer", "run"} - document.keys()
+    if missing:
+        raise InputError(f"{path}: the checkpoint lacks {', '.join(sorted(missing))}", HINT)
+    config = validate(ModelConfig, document["config"], f"{path}: config")
+    with torch.device("meta"):
+        model = GPT(config, dropout=dropout)
+    try:
+        model.load_state_dict(document["state_dict"], assign=True)
+    except RuntimeError as error:
+        first = " ".join(str(error).split("\n", 2)[1:2]).strip() or str(error)
+        raise InputError(f"{path}: the weights do not fit the config: {first}", HINT) from None
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    model.to(device).eval()
+    return Checkpoint(model, config, document["tokenizer"], document["run"], sha256_file(path), path)

@@ -1,0 +1,1 @@
+"""Training runs: steps, optimizers, schedule, state to resume from, devices, what watches them."""

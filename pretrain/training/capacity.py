@@ -1,0 +1,300 @@
+"""`pretrain fit`: the largest micro-batch that fits, and what the whole run will take, before it starts.
+
+Memory grows linearly with the micro-batch. A few small steps measure the line; larger ones are tried only where the
+line says that they fit, so that the system never has a reason to kill anything. A binary search along the line finds
+the largest; where there is time it is tried too.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from equiloss.errors import EquilossError, InputError
+from pretrain.config import RunConfig
+from pretrain.model.decoder import GPT
+from pretrain.model.device import pick_device
+from pretrain.model.precision import set_matmul_precision, settle
+from pretrain.training.distributed import World
+from pretrain.training.memory import available_bytes, forget_peak, peak_bytes
+from pretrain.training.optimizers import Optimizers
+from pretrain.training.step import Stepper
+
+GPT2_VOCABULARY = 50257
+SAFETY = 1.1
+"""What a prediction is multiplied by before it is believed to fit."""
+PATIENCE_S = 60.0
+"""No single trial is made that is predicted to take longer."""
+LARGEST = 4096
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One measured step."""
+
+    batch_size: int
+    peak_bytes: int
+    step_s: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was found."""
+
+    largest: int
+    measured: bool
+    """Whether the largest micro-batch was tried, or follows from the line."""
+    trials: list[Trial]
+    limit_bytes: int
+    fixed_bytes: int
+    per_sequence_bytes: int
+    parameters: int
+    flops_per_token: float
+    tokens_per_s: float
+    config: RunConfig
+    """The configuration with that micro-batch, or the largest below it that keeps the step as it is."""
+
+
+def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | None = None) -> Fit:
+    """Measure steps of `config` on this machine's device with up to `memory_bytes` (default: 90 % of what is free).
+
+    Raises: EquilossError when not even one sequence fits.
+    """
+    device = pick_device(config.train.device)
+    vocabulary = vocab_size or config.model.vocab_size or GPT2_VOCABULARY
+    model = config.model.model_copy(update={"vocab_size": vocabulary})
+    precision = settle(config.train.precision, device, model)
+    settled = RunConfig(model=model, train=config.train.model_copy(update={"precision": precision}))
+    if config.train.threads is not None:
+        torch.set_num_threads(config.train.threads)
+    set_matmul_precision(precision)
+    limit = memory_bytes or int(peak_bytes(device) + 0.9 * available_bytes(device))
+    expected = expected_bytes(settled)
+    if expected + peak_bytes(device) > limit:
+        raise EquilossError(
+            f"weights, gradients and optimizer alone need {gigabytes(expected)}, and {gigabytes(limit)} are there",
+            "use a smaller model, or train.parallel=fsdp on several devices",
+        )
+    bench = Bench(settled, device)
+    floor = least_per_sequence(settled)
+    trials = search(bench, limit, floor, expected)
+    fixed, slope = line(trials, floor, expected)
+    largest, measured = trials[-1].batch_size, True
+    reach = largest_that_fits(fixed, slope, limit)
+    if reach > largest:
+        largest, measured = reach, False
+        if reach * trials[-1].step_s / trials[-1].batch_size < PATIENCE_S:
+            trials.append(bench(reach))
+            measured = True
+    whole = settled.train.batch_size * settled.train.accumulate
+    batch = max(size for size in range(1, min(whole, largest) + 1) if whole % size == 0)
+    best = max(trials, key=lambda trial: trial.batch_size / trial.step_s)
+    train = config.train.model_copy(update={"batch_size": batch, "accumulate": whole // batch})
+    parameters = sum(parameter.numel() for parameter in bench.model.parameters())
+    return Fit(
+        largest=largest,
+        measured=measured,
+        trials=trials,
+        limit_bytes=limit,
+        fixed_bytes=round(fixed),
+        per_sequence_bytes=round(slope),
+        parameters=parameters,
+        flops_per_token=flops_per_token(settled),
+        tokens_per_s=best.batch_size * settled.model.context / best.step_s,
+        config=RunConfig(model=config.model, train=train),
+    )
+
+
+class Bench:
+    """Makes one real step with random tokens and measures it."""
+
+    def __init__(self, config: RunConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
+        self.model = GPT(config.model, dropout=config.model.dropout).to(device).train()
+        self.optimizers = Optimizers(self.model, config.train)
+
+    def __call__(self, batch_size: int) -> Trial:
+        """A step of `batch_size` sequences, forward, backward and update, after one to warm up."""
+        train = self.config.train.model_copy(update={"batch_size": batch_size, "accumulate": 1})
+        config = RunConfig(model=self.config.model, train=train)
+        stepper = Stepper(self.model, self.model, self.optimizers, config, World(0, 1, self.device))
+        assert config.model.vocab_size is not None
+        ids = torch.randint(config.model.vocab_size, (batch_size, config.model.context + 1), device=self.device)
+        forget_peak(self.device)
+        seconds: list[float] = []
+        for number in range(2):
+            start = time.perf_counter()
+            stepper(number, ids[:, :-1], ids[:, 1:], lr=0.0)  # ends in a wait for the device
+            seconds.append(time.perf_counter() - start)
+        return Trial(batch_size, peak_bytes(self.device), min(seconds))
+
+
+def search(bench: Callable[[int], Trial], limit: int, floor: float = 0.0, known: float = 0.0) -> list[Trial]:
+    """Double the micro-batch from 1 as long as the line through the trials says that the next one fits."""
+    trials = [bench(1)]
+    if trials[0].peak_bytes > limit:
+        raise EquilossError(
+            f"one sequence needs {gigabytes(trials[0].peak_bytes)}, and {gigabytes(limit)} are there",
+            "shorten model.context, or use a smaller model",
+        )
+    while trials[-1].batch_size < LARGEST:
+        size = trials[-1].batch_size * 2
+        fixed, slope = line(trials, floor, known)
+        if (fixed + slope * size) * SAFETY > limit or 4 * trials[-1].step_s > PATIENCE_S:
+            return trials
+        trials.append(bench(size))
+    return trials
+
+
+def line(trials: list[Trial], floor: float = 0.0, known: float = 0.0) -> tuple[float, float]:
+    """Fixed bytes and bytes per sequence, from the steepest growth seen, and at least `floor`.
+
+    One trial shows no growth yet: what is `known` to be fixed is, and all the rest could be the sequence's own. Memory
+    that the process had before and holds free hides growth; it never adds any.
+    """
+    if len(trials) == 1:
+        fixed = min(known, float(trials[0].peak_bytes))
+        return fixed, max(trials[0].peak_bytes - fixed, floor)
+    growth = [(b.peak_bytes - a.peak_bytes) / (b.batch_size - a.batch_size) for a, b in pairwise(trials)]
+    slope = max(*growth, floor, 1.0)
+    return trials[-1].peak_bytes - slope * trials[-1].batch_size, slope
+
+
+def largest_that_fits(fixed: float, slope: float, limit: int) -> int:
+    """The largest micro-batch whose predicted need, with the safety margin, is within `limit`: a binary search."""
+    low, high = 0, LARGEST
+    while low < high:
+        middle = (low + high + 1) // 2
+        if (fixed + slope * middle) * SAFETY <= limit:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def expected_bytes(config: RunConfig) -> int:
+    """Weights, gradients and optimizer state in fp32: 16 bytes per parameter with AdamW."""
+    return 16 * parameter_count(config)
+
+
+def least_per_sequence(config: RunConfig) -> float:
+    """A lower bound of the bytes that a sequence adds: what each layer keeps for its backward pass, in two bytes each.
+
+    Per token and layer: two norms C each, queries, keys and values 3 C, attention C, and 4 C before and after GELU.
+    """
+    model = config.model
+    return 2.0 * 14 * model.n_embd * model.n_layer * model.context
+
+
+def parameter_count(config: RunConfig) -> int:
+    """Parameters of the model: V C (twice when untied) + T C + L (12 C² + 13 C) + 2 C, less 3 C L without QKV bias."""
+    model = config.model
+    assert model.vocab_size is not None
+    c = model.n_embd
+    block = 12 * c * c + (13 if model.qkv_bias else 10) * c
+    return model.vocab_size * c * (1 if model.tie_weights else 2) + model.context * c + model.n_layer * block + 2 * c
+
+
+def flops_per_token(config: RunConfig) -> float:
+    """Floating-point operations of training per token: 6 N + 6 L C T.
+
+    N counts the matrices that multiply (blocks and head, not the embeddings); attention over T positions adds, causally
+    halved, 6 L C T (PaLM, Chowdhery et al. 2022, appendix B, which counts 12 L C T without the mask).
+    """
+    model = config.model
+    assert model.vocab_size is not None
+    matrices = model.n_layer * 12 * model.n_embd**2 + model.vocab_size * model.n_embd
+    return 6.0 * matrices + 6.0 * model.n_layer * model.n_embd * model.context
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the whole run takes."""
+
+    steps: int
+    tokens: int
+    hours: float
+    cost_usd: float | None
+    checkpoint_bytes: int
+    state_bytes: int
+
+
+def estimate(found: Fit, devices: int = 1, usd_per_hour: float | None = None) -> Estimate:
+    """Time and cost of the run on `devices` such devices, each at the measured speed; `usd_per_hour` for each.
+
+    Raises: InputError for fewer than one device.
+    """
+    if devices < 1:
+        raise InputError(f"--devices {devices} is not a number of devices", "give 1 or more")
+    train = found.config.train
+    per_step = found.config.tokens_per_step
+    steps = train.steps if train.tokens is None else math.ceil(train.tokens / per_step)
+    tokens = steps * per_step
+    validations = 11 if train.eval_every is None else steps // train.eval_every + 1
+    # A validation token costs a third of a training token: a forward pass.
+    hours = (tokens + validations * train.eval_tokens / 3) / (found.tokens_per_s * devices) / 3600
+    cost = None if usd_per_hour is None else hours * devices * usd_per_hour
+    moments = 4 if train.optimizer == "muon" else 8
+    return Estimate(steps, tokens, hours, cost, 4 * found.parameters, (4 + moments) * found.parameters)
+
+
+def document(found: Fit, whole: Estimate) -> dict[str, Any]:
+    """What `--json` prints."""
+    train = found.config.train
+    return {
+        "largest_batch_size": found.largest,
+        "measured": found.measured,
+        "batch_size": train.batch_size,
+        "accumulate": train.accumulate,
+        "parameters": found.parameters,
+        "limit_bytes": found.limit_bytes,
+        "fixed_bytes": found.fixed_bytes,
+        "per_sequence_bytes": found.per_sequence_bytes,
+        "flops_per_token": found.flops_per_token,
+        "tokens_per_s": found.tokens_per_s,
+        "achieved_flops": found.flops_per_token * found.tokens_per_s,
+        "steps": whole.steps,
+        "tokens": whole.tokens,
+        "hours": whole.hours,
+        "cost_usd": whole.cost_usd,
+        "checkpoint_bytes": whole.checkpoint_bytes,
+        "state_bytes": whole.state_bytes,
+        "trials": [
+            {"batch_size": trial.batch_size, "peak_bytes": trial.peak_bytes, "step_s": trial.step_s}
+            for trial in found.trials
+        ],
+    }
+
+
+def lines(found: Fit, whole: Estimate) -> list[str]:
+    """The same for a person."""
+    train = found.config.train
+    how = "tried" if found.measured else "by the measured growth, not tried: it would take too long"
+    result = [
+        f"model: {found.parameters:,} parameters, {found.flops_per_token / 1e6:,.1f} MFLOP per token",
+        f"memory: {gigabytes(found.limit_bytes)} may be used; {gigabytes(found.fixed_bytes)} fixed, "
+        f"{found.per_sequence_bytes / 2**20:,.0f} MiB per sequence",
+        f"largest micro-batch: {found.largest} ({how})",
+        f"speed: {found.tokens_per_s:,.0f} tokens/s, {found.flops_per_token * found.tokens_per_s / 1e9:,.1f} GFLOP/s",
+        f"the run: {whole.steps:,} steps, {whole.tokens:,} tokens: {_hours(whole.hours)}"
+        + ("" if whole.cost_usd is None else f", {whole.cost_usd:,.2f} USD"),
+        f"disk: checkpoint {gigabytes(whole.checkpoint_bytes)}, each state {gigabytes(whole.state_bytes)}",
+    ]
+    return [*result, f"use: --set train.batch_size={train.batch_size} --set train.accumulate={train.accumulate}"]
+
+
+def _hours(hours: float) -> str:
+    from pretrain.training.progress import duration
+
+    return duration(hours * 3600)
+
+
+def gigabytes(value: float) -> str:
+    """Bytes as a person reads them."""
+    return f"{value / 2**30:,.2f} GiB" if value >= 2**27 else f"{value / 2**20:,.1f} MiB"

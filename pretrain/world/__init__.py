@@ -1,9 +1,0 @@
-"""The built-in world: a generated corpus of people, topics and skills, and instruction data about it.
-
-What a model should know is known here, so a diagnosis can be checked. See docs/world.md.
-"""
-
-from pretrain.world.build import documents, instructions, known_people
-from pretrain.world.config import PRESETS, WorldConfig, parse
-
-__all__ = ["PRESETS", "WorldConfig", "documents", "instructions", "known_people", "parse"]

@@ -1,0 +1,1 @@
+"""Counterfactual runs: one factor made equal, run and judged again."""

@@ -1,0 +1,231 @@
+"""Counterfactual runs: fine-tune with something changed, judge with what it is held against, measure what closes.
+
+All answers (higher side, lower side, counterfactual) are judged in the same prompts through one ledger. Share closed =
+(mean of the counterfactual - mean of the lower side) / (mean of the higher side - mean of the lower side), with a
+bootstrap interval over items and seeds. Where a side has one seed, it is run again unchanged with several, since the
+spread over seeds is what a change has to be told from.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from equiloss.config import to_toml
+from equiloss.errors import BudgetError, EquilossError, InputError
+from equiloss.files import sha256_of, write_text
+from equiloss.statistics.estimate import Estimate
+from equiloss.statistics.gap import CONFIDENCE, DRAWS, Array, interval
+from judge.data import files as result_files
+from judge.data import scores as results
+from judge.data.scores import Judged
+from judge.diagnose.case import Arm, Case
+from judge.diagnose.differences import nested
+
+Runner = Callable[[Sequence[str], float | None], int]
+"""Runs a command of the project for at most so many seconds: its exit code, or 124 when it was cut off."""
+
+CUT_OFF = 124
+
+
+@dataclass
+class Budget:
+    """Minutes and dollars. `minutes` counts what is spent by this command; None: no limit."""
+
+    minutes: float | None = None
+    usd: float | None = None
+    start: float = field(default_factory=time.monotonic)
+
+    def left_s(self) -> float | None:
+        """Seconds left; None without a limit.
+
+        Raises: BudgetError when nothing is left.
+        """
+        if self.minutes is None:
+            return None
+        left = 60 * self.minutes - (time.monotonic() - self.start)
+        if left <= 0:
+            raise BudgetError(f"the {self.minutes:g} minutes are used up", "the same command with --minutes goes on")
+        return left
+
+
+def run_command(argv: Sequence[str], timeout_s: float | None) -> int:
+    """Run a program of the project in a process of its own; its messages go to stderr."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", *argv]
+    try:
+        return subprocess.run(command, stdout=sys.stderr, timeout=timeout_s, env=environment, check=False).returncode
+    except subprocess.TimeoutExpired:
+        return CUT_OFF
+
+
+@dataclass
+class Session:
+    """One explanation under way: the two sides, where its runs go, the budget, and who is asked to judge.
+
+    `ask`: the judge as MODEL@URL, where it is no longer where the verdicts came from.
+    """
+
+    case: Case
+    high: Arm
+    low: Arm
+    work: Path
+    seeds: int
+    budget: Budget
+    runner: Runner
+    ask: str | None = None
+    spent_usd: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """What the tries depend on besides the factor: the two runs, the seeds, the judge."""
+        prints = [
+            sorted(str(r.get("fingerprint") or sha256_of(dict(r))) for r in arm.records) for arm in self.case.arms
+        ]
+        return sha256_of([prints, self.seeds, str(self.case.panel)])
+
+    def several(self, arm: Arm) -> list[Path]:
+        """The arm's answers from several seeds: those at hand, or reruns of it unchanged."""
+        if len(arm.runs) > 1:
+            return [run.path for run in arm.runs if run.path]
+        return self.fine_tune(arm, f"{arm.name}.unchanged", {})
+
+    def fine_tune(
+        self, arm: Arm, name: str, values: Mapping[str, Any], base: Path | None = None, threads: int | None = None
+    ) -> list[Path]:
+        """Answers of `seeds` fine-tunings of the arm's base (or another) with some fields changed.
+
+        Finished ones are left alone. `threads`: so many each, where several run side by side.
+        """
+        record = dict(arm.record or {})
+        source = str(values.get("data.source") or nested(record, "data", "source") or "")
+        if any(key.startswith("data.") for key in values):
+            other = self.high.record or {}
+            source = str(nested(other, "data", "source") or source)
+        recipe = changed_recipe(record, values)
+        path = self.work / f"{name}.toml"
+        write_text(path, to_toml(recipe))
+        base = base or base_path(arm)
+        argv = ["ift", "run", "--base", str(base), "--data", source, "--name", name, "-o", str(self.work)]
+        argv += ["--models", str(self.work / "models"), "--seeds", str(self.seeds), "--recipe", str(path)]
+        argv += ["--set", f"threads={threads}"] if threads else []
+        self.call(argv, f"fine-tuning {name}")
+        return [self.work / f"{name}.s{seed}.jsonl" for seed in range(1, self.seeds + 1)]
+
+    def judged(self, high: Sequence[Path], low: Sequence[Path], changed: Sequence[Path]) -> tuple[Array, Array, Array]:
+        """Judge all answers in the same prompts; the scores of each (seeds, I), items in the order of the case."""
+        panel = self.case.panel
+        assert panel is not None
+        verdicts = self.work / "verdicts" / changed[0].name.removesuffix(".s1.jsonl")
+        ledger = (self.high.runs[0].path or self.work).parent / "ledger.sqlite"
+        argv = ["judge", "score", *map(str, [*high, *low, *changed]), "--rubric", panel.rubric, "-o", str(verdicts)]
+        if panel.is_llm:
+            argv += ["--judge", self.ask or panel.judge, "--ledger", str(ledger), "--group-size", "8"]
+            if self.budget.usd is not None:
+                argv += ["--max-usd", str(max(0.0, self.budget.usd - self.spent_usd))]
+        self.call(argv, "judging")
+        files = sorted(verdicts.glob("*.jsonl"))
+        judged = result_files.load([one for one in files if result_files.kind_of(one) == "verdicts"])
+        scores = results.scores(judged, results.choose_panel(judged, panel.rubric))
+        row = {name: number for number, name in enumerate(scores.generators)}
+        column = {one: number for number, one in enumerate(scores.ids)}
+        missing = [one for one in self.case.ids if one not in column]
+        if missing:
+            raise EquilossError(f"{len(missing)} items were not judged again", "run the same command once more")
+        values = scores.by_item()[:, [column[one] for one in self.case.ids]]
+        arms = [values[[row[_generator(path)] for path in paths]] for paths in (high, low, changed)]
+        self.spent_usd += sum(v.cost_usd or 0.0 for one in judged for v in one.verdicts)
+        return arms[0], arms[1], arms[2]
+
+    def call(self, argv: Sequence[str], what: str) -> None:
+        code = self.runner(argv, self.budget.left_s())
+        if code == CUT_OFF:
+            raise BudgetError(f"the minutes ended while {what}", "the same command with more --minutes goes on")
+        if code == BudgetError.exit_code:
+            raise BudgetError(f"the dollars ended while {what}", "the same command with more --max-usd goes on")
+        if code:
+            raise EquilossError(
+                f"{what} failed (`{' '.join(argv[:2])}` gave exit code {code})", "see its message above"
+            )
+
+
+METHOD = f"bootstrap over items and seeds, {100 * CONFIDENCE:g} %"
+
+
+def closed(high: Array, low: Array, changed: Array) -> tuple[Estimate, Estimate, Estimate]:
+    """The share of the gap high - low that `changed` closes, and the gaps before and after; scores (seeds, I) each."""
+    top, bottom, new = _resampled(high, low, changed)
+    ahead = top > bottom
+    share = (new - bottom)[ahead] / (top - bottom)[ahead] if ahead.any() else np.zeros(1)
+    means = [float(np.nanmean(one)) for one in (high, low, changed)]
+    gap, gain = means[0] - means[1], means[2] - means[1]
+    return (
+        interval(gain / gap if gap else 0.0, share, "share", METHOD),
+        interval(gap, top - bottom, "points", METHOD),
+        interval(means[0] - means[2], top - new, "points", METHOD),
+    )
+
+
+def interval_of_gain(control: Array, changed: Array) -> Estimate:
+    """The mean of `changed` minus that of `control`, scores (seeds, I) each."""
+    before, after = _resampled(control, changed)
+    return interval(float(np.nanmean(changed) - np.nanmean(control)), after - before, "points", METHOD)
+
+
+def _resampled(*arms: Array) -> Array:
+    """Each arm's mean score in every bootstrap draw (arms, DRAWS): over items, the same for all arms, and its seeds."""
+    rng = np.random.default_rng(20240615)
+    items = int(arms[0].shape[1])
+    means: list[list[float]] = []
+    for _ in range(DRAWS):
+        drawn = rng.integers(0, items, size=items, dtype=np.int64)
+        means.append([float(np.nanmean(one[rng.integers(0, len(one), len(one))][:, drawn])) for one in arms])
+    return np.array(means, dtype=np.float64).T
+
+
+def changed_recipe(record: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's recipe with some fields (`recipe.lr`, ...) set to other values; the template goes with its name."""
+    recipe = _copy(cast("dict[str, Any]", record.get("recipe") or {}))
+    for key, value in values.items():
+        parts = key.split(".")
+        if parts[0] == "template" and parts[-1] == "name":
+            parts = ["recipe", "template"]
+        if parts[0] != "recipe":
+            continue
+        table = recipe
+        for part in parts[1:-1]:
+            table = cast("dict[str, Any]", table.setdefault(part, {}))
+        table[parts[-1]] = value
+    return recipe
+
+
+def base_path(arm: Arm) -> Path:
+    """Where the arm's base checkpoint lies.
+
+    Raises: InputError when the record does not say, or it is not there.
+    """
+    named = arm.base.path
+    folder = next((run.path.parent for run in arm.runs if run.path), Path("."))
+    for place in [Path(named), folder / named, folder.parent / named] if named else []:
+        if place.is_file():
+            return place
+    raise InputError(f"{arm.name}: its base checkpoint {named or ''} is not there", "run where `ift run` was run")
+
+
+def _copy(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _copy(cast("dict[str, Any]", value)) if isinstance(value, dict) else value for key, value in table.items()
+    }
+
+
+def _generator(path: Path) -> str:
+    judged: list[Judged] = result_files.load([path])
+    return judged[0].generator

@@ -1,0 +1,1 @@
+"""Where cells run: as processes of this machine, or on a Ray cluster."""

@@ -1,0 +1,124 @@
+"""Cells on a Ray cluster: each a task on some node, as the same processes as on one machine.
+
+The study's directory must be at the same path on every node (a shared file system), and equiloss installed there.
+A task asks for one CPU per slot, and a GPU where the cluster has them. When its worker dies, the command dies with
+it, and the study starts the cell again elsewhere. Commands of `judge` and users of a service stay on the machine of
+the study: the key and the service are there, and their work is done elsewhere anyway.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from typing import Any
+
+from equiloss.errors import InputError
+from study.executors.local import GRACE_S, Job, Outcome, launch, outcome_of, stop
+
+
+def execute(job: Job, grace_s: float) -> tuple[int, float]:
+    """Run a job on this node to its end: its exit code and seconds. Interrupted, it passes the interrupt on."""
+    started_s = time.monotonic()
+    process = launch(job, grace_s)
+    try:
+        while (code := process.poll()) is None:
+            time.sleep(0.1)  # Ray's cancel is seen between two steps of Python, not inside a wait
+    finally:
+        stop(process)
+        process.wait()
+    return code, time.monotonic() - started_s
+
+
+class RayEngine:
+    """Jobs as tasks of a Ray cluster: the one at `address`, or a local one of this machine's cores."""
+
+    def __init__(self, address: str | None = None, grace_s: float = GRACE_S) -> None:
+        try:
+            import ray as ray_module  # pyright: ignore[reportMissingImports]
+        except ImportError:
+            raise InputError(
+                "the ray engine needs Ray, which is not installed", "pip install 'equiloss[cluster]'"
+            ) from None
+        self._ray: Any = ray_module
+        ray = self._ray
+        self._grace_s = grace_s
+        self._mine = not ray.is_initialized()
+        if self._mine:
+            _check_there(address)
+            try:
+                ray.init(
+                    address=address,
+                    log_to_driver=False,
+                    configure_logging=False,
+                    include_dashboard=False if address is None else None,
+                )
+            except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+                raise InputError(f"no Ray cluster at {address}: {error}", "start one with `ray start --head`") from None
+        # Tried again by the study, which knows about `resume`, and not by Ray.
+        self._execute: Any = ray.remote(max_retries=0)(execute)
+        self._gpus = bool(ray.cluster_resources().get("GPU"))
+        self._running: dict[Any, tuple[Job, float]] = {}
+        self._told: set[Any] = set()
+
+    def start(self, job: Job) -> None:
+        """Hand a job to the cluster; it starts as soon as a node has room."""
+        env = {key: value for key, value in job.env.items() if key != "CUDA_VISIBLE_DEVICES"}  # Ray deals them out
+        task = Job(job.name, job.command, job.directory, job.stdout, job.stderr, {**_passed_on(), **env}, job.slots)
+        options = {"num_cpus": job.slots, "num_gpus": job.slots if self._gpus else 0, "name": job.name}
+        self._running[self._execute.options(**options).remote(task, self._grace_s)] = (job, time.monotonic())
+
+    def wait(self, timeout_s: float) -> Outcome | None:
+        """The next job that ended, or None when none did in time."""
+        if not self._running:
+            time.sleep(timeout_s)
+            return None
+        ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
+        if not ready:
+            return None
+        job, started_s = self._running.pop(ready[0])
+        try:
+            code, seconds_s = self._ray.get(ready[0])
+        except self._ray.exceptions.RayTaskError as error:
+            return Outcome(job.name, 1, time.monotonic() - started_s, why=str(error.cause))
+        except self._ray.exceptions.RayError as error:
+            why = f"lost with its worker ({type(error).__name__})"
+            return Outcome(job.name, 137, time.monotonic() - started_s, lost=True, why=why)
+        return outcome_of(job.name, code, seconds_s)
+
+    def interrupt(self) -> None:
+        """Interrupt all tasks; those that wait for a node never start."""
+        for task in self._running:
+            if task not in self._told:  # a second time would cut its patience short
+                self._told.add(task)
+                self._ray.cancel(task)
+
+    def close(self) -> None:
+        """End what still runs, and leave the cluster; a local one ends."""
+        self.interrupt()
+        try:
+            if self._running:
+                self._ray.wait(list(self._running), num_returns=len(self._running), timeout=self._grace_s + 5)
+        finally:
+            for task in self._running:
+                self._ray.cancel(task, force=True)
+            self._running.clear()
+            if self._mine:
+                self._ray.shutdown()
+
+
+def _check_there(address: str | None, patience_s: float = 5.0) -> None:
+    """Find out in seconds, where Ray takes minutes, that nothing listens at HOST:PORT."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=patience_s).close()
+    except OSError as error:
+        raise InputError(f"no Ray cluster at {address}: {error}", "start one with `ray start --head`") from None
+
+
+def _passed_on() -> dict[str, str]:
+    """Of this process' environment, what a cell on another node should see too. No keys."""
+    names = ("HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "NO_COLOR")
+    return {name: os.environ[name] for name in names if name in os.environ}

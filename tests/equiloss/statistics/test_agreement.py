@@ -1,0 +1,152 @@
+"""Agreement coefficients against published tables, scipy and statsmodels."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from equiloss.statistics import agreement
+
+NAN = float("nan")
+# Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", example E: 4 observers, 12 units.
+OBSERVERS = np.array(
+    [
+        [1, 2, 3, 3, 2, 1, 4, 1, 2, NAN, NAN, NAN],
+        [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, NAN, 3],
+        [NAN, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, NAN],
+        [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, NAN],
+    ]
+)
+# Shrout & Fleiss (1979), table 2: six targets, four judges.
+TARGETS = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], dtype=float).T
+
+
+@pytest.mark.parametrize(
+    ("level", "published"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849), ("ratio", 0.797)]
+)
+def test_alpha_is_that_of_krippendorffs_own_example(level, published):
+    assert agreement.krippendorff_alpha(OBSERVERS, level) == pytest.approx(published, abs=0.0006)
+
+
+def test_alpha_at_its_ends():
+    same = np.array([[1.0, 2, 3], [1.0, 2, 3]])
+    assert agreement.krippendorff_alpha(same) == 1.0
+    assert agreement.krippendorff_alpha(np.ones((2, 4))) is None
+    assert agreement.krippendorff_alpha(np.array([[1.0, NAN], [NAN, 2.0]])) is None
+    rng = np.random.default_rng(0)
+    alpha = agreement.krippendorff_alpha(rng.normal(size=(2, 4000)))
+    assert alpha == pytest.approx(0, abs=0.04)
+
+
+def test_alpha_of_two_raters_on_an_interval_scale_has_a_closed_form():
+    """Without gaps alpha is 1 - mean squared difference / (2 x variance of all values, n - 1 below)."""
+    rng = np.random.default_rng(1)
+    a = rng.integers(0, 101, 50).astype(float)
+    b = np.clip(a + rng.integers(-20, 21, 50), 0, 100).astype(float)
+    expected = 1 - ((a - b) ** 2).mean() / (2 * np.concatenate([a, b]).var(ddof=1))
+    assert agreement.krippendorff_alpha(np.stack([a, b])) == pytest.approx(expected)
+
+
+def test_the_interval_of_alpha_covers():
+    rng = np.random.default_rng(2)
+    covered = 0
+    for trial in range(150):
+        truth = rng.normal(size=80)
+        low, high = agreement.alpha_interval(truth + rng.normal(0, 0.5, (2, 80)), draws=200, seed=trial) or (1, 0)
+        covered += low <= 0.8 <= high  # 1 / (1 + 0.25)
+    assert 0.85 <= covered / 150 <= 0.99
+
+
+@pytest.mark.parametrize(
+    ("kind", "published"),
+    [("1,1", 0.17), ("2,1", 0.29), ("3,1", 0.71), ("1,k", 0.44), ("2,k", 0.62), ("3,k", 0.91)],
+)
+def test_intraclass_correlations_are_those_of_shrout_and_fleiss(kind, published):
+    found = agreement.icc(TARGETS, kind)
+    assert found is not None
+    assert found.value == pytest.approx(published, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("kind", "published"),
+    [("1,1", (-0.13, 0.72)), ("2,1", (0.02, 0.76)), ("3,1", (0.34, 0.95)), ("3,k", (0.68, 0.99))],
+)
+def test_their_intervals_are_those_that_r_prints(kind, published):
+    """psych::ICC on the same table."""
+    found = agreement.icc(TARGETS, kind)
+    assert found is not None
+    assert found.interval == pytest.approx(published, abs=0.006)
+
+
+def test_intraclass_correlation_of_known_components():
+    rng = np.random.default_rng(3)
+    covered = 0
+    for _ in range(300):
+        ratings = rng.normal(0, 2, 40) + rng.normal(0, 1, (3, 40))
+        found = agreement.icc(ratings, "1,1")
+        assert found is not None
+        covered += found.interval[0] <= 0.8 <= found.interval[1]
+    assert covered / 300 == pytest.approx(0.95, abs=0.03)
+    assert agreement.icc(np.ones((1, 5)), "1,1") is None
+
+
+@given(st.integers(2, 6), st.integers(3, 15), st.integers(0, 1000))
+@settings(max_examples=60, deadline=None)
+def test_kendalls_w_is_friedmans_test(raters, units, seed):
+    ratings = np.random.default_rng(seed).integers(0, 4, (raters, units)).astype(float)
+    found = agreement.kendalls_w(ratings)
+    if found is None:
+        assert all(len(set(row)) == 1 for row in ratings)
+        return
+    if raters > 2 and units > 2:
+        friedman = stats.friedmanchisquare(*ratings.T)
+        assert found.w == pytest.approx(friedman.statistic / (raters * (units - 1)))
+        assert found.p == pytest.approx(friedman.pvalue)
+    assert -1e-9 <= found.w <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("kind", ["1,1", "2,1", "3,k"])
+def test_perfect_agreement_has_no_width(kind):
+    found = agreement.icc(np.array([[1.0, 2, 5], [1.0, 2, 5]]), kind)
+    assert found == agreement.Icc(1.0, (1.0, 1.0))
+
+
+def test_full_concordance():
+    found = agreement.kendalls_w(np.array([[1.0, 2, 3, 4], [10.0, 20, 30, 90], [NAN, 1, 2, 3]]))
+    assert found is not None
+    assert (found.w, found.n_units) == (pytest.approx(1.0), 3)
+
+
+@pytest.mark.parametrize("weights", ["linear", "quadratic"])
+def test_weighted_kappa_is_that_of_statsmodels(weights):
+    inter_rater = pytest.importorskip("statsmodels.stats.inter_rater")
+    rng = np.random.default_rng(4)
+    a = rng.integers(0, 5, 80)
+    b = np.clip(a + rng.integers(-1, 2, 80), 0, 4)
+    table = np.zeros((5, 5))
+    np.add.at(table, (a, b), 1)
+    theirs = inter_rater.cohens_kappa(table, wt=weights).kappa
+    assert agreement.weighted_kappa(a.astype(float), b.astype(float), weights) == pytest.approx(theirs)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_spearman_is_that_of_scipy(pairs):
+    a, b = (np.array(side, dtype=float) for side in zip(*pairs, strict=True))
+    found = agreement.spearman(a, b)
+    if len(set(a)) == 1 or len(set(b)) == 1:
+        assert found is None
+    else:
+        assert found == pytest.approx(stats.spearmanr(a, b).statistic)
+
+
+def test_intervals_of_pairs():
+    rng = np.random.default_rng(5)
+    a = rng.normal(size=200)
+    b = a + rng.normal(size=200)
+    interval = agreement.pair_interval(a, b, agreement.spearman, draws=500)
+    assert interval is not None
+    expected = 6 / np.pi * np.arcsin(np.sqrt(0.5) / 2)  # of a bivariate normal with correlation 0.71
+    assert interval[0] < expected < interval[1]
+    assert interval[1] - interval[0] < 0.25

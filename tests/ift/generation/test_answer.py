@@ -1,0 +1,154 @@
+"""Answers: resumable to the bit, and the same from a Hugging Face directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from equiloss.files import write_jsonl
+from equiloss.records.response import Example, Response, read_responses
+from ift.cli.main import program
+from ift.generation.answer import OnAnswer, response
+from ift.generation.answerers import open_answerer
+from ift.generation.resume import answer_resumably, forget, parts
+from pretrain.training.distributed import World
+
+ALONE = World(0, 1, torch.device("cpu"))
+EXAMPLES = [Example(id=str(i), instruction=f"Say {i}", reference=str(i)) for i in range(5)]
+
+
+class Killed(Exception):
+    """Stands for a process that dies."""
+
+
+def test_a_killed_generation_goes_on_at_the_last_finished_answer(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    asked: list[str] = []
+
+    def answers(die_after: int | None) -> Callable[[Sequence[Example], OnAnswer], Sequence[Response]]:
+        def run(examples: Sequence[Example], on_answer: OnAnswer) -> list[Response]:
+            made = []
+            for number, example in enumerate(examples):
+                if number == die_after:
+                    raise Killed
+                asked.append(example.id)
+                made.append(response(example, f"answer {example.id}", generator="m"))
+                on_answer(made[-1])
+            return made
+
+        return run
+
+    with pytest.raises(Killed):
+        answer_resumably(EXAMPLES, path, "one", answers(2), ALONE)
+    with path.open("a") as f:
+        f.write('{"id": "3", "instr')  # killed in the middle of a line
+    found = answer_resumably(EXAMPLES, path, "one", answers(None), ALONE)
+    assert asked == ["0", "1", "2", "3", "4"]
+    assert [one.output for one in found] == [f"answer {i}" for i in range(5)]
+    asked.clear()
+    answer_resumably(EXAMPLES, path, "another", answers(None), ALONE)
+    assert asked == ["0", "1", "2", "3", "4"], "answers of another run are not taken up"
+
+
+def test_a_conversation_keeps_its_history(tmp_path: Path) -> None:
+    example = Example(id="x", instruction="?", history=({"instruction": "a", "response": "b"},), system="s")  # type: ignore[arg-type]
+    row = response(example, "!", generator="m").model_dump(by_alias=True)
+    assert row["history"] == [{"instruction": "a", "input": "", "response": "b"}]
+    assert row["system"] == "s"
+
+
+def test_an_exported_model_answers_as_the_checkpoint_does(
+    base: Path, items: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    from pretrain.exchange.export import export
+    from pretrain.model import checkpoint
+
+    monkeypatch.chdir(tmp_path)
+    common = ["--data", str(items), "--template", "plain", "--max-new-tokens", "12"]
+    export(checkpoint.load(base), tmp_path / "hf")
+    for model, name in ((base, "own"), (tmp_path / "hf", "hf")):
+        result = CliRunner().invoke(program, ["respond", "--model", str(model), "--name", name, *common])
+        assert result.exit_code == 0, result.exception
+    own, theirs = (read_responses(tmp_path / "results" / f"{name}.jsonl") for name in ("own", "hf"))
+    assert [one.output for one in own] == [one.output for one in theirs]
+    assert [one.finish_reason for one in own] == [one.finish_reason for one in theirs]
+    record = json.loads((tmp_path / "results" / "hf.run.json").read_text())
+    assert record["model"]["kind"] == "huggingface"
+
+
+def test_an_exported_model_is_a_base(base: Path, items: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pretrain.exchange.export import export
+    from pretrain.model import checkpoint
+
+    monkeypatch.chdir(tmp_path)
+    export(checkpoint.load(base), tmp_path / "hf")
+    quick = ["--recipe", "tiny", "--set", "epochs=1", "--set", "decoding.max_new_tokens=4"]
+    for source, name in ((base, "a"), (tmp_path / "hf", "b")):
+        command = ["run", "--base", str(source), "--data", str(items), "--name", name, *quick]
+        for _ in range(2):  # the second finds the first finished: taking the model over twice changes nothing
+            result = CliRunner().invoke(program, command)
+            assert result.exit_code == 0, result.exception
+    one, two = (json.loads((tmp_path / "results" / f"{name}.run.json").read_text()) for name in "ab")
+    assert one["selected_validation_loss"] == pytest.approx(two["selected_validation_loss"], rel=1e-5)
+
+
+def test_sampled_answers_of_an_item_do_not_depend_on_the_others(base: Path) -> None:
+    model = open_answerer(str(base), "plain", {"temperature": 1.0, "max_new_tokens": 10}, torch.device("cpu"))
+    together = model.answer(EXAMPLES, "m", 7)
+    assert [model.answer([one], "m", 7)[0].output for one in EXAMPLES] == [one.output for one in together]
+    assert [one.output for one in model.answer(EXAMPLES, "m", 8)] != [one.output for one in together]
+
+
+def test_answers_of_more_processes_are_taken_up_by_fewer(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    for rank, ids in enumerate(["0", "34"]):
+        rows = [response(EXAMPLES[int(one)], f"kept {one}", generator="m") for one in ids]
+        lines = [{"fingerprint": "one"}, *(row.model_dump(by_alias=True) for row in rows)]
+        write_jsonl(path if rank == 0 else tmp_path / f"answers.{rank}.jsonl", lines)
+    (tmp_path / "answers.notes.jsonl").write_text("something else\n")
+
+    def run(examples: Sequence[Example], on_answer: OnAnswer) -> list[Response]:
+        assert [one.id for one in examples] == ["1", "2"]
+        return [response(one, "new", generator="m") for one in examples]
+
+    found = answer_resumably(EXAMPLES, path, "one", run, ALONE)
+    assert [one.output for one in found] == ["kept 0", "new", "new", "kept 3", "kept 4"]
+    assert [one.name for one in parts(path)] == ["answers.jsonl", "answers.1.jsonl"]
+    forget(path)
+    assert [one.name for one in tmp_path.iterdir()] == ["answers.notes.jsonl"]
+
+
+def test_no_answer_of_a_hugging_face_model_depends_on_its_batch(base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from ift.generation.huggingface import HubModel
+    from pretrain.exchange.export import export
+    from pretrain.model import checkpoint
+
+    export(checkpoint.load(base), tmp_path / "hf")
+    model = open_answerer(str(tmp_path / "hf"), "plain", {"max_new_tokens": 60}, torch.device("cpu"))
+    assert isinstance(model, HubModel)
+    # One prompt that leaves room for a few tokens only: it must not shorten the others' answers.
+    long = Example(id="long", instruction="ant bee cat dog " * 9)
+    assert model.context - 60 < len(model.prompt_ids(long)) < model.context - 4
+    together = model.answer([*EXAMPLES, long], "m", 0)
+    assert [model.answer([one], "m", 0)[0] for one in [*EXAMPLES, long]] == together
+    assert together[-1].n_tokens == model.context - len(model.prompt_ids(long))
+
+
+def test_the_blank_before_an_answer_is_taken_off_and_nothing_else(base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from ift.generation.huggingface import HubModel
+    from pretrain.exchange.export import export
+    from pretrain.model import checkpoint
+
+    export(checkpoint.load(base), tmp_path / "hf")
+    for template, written, answer in [("plain", " ant , bee .", "ant , bee ."), ("alpaca", " ant", " ant")]:
+        model = open_answerer(str(tmp_path / "hf"), template, {}, torch.device("cpu"))
+        assert isinstance(model, HubModel)
+        assert model._text(model.tokenizer.encode(written)) == answer

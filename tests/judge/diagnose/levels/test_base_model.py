@@ -1,0 +1,289 @@
+"""Levels 0 and 5: the premise from per-document losses, and causes in the base model from probes and records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from equiloss.records.diagnosis import Diagnosis
+from equiloss.statistics.estimate import Estimate
+from judge.diagnose import prose
+from judge.diagnose.causes.measures import Measure, difference
+from judge.diagnose.diagnose import diagnose
+from judge.diagnose.levels.premise import outcome_level
+
+Make = Callable[..., dict[str, Any]]
+
+
+def base(
+    folder: Path, name: str, *, data: str = "d", cloze: float | None = None, stored: float | None = None, **train: Any
+) -> dict[str, Any]:
+    """A base model's part of a run record, with a probe beside its checkpoint where `cloze` is given.
+
+    `cloze`, `stored`: the share of facts that it completes at first mention, and in the words in which it read them.
+    """
+    path = folder / name / "checkpoint.pt"
+    path.parent.mkdir()
+    path.write_bytes(b"weights")
+    if cloze is not None:
+        facts = {"first_mention_accuracy": completed(cloze)}
+        facts |= {"stored_accuracy": completed(stored)} if stored is not None else {}
+        flat = {"value": 0.5, "standard_error": 0.01, "unit": "share", "samples": None}
+        probes = {
+            "cloze": {"measures": facts},
+            "copying": {"measures": {"accuracy": flat}},
+        }
+        document = {"format": "equiloss.probe.v1", "checkpoint": {"sha256": name}, "probes": probes}
+        path.with_name("checkpoint.probe.json").write_text(json.dumps(document))
+    config = {"train": {"steps": 100, "seed": 0, **train}}
+    run = {"config": config, "data": {"source": {"name": data}, "sha256": data * 8}}
+    return {"path": str(path), "sha256": name, "config": {"n_layer": 2}, "run": run}
+
+
+def completed(share: float) -> dict[str, Any]:
+    right = {f"Person{i} Smith / city": float(i % 20 < 20 * share) for i in range(0, 120, 2)}
+    value = sum(right.values()) / len(right)
+    return {"value": value, "standard_error": 0.05, "unit": "share", "samples": right}
+
+
+def two(
+    pair: Any, make_record: Make, a: dict[str, Any], b: dict[str, Any], right_b: Callable[[int], float]
+) -> Diagnosis:
+    """Three fine-tunings of each base by one recipe: A right on 90 %, B as `right_b` says."""
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, run=make_record(base=a)),
+        *pair.seeds("b", right_b, run=make_record(base=b), first=40),
+    ]
+    pair.judge(runs)
+    return diagnose("a", "b", results_dir=pair.folder)
+
+
+def test_facts_out_of_reach_are_named_when_the_gap_lies_on_items_of_knowledge(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one", cloze=1.0), base(pair.folder, "two", data="e", cloze=0.2)
+    found = two(pair, make_record, a, b, lambda i: 0.9 if i % 2 else 0.2)
+    assert found.verdict.cause == "knowledge-extraction"
+    assert found.verdict.share is not None
+    assert found.verdict.share.value > 0.7
+    copying = next(one for one in found.causes if one.id == "copying")
+    assert copying.status == "excluded"
+
+
+@pytest.mark.parametrize(
+    ("stored", "mentioned", "named", "because"),
+    [
+        (1.0, 0.2, "knowledge-extraction", "is within noise"),
+        (0.2, 0.2, "knowledge-storage", "lies in facts that are not stored either"),
+        (0.8, 0.2, "knowledge-extraction", "less than half of the one at the subject's first mention"),
+    ],
+)
+def test_facts_that_are_not_stored_are_told_from_facts_that_cannot_be_extracted(
+    pair: Any, make_record: Make, stored: float, mentioned: float, named: str, because: str
+) -> None:
+    a = base(pair.folder, "one", cloze=1.0, stored=1.0)
+    b = base(pair.folder, "two", data="e", cloze=mentioned, stored=stored)
+    found = two(pair, make_record, a, b, lambda i: 0.9 if i % 2 else 0.2)
+    assert found.verdict.cause == named
+    other = {"knowledge-extraction": "knowledge-storage", "knowledge-storage": "knowledge-extraction"}[named]
+    excluded = next(one for one in found.causes if one.id == other)
+    assert excluded.status == "excluded"
+    assert because in excluded.says
+    assert "cloze.stored_accuracy" in " ".join(found.verdict.because)
+    assert f"{prose.number(stored)} against 1.00" in found.verdict.sentence
+    assert f"{prose.number(mentioned)} against 1.00" in found.verdict.sentence
+
+
+def test_what_is_stored_is_not_claimed_where_it_was_not_probed(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one", cloze=1.0), base(pair.folder, "two", data="e", cloze=0.2)
+    found = two(pair, make_record, a, b, lambda i: 0.9 if i % 2 else 0.2)
+    assert found.verdict.cause == "knowledge-extraction"
+    told = [found.verdict.sentence, *found.verdict.because, found.causes[0].title]
+    assert not any("stored" in one or "that each read" in one for one in told)
+
+
+@pytest.mark.parametrize(("share", "gain", "agrees"), [(0.8, 30.0, True), (0.8, -2.0, False), (0.01, 30.0, False)])
+def test_a_counterfactual_in_the_text_confirms_only_where_the_predicted_items_gain(
+    pair: Any, make_record: Make, share: float, gain: float, agrees: bool
+) -> None:
+    a, b = base(pair.folder, "one", cloze=1.0), base(pair.folder, "two", data="e", cloze=0.2)
+    before = two(pair, make_record, a, b, lambda i: 0.9 if i % 2 else 0.2)
+    assert "counterfactual" not in before.verdict.sentence
+    tried = {
+        "cause": "base-data",
+        "changed": "read on for 30 steps in d instead of e",
+        "side": "b",
+        "share": {"value": share, "low": share - 0.3, "high": share + 0.3},
+        "gains": [
+            {
+                "items": "items that ask for knowledge",
+                "count": 60,
+                "points": {"value": gain, "low": gain - 5, "high": gain + 5},
+            }
+        ],
+        "note": "held against its own text",
+    }
+    document = {"format": "equiloss.explanation.v1", "a": "a", "b": "b", "tried": [tried]}
+    (pair.folder / "a.vs.b.explain.json").write_text(json.dumps(document))
+    found = diagnose("a", "b", results_dir=pair.folder)
+    assert found.verdict.cause == "knowledge-extraction"
+    assert ("A counterfactual run agrees" in found.verdict.sentence) is agrees
+    cause = found.causes[0]
+    assert any("closes" in one for one in (cause.evidence_for if share > 0.3 else cause.evidence_against))
+
+
+def test_a_probe_alone_names_nothing_when_the_gap_lies_elsewhere(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one", cloze=1.0), base(pair.folder, "two", data="e", cloze=0.2)
+    found = two(pair, make_record, a, b, lambda i: 0.3 if i % 2 else 0.9)
+    assert found.verdict.kind == "cannot-tell"
+    cause = next(one for one in found.causes if one.id == "knowledge-extraction")
+    assert cause.status == "possible"
+    assert cause.evidence_against
+
+
+def test_a_probe_in_the_wrong_direction_is_excluded(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one", cloze=0.2), base(pair.folder, "two", data="e", cloze=1.0)
+    found = two(pair, make_record, a, b, lambda i: 0.9 if i % 2 else 0.2)
+    cause = next(one for one in found.causes if one.id == "knowledge-extraction")
+    assert cause.status == "excluded"
+    assert "wrong direction" in cause.says
+
+
+def with_overlap(make_record: Make, one: dict[str, Any], leaked: list[str]) -> dict[str, Any]:
+    corpus = {"items": len(leaked), "share": 0.5, "ids": leaked}
+    data = {"path": "data.json", "sha256": "d" * 64, "overlap": {"corpus": corpus}}
+    return make_record(base=one, data=data)
+
+
+@pytest.mark.parametrize(
+    ("on_leaked", "elsewhere", "leaks", "status"),
+    [
+        (0.2, 0.9, 60, "named"),  # the gap lies on what only A has read
+        (0.4, 0.4, 60, "possible"),  # it lies everywhere
+        (0.2, 0.9, 0, "excluded"),  # nothing leaked
+    ],
+)
+def test_leaked_items_are_named_where_they_carry_the_gap(
+    pair: Any, make_record: Make, on_leaked: float, elsewhere: float, leaks: int, status: str
+) -> None:
+    a, b = base(pair.folder, "one", cloze=0.5), base(pair.folder, "two", data="e", cloze=0.5)
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, run=with_overlap(make_record, a, pair.ids[:leaks])),
+        *pair.seeds("b", lambda i: on_leaked if i < 60 else elsewhere, run=with_overlap(make_record, b, []), first=40),
+    ]
+    pair.judge(runs)
+    found = diagnose("a", "b", results_dir=pair.folder)
+    cause = next(one for one in found.causes if one.id == "contamination")
+    assert cause.status == status
+    assert (found.verdict.cause == "contamination") == (status == "named")
+    if status == "named":
+        assert cause.share is not None
+        assert cause.share.value > 0.7
+        assert "60 of the 120 test items stand in the text that a's base model read" in found.verdict.sentence
+
+
+def test_items_that_leaked_to_the_worse_side_explain_nothing(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one", cloze=0.5), base(pair.folder, "two", data="e", cloze=0.5)
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, run=with_overlap(make_record, a, [])),
+        *pair.seeds("b", lambda i: 0.2, run=with_overlap(make_record, b, pair.ids[:60]), first=40),
+    ]
+    pair.judge(runs)
+    found = diagnose("a", "b", results_dir=pair.folder)
+    assert next(one for one in found.causes if one.id == "contamination").status == "excluded"
+
+
+def evaluate(folder: Path, name: str, nats: tuple[float, float]) -> None:
+    """What `pretrain eval` writes beside a checkpoint: 80 documents, half of lists and half of people."""
+    domain = np.arange(80) % 2
+    losses = np.array(nats)[domain] + 0.01 * np.sin(np.arange(80))
+    tokens = np.full(80, 50.0)
+    bins = np.stack([tokens, *[0 * tokens] * 9], 1)
+    arrays = {"index": np.arange(80), "domain": domain, "tokens": tokens, "nats": tokens * losses, "bytes": 4 * tokens}
+    arrays |= {"correct": tokens / 4, "decile_tokens": bins, "decile_nats": bins * losses[:, None]}
+    arrays |= {"position_tokens": tokens[:, None], "position_nats": (tokens * losses)[:, None]}
+    confidence = np.stack([tokens, *[0 * tokens] * 14], 1)
+    arrays |= {f"confidence_{part}": confidence / 4 for part in ("sum", "correct")} | {"confidence_tokens": confidence}
+    record = {
+        "format": "equiloss.eval.v1",
+        "checkpoint": {"name": name, "path": f"{name}/checkpoint.pt", "sha256": name},
+        "data": {"sha256": "d", "split": "test", "domains": ["lists", "people"]},
+        "method": {"context_tokens": 8, "stride_tokens": 4, "precision": "fp32"},
+    }
+    path = folder / name / "demo.test.eval.json"
+    path.write_text(json.dumps(record))
+    np.savez(path.with_suffix(".npz"), allow_pickle=False, **arrays)
+
+
+@pytest.mark.parametrize(
+    ("lists", "people", "right_on_people", "status"),
+    [
+        (0.8, 1.2, 0.2, "excluded"),  # A's base is worse on both
+        (0.8, 0.8, 0.2, "named"),  # B is worse where its base is
+        (0.8, 0.8, 0.9, "possible"),  # B is worse on the lists, where its base is better
+    ],
+)
+def test_a_mix_of_domains_is_named_where_the_gap_lies_on_the_domain_that_was_lost(
+    pair: Any, make_record: Make, lists: float, people: float, right_on_people: float, status: str
+) -> None:
+    a, b = base(pair.folder, "one", cloze=0.5), base(pair.folder, "two", data="e", cloze=0.5)
+    evaluate(pair.folder, "one", (1.0, people))
+    evaluate(pair.folder, "two", (lists, 1.0))
+    for name in ("one", "two"):
+        path = pair.folder / name / "checkpoint.probe.json"
+        document = json.loads(path.read_text())
+        kinds = {one: ("people", "lists")[i % 2] for i, one in enumerate(pair.ids)}
+        document["probes"]["domains"] = {"measures": {}, "items": kinds}
+        path.write_text(json.dumps(document))
+    on_lists = 0.9 if right_on_people < 0.5 else 0.2
+    found = two(pair, make_record, a, b, lambda i: on_lists if i % 2 else right_on_people)
+    cause = next(one for one in found.causes if one.id == "composition")
+    assert cause.status == status
+    assert (found.verdict.cause == "composition") == (status == "named")
+    if status == "named":
+        assert "The gap lies on items of people, where A's base is better." in found.verdict.sentence
+
+
+def test_two_pretraining_seeds_are_chance(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one", seed=1), base(pair.folder, "two", seed=2)
+    found = two(pair, make_record, a, b, lambda i: 0.4)
+    assert (found.verdict.kind, found.verdict.reason) == ("chance", "seeds-only")
+
+
+def test_one_pretraining_run_a_side_settles_nothing_by_elimination(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one", cloze=0.5), base(pair.folder, "two", cloze=0.5, weight_decay=1.0)
+    found = two(pair, make_record, a, b, lambda i: 0.4)
+    assert found.verdict.kind == "cannot-tell"
+    cause = next(one for one in found.causes if one.id == "weight-decay")
+    assert cause.status == "possible"
+
+
+def test_without_evaluations_and_probes_it_says_which_commands_supply_them(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one"), base(pair.folder, "two", steps=50)
+    found = two(pair, make_record, a, b, lambda i: 0.4)
+    assert found.level(0).status == "not-tested"
+    assert (found.level(0).command or "").startswith("pretrain eval ")
+    assert "pretrain probe " in (found.level(5).command or "")
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "status"),
+    [(0.0, 0.02, "clear"), (0.2, 0.02, "accounts"), (0.045, 0.02, "undetermined"), (0.0, 0.2, "undetermined")],
+)
+def test_the_premise_is_equivalent_different_or_undetermined(value: float, half: float, status: str) -> None:
+    found = outcome_level(Estimate(value=value, low=value - half, high=value + half, confidence=0.9), 0.05)
+    assert found.status == status
+    assert (found.says.startswith("The base models are loss-equivalent")) == (status == "clear")
+    assert ("not loss-equivalent" in found.says) == (status == "accounts")
+
+
+def test_a_difference_of_measures_is_paired_where_samples_are_common() -> None:
+    a = Measure(0.5, 0.1, "x", {str(i): i + 1.0 for i in range(10)})
+    b = Measure(0.4, 0.1, "x", {str(i): float(i) for i in range(10)})
+    assert difference(a, b).low == pytest.approx(1.0)
+    apart = difference(Measure(1.0, 0.3), Measure(0.0, 0.4))
+    assert apart.high == pytest.approx(1.0 + 1.96 * 0.5)
+    assert difference(Measure(1.0), Measure(0.0)).low is None

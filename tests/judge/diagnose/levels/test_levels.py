@@ -1,0 +1,365 @@
+"""Levels 1 to 4 and the verdict, on pairs whose cause was planted."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import pytest
+
+from equiloss.errors import InputError
+from equiloss.records.diagnosis import Diagnosis
+from equiloss.records.response import Response
+from equiloss.records.verdict import CANARY_SCHEMA, CanaryVerdict, Verdict, file_name, read_verdicts, write_verdicts
+from judge.diagnose import prose
+from judge.diagnose.diagnose import diagnose
+
+Make = Callable[..., dict[str, Any]]
+
+
+def say(pair: Any, a: str = "a", b: str = "b", **options: Any) -> Diagnosis:
+    return diagnose(a, b, results_dir=pair.folder, **options)
+
+
+def test_one_seed_a_side_is_never_called_real(pair: Any, make_record: Make) -> None:
+    runs = [pair.answers("a", lambda i: 0.9, 1), pair.answers("b", lambda i: 0.3, 2)]
+    for name, run in zip("ab", runs, strict=True):
+        pair.write(name, run, make_record(lr=3e-4 if name == "a" else 3e-3))
+    pair.judge(runs)
+    found = say(pair)
+    assert found.level(1).status == "undetermined"
+    assert "seed" in found.level(1).says
+    assert found.verdict.kind == "cannot-tell"
+    assert found.verdict.reason == "one-seed"
+    assert "--seeds 5" in (found.verdict.command or "")
+
+
+def test_no_verdicts_says_which_command_supplies_them(pair: Any) -> None:
+    for name in "ab":
+        pair.write(name, pair.answers(name, lambda i: 0.5, 1))
+    found = say(pair)
+    assert found.verdict.kind == "cannot-tell"
+    assert found.verdict.reason == "not-judged"
+    assert found.level(1).status == found.level(2).status == "not-tested"
+    assert (found.level(1).command or "").startswith("judge score ")
+    assert found.gap is None
+
+
+def test_equal_models_are_chance(pair: Any, make_record: Make) -> None:
+    runs = [
+        *pair.seeds("a", lambda i: 0.6, run=make_record()),
+        *pair.seeds("b", lambda i: 0.6, run=make_record(), first=50),
+    ]
+    pair.judge(runs)
+    found = say(pair)
+    assert found.verdict.kind == "chance"
+    assert found.verdict.cause is None
+    assert found.level(1).status == "accounts"
+    assert found.gap is not None
+    assert not found.gap.excludes(0)
+
+
+def test_one_recipe_and_one_base_is_chance_even_when_seeds_happen_to_differ(pair: Any, make_record: Make) -> None:
+    runs = [*pair.seeds("a", lambda i: 0.9, run=make_record()), *pair.seeds("b", lambda i: 0.3, run=make_record())]
+    pair.judge(runs)
+    found = say(pair)
+    assert found.gap is not None
+    assert found.gap.excludes(0)
+    assert (found.verdict.kind, found.verdict.reason) == ("chance", "seeds-only")
+
+
+def test_verdict_files_alone_are_two_runs(pair: Any) -> None:
+    runs = [pair.answers(name, lambda i: 0.6, seed) for seed, name in enumerate("ab")]
+    pair.judge(runs)
+    names = [file_name(name, "correctness-test", "gpt-4") for name in "ab"]
+    found = diagnose(*(str(pair.folder / name) for name in names))
+    assert (found.a.generators, found.b.generators) == (("a",), ("b",))
+    with pytest.raises(InputError, match="the same files"):
+        diagnose(*[str(pair.folder / names[0])] * 2)
+
+
+def test_the_same_answers_under_two_names_have_no_gap(pair: Any) -> None:
+    a = pair.answers("a", lambda i: 0.6, 1)
+    b = [one.model_copy(update={"generator": "b"}) for one in a]
+    for name, run in (("a", a), ("b", b)):
+        pair.write(name, run)
+    pair.judge([a, b])
+    found = say(pair)
+    assert (found.verdict.kind, found.verdict.reason) == ("chance", "no-gap")
+
+
+def test_the_only_difference_in_the_recipe_is_named(pair: Any, make_record: Make) -> None:
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, run=make_record()),
+        *pair.seeds("b", lambda i: 0.4, run=make_record(dropout=0.5), first=20),
+    ]
+    pair.judge(runs)
+    found = say(pair)
+    assert found.verdict.cause == "recipe-dropout"
+    assert found.verdict.level == 4
+    assert found.causes[0].status == "named"
+    assert found.verdict.share is not None
+    assert found.verdict.share.low is not None
+    assert found.verdict.share.low > 0
+    assert "dropout: 0.0 against 0.5" in found.verdict.sentence
+
+
+def test_two_differences_in_the_recipe_cannot_be_told_apart(pair: Any, make_record: Make) -> None:
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, run=make_record()),
+        *pair.seeds("b", lambda i: 0.4, run=make_record(dropout=0.5, lr=1e-2), first=20),
+    ]
+    pair.judge(runs)
+    found = say(pair)
+    assert found.verdict.kind == "cannot-tell"
+    assert [one.id for one in found.causes[:2]] == ["recipe-rate", "recipe-dropout"]  # the table's order of suspicion
+    assert found.level(4).command == "study explain a b"
+
+
+def test_a_rerun_that_closes_the_gap_names_the_field_and_says_its_share_once(pair: Any, make_record: Make) -> None:
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, run=make_record()),
+        *pair.seeds("b", lambda i: 0.3, run=make_record(lr=1e-6, dropout=0.5)),
+    ]
+    pair.judge(runs)
+    tried = [
+        {"cause": "recipe-rate", "share": {"value": 0.05, "low": -0.1, "high": 0.2}, "settled": True},
+        {"cause": "recipe-dropout", "runs": ["x.s1", "x.s2"], "share": {"value": 0.9, "low": 0.8, "high": 1.0}},
+    ]
+    document = {"format": "equiloss.explanation.v1", "a": "a", "b": "b", "tried": tried}
+    (pair.folder / "a.vs.b.explain.json").write_text(json.dumps(document))
+    found = say(pair)
+    assert found.verdict.cause == "recipe-dropout"
+    assert found.verdict.sentence.count("90 %") == 1
+    assert found.verdict.command == "study explain a b --only recipe-dropout --seeds 4"
+    assert next(one for one in found.causes if one.id == "recipe-rate").status == "excluded"
+
+
+def test_a_position_effect_with_unbalanced_orders_is_named(pair: Any) -> None:
+    runs = [*pair.seeds("a", lambda i: 0.6, 1), *pair.seeds("b", lambda i: 0.6, 1, first=50)]
+    pair.judge(runs, order=lambda i, r: (0, 1) if i % 4 else (1, 0), bonus=lambda x, place, call: 40 - 40 * place)
+    found = say(pair)
+    assert found.verdict.cause == "judge-position"
+    assert found.level(2).status == "accounts"
+    effect = next(one for one in found.level(2).evidence if one.name == "position").value
+    assert effect is not None
+    assert effect.low is not None
+    assert effect.high is not None
+    assert effect.value == pytest.approx(-40)
+
+
+def test_balanced_orders_cancel_the_position_effect(pair: Any) -> None:
+    runs = [pair.seeds("a", lambda i: 0.9, 1)[0], pair.seeds("b", lambda i: 0.4, 1, first=50)[0]]
+    pair.judge(runs, order=lambda i, r: (0, 1) if i % 2 else (1, 0), bonus=lambda x, place, call: 20 - 20 * place)
+    found = say(pair)
+    position = next((one for one in found.causes if one.id == "judge-position"), None)
+    assert position is None or position.share is None or position.share.value < 0.2
+    assert found.verdict.cause != "judge-position"
+
+
+def test_equal_answers_in_a_fixed_order_name_the_position(pair: Any) -> None:
+    a = pair.answers("a", lambda i: 0.6, 1)
+    b = [one.model_copy(update={"generator": "b"}) for one in a]
+    for name, run in (("a", a), ("b", b)):
+        pair.write(name, run)
+    pair.judge([a, b], order=lambda i, r: (0, 1), bonus=lambda x, place, call: (10 + call % 3) * (1 - place))
+    found = say(pair)
+    assert found.verdict.cause == "judge-position"
+    assert found.verdict.share is not None
+    assert found.verdict.share.value == pytest.approx(1.0)
+
+
+def judged_by_length(pair: Any, right_a: float, points: float) -> None:
+    """A's answers are longer, and right with this chance (B's with 0.6); a judge gives so many points a doubling."""
+
+    def longer(name: str, seed: int, pad: int, right: float) -> list[Response]:
+        return [
+            one.model_copy(update={"output": one.output + " indeed" * (1 + pad * (i % 4) + (i * 7 + seed) % 3)})
+            for i, one in enumerate(pair.answers(name, lambda i: right, 5))
+        ]
+
+    runs = [
+        *(longer(f"a.s{seed}", seed, 3, right_a) for seed in (1, 2)),
+        *(longer(f"b.s{seed}", seed, 1, 0.6) for seed in (1, 2)),
+    ]
+    for run in runs:
+        pair.write(run[0].generator, run)
+    pair.judge(runs, bonus=lambda x, place, call: points * math.log2(len(x.output.split()) + 1))
+
+
+def test_a_length_effect_is_named_where_the_reference_sees_no_gap(pair: Any) -> None:
+    judged_by_length(pair, 0.6, 15)
+    found = say(pair)
+    assert found.verdict.cause == "judge-length"
+    assert found.verdict.share is not None
+    assert found.verdict.share.value > 0.5
+
+
+def test_what_explains_less_than_half_is_told_and_not_named(pair: Any) -> None:
+    judged_by_length(pair, 0.9, 10)
+    found = say(pair)
+    assert found.verdict.kind == "cannot-tell"
+    share = next(one.share for one in found.causes if one.id == "judge-length")
+    assert share is not None
+    assert 0 < share.value < 0.5
+    told = f"supported, with less of the gap than names a cause: the judge favours length: {prose.share(share)}."
+    assert told in found.verdict.sentence
+
+
+def test_longer_and_better_is_not_called_a_length_effect(pair: Any) -> None:
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, wrong="no"),
+        *pair.seeds("b", lambda i: 0.3, first=20, wrong="no"),
+    ]
+    pair.judge(runs)
+    assert say(pair).verdict.cause != "judge-length"
+
+
+def test_a_judge_that_drifts_between_two_separate_runs_is_named(pair: Any) -> None:
+    a = pair.answers("a", lambda i: 0.6, 1)
+    b = [one.model_copy(update={"generator": "b"}) for one in a]
+    for name, run in (("a", a), ("b", b)):
+        pair.write(name, run)
+    pair.judge([a, b], together=False, bonus=lambda x, place, call: 0.1 * call)
+    found = say(pair)
+    assert found.verdict.cause == "judge-drift"
+
+
+def test_equal_answers_that_shared_a_place_were_judged_in_one_prompt(pair: Any) -> None:
+    a = pair.answers("a", lambda i: 0.6, 1)
+    b = [one.model_copy(update={"generator": "b"}) for one in a]
+    for name, run in (("a", a), ("b", b)):
+        pair.write(name, run)
+    pair.judge([a, b])
+    for name in "ab":  # as `judge score` writes answers that were shown once: each under its own name
+        path = pair.folder / file_name(name, "correctness-test", "gpt-4")
+        other = {"group": [name], "position": 0, "shared_with": ["b" if name == "a" else "a"]}
+        lines = [Verdict.model_validate({**v.model_dump(by_alias=True), **other}) for v in read_verdicts(path)]
+        write_verdicts(path, lines)
+    says = " ".join(one.says for one in say(pair).level(2).evidence)
+    assert "never judged in one prompt" not in says
+    assert "in the same prompts by the same model" in says
+
+
+def test_equal_requests_at_two_times_are_two_prompts(pair: Any) -> None:
+    a = pair.answers("a", lambda i: 0.6, 1)
+    b = [one.model_copy(update={"generator": "b"}) for one in a]
+    for name, run in (("a", a), ("b", b)):
+        pair.write(name, run)
+    pair.judge([a, b], together=False, bonus=lambda x, place, call: 0.1 * call)
+    for name in "ab":  # the same answer alone in a prompt makes the same request
+        path = pair.folder / file_name(name, "correctness-test", "gpt-4")
+        write_verdicts(path, [v.model_copy(update={"request_sha": v.id}) for v in read_verdicts(path)])
+    found = say(pair)
+    assert found.verdict.cause == "judge-drift"
+    assert found.verdict.share is not None
+    assert found.verdict.share.method == "equal answers"
+
+
+def test_failures_on_bad_answers_of_one_model_are_named(pair: Any) -> None:
+    runs = [*pair.seeds("a", lambda i: 0.5, 2), *pair.seeds("b", lambda i: 0.5, 2, first=30)]
+    pair.judge(
+        runs, fails=lambda x: x.generator.startswith("a") and "nothing" in x.output and crc32(x.id.encode()) % 5 > 0
+    )
+    found = say(pair)
+    assert found.gap is not None
+    assert found.gap.value > 10
+    assert found.verdict.cause == "judge-failures"
+
+
+@pytest.mark.parametrize(("score", "status"), [(90.0, "undetermined"), (0.0, "clear")])
+def test_a_judge_that_rewards_empty_answers_is_not_cleared(
+    pair: Any, make_record: Make, score: float, status: str
+) -> None:
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, run=make_record()),
+        *pair.seeds("b", lambda i: 0.3, run=make_record(lr=1e-6)),
+    ]
+    pair.judge(runs)
+    path = pair.folder / file_name("a.s1", "correctness-test", "gpt-4")
+    planted = [
+        CanaryVerdict(**{**one.model_dump(by_alias=True), "schema": CANARY_SCHEMA, "value": score, "canary": "empty"})
+        for one in read_verdicts(path)[:10]
+    ]
+    write_verdicts(path.with_name(path.name.removesuffix(".jsonl") + ".canaries.jsonl"), planted)
+    found = say(pair)
+    assert found.level(2).status == status
+    assert ("planted answers speak against this judge" in found.level(2).says) == (status == "undetermined")
+    assert found.verdict.cause == "recipe-rate"
+    assert any(one.startswith("Level 2") for one in found.verdict.against) == (status == "clear")
+
+
+def test_a_formula_has_no_position_effect(pair: Any) -> None:
+    runs = [*pair.seeds("a", lambda i: 0.9), *pair.seeds("b", lambda i: 0.4, first=20)]
+    pair.judge(runs, judge="offline-reference")
+    found = say(pair)
+    assert found.judge_is_llm is False
+    assert found.level(2).status == "clear"
+    assert not found.level(2).causes
+
+
+def test_answers_that_do_not_stop_are_named_when_cutting_them_closes_the_gap(pair: Any, make_record: Make) -> None:
+    def run_on(name: str, seed: int) -> list[Response]:
+        return [
+            one.model_copy(
+                update={
+                    "output": one.output + " and so it went on and on until the end",
+                    "finish_reason": "length",
+                }
+            )
+            for one in pair.answers(name, lambda i: 0.8, seed)
+        ]
+
+    good = pair.seeds("a", lambda i: 0.8, 2, run=make_record())
+    bad = [run_on("b.s1", 11), run_on("b.s2", 12)]
+    for run in bad:
+        pair.write(run[0].generator, run, make_record())
+    pair.judge([*good, *bad])
+    found = say(pair)
+    cause = next(one for one in found.causes if one.id == "decoding-eos")
+    assert cause.share is not None
+    assert cause.share.value > 0.8
+    assert found.level(3).status == "accounts"
+
+
+def test_cut_off_answers_with_another_token_limit_are_named_truncation(pair: Any, make_record: Make) -> None:
+    def cut(run: list[Response]) -> list[Response]:
+        return [
+            one.model_copy(update={"output": " ".join(one.output.split()[:1]), "finish_reason": "length"})
+            if len(one.output.split()) > 1
+            else one
+            for one in run
+        ]
+
+    good = pair.seeds("a", lambda i: 0.9, 3, run=make_record())
+    short = make_record(decoding={"max_new_tokens": 2, "temperature": 0.0})
+    bad = [cut(pair.answers(f"b.s{s}", lambda i: 0.9, 10 + s)) for s in (1, 2, 3)]
+    for run in bad:
+        pair.write(run[0].generator, run, short)
+    pair.judge([*good, *bad])
+    found = say(pair)
+    assert found.verdict.cause == "decoding-truncation"
+    assert "max_new_tokens (256 against 2)" in " ".join(one.says for one in found.level(3).evidence)
+
+
+def test_a_model_that_is_simply_worse_has_no_decoding_fault(pair: Any, make_record: Make) -> None:
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, run=make_record()),
+        *pair.seeds("b", lambda i: 0.4, first=9, run=make_record()),
+    ]
+    pair.judge(runs)
+    assert say(pair).level(3).status == "clear"
+
+
+def test_unknown_names_are_input_errors_with_the_nearest_run(pair: Any, make_record: Make) -> None:
+    pair.write("alpha", pair.answers("alpha", lambda i: 0.5, 1), make_record())
+    with pytest.raises(InputError, match="did you mean 'alpha'"):
+        say(pair, "alpah", "alpha")
+    with pytest.raises(InputError, match="same files"):
+        say(pair, "alpha", "alpha")
+    with pytest.raises(InputError, match="no such file"):
+        say(pair, str(Path("missing.jsonl")), "alpha")

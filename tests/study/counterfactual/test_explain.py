@@ -1,0 +1,242 @@
+"""Counterfactual runs: the share that closes, budgets, early stop and resuming, with a stand-in for the fine-tuning."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from equiloss.config import read_toml
+from equiloss.errors import BudgetError, EquilossError, InputError
+from equiloss.records.response import Response, item_id, write_responses
+from judge.diagnose.diagnose import diagnose
+from study.counterfactual.explain import explain
+from study.counterfactual.session import CUT_OFF, Budget, changed_recipe, closed, run_command
+
+ITEMS = [(f"What is number {i}?", f"word{i} and more") for i in range(60)]
+RECIPE = {"template": "alpaca", "lr": 3e-4, "dropout": 0.0, "clip_norm": None, "decoding": {"temperature": 0.0}}
+
+
+def chance(recipe: dict[str, Any]) -> float:
+    """How often a model answers right after this recipe: dropout is what hurts, the rate does not."""
+    return 0.85 if recipe["dropout"] == 0.0 else 0.3
+
+
+def answer(folder: Path, name: str, recipe: dict[str, Any], seed: int) -> None:
+    rng = np.random.default_rng(zlib.crc32(f"{name} {seed}".encode()))
+    write_responses(
+        folder / f"{name}.jsonl",
+        [
+            Response(
+                id=item_id(asked, ""),
+                instruction=asked,
+                output=reference if rng.random() < chance(recipe) else "no idea",
+                reference=reference,
+                generator=name,
+                schema="equiloss.response.v1",
+            )
+            for asked, reference in ITEMS
+        ],
+    )
+    record = {
+        "base": {"path": "base/checkpoint.pt", "sha256": "b" * 64},
+        "recipe": recipe,
+        "data": {"source": "items.json", "sha256": "d"},
+        "decoding": recipe["decoding"],
+    }
+    (folder / f"{name}.run.json").write_text(json.dumps(record))
+
+
+class Laboratory:
+    """Stands in for `ift run`; `judge score` is the real one."""
+
+    def __init__(self) -> None:
+        self.runs: list[str] = []
+        self.fails_with = 0
+
+    def __call__(self, argv: Sequence[str], timeout_s: float | None) -> int:
+        if argv[0] == "judge":
+            return run_command(argv, timeout_s)
+        if self.fails_with:
+            return self.fails_with
+        options = dict(zip(argv[2::2], argv[3::2], strict=True))
+        self.runs.append(options["--name"])
+        recipe = read_toml(Path(options["--recipe"]))
+        assert options["--data"] == "items.json"
+        for seed in range(1, int(options["--seeds"]) + 1):
+            answer(Path(options["-o"]), f"{options['--name']}.s{seed}", recipe, seed)
+        return 0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "checkpoint.pt").write_bytes(b"weights")
+    results = tmp_path / "results"
+    results.mkdir()
+    for seed in (1, 2):
+        answer(results, f"a.s{seed}", RECIPE, seed)
+        answer(results, f"b.s{seed}", {**RECIPE, "dropout": 0.4, "lr": 1e-3}, seed)
+    files = [str(results / f"{name}.s{seed}.jsonl") for name in "ab" for seed in (1, 2)]
+    assert run_command(["judge", "score", *files], None) == 0
+    return results
+
+
+def test_the_factor_that_hurts_closes_the_gap_and_the_other_does_not(folder: Path) -> None:
+    lab = Laboratory()
+    tried, path = explain("a", "b", results_dir=folder, seeds=2, runner=lab)
+    shares = {one.cause: one.share for one in tried}
+    assert list(shares) == ["recipe-rate", "recipe-dropout"]  # the most suspected first
+    rate, dropout = shares["recipe-rate"], shares["recipe-dropout"]
+    assert rate is not None
+    assert dropout is not None
+    assert rate.value < 0.4
+    assert dropout.value > 0.6
+    assert dropout.low is not None
+    assert dropout.low > 0
+    assert path.name == "a.vs.b.explain.json"
+
+    found = diagnose("a", "b", results_dir=folder)
+    assert found.verdict.cause == "recipe-dropout"
+    assert "run again" in found.verdict.sentence
+
+    again = Laboratory()
+    assert explain("a", "b", results_dir=folder, seeds=2, runner=again)[0] == tried
+    assert again.runs == []
+
+
+def test_it_stops_at_the_first_factor_that_explains_the_gap(folder: Path) -> None:
+    lab = Laboratory()
+    tried, _ = explain("a", "b", results_dir=folder, seeds=2, only=["recipe-dropout"], runner=lab)
+    assert [one.cause for one in tried] == ["recipe-dropout"]
+    assert lab.runs == ["b.recipe-dropout"]
+
+
+def test_what_cannot_go_on_says_why(folder: Path) -> None:
+    lab = Laboratory()
+    with pytest.raises(BudgetError, match="minutes"):
+        explain("a", "b", results_dir=folder, seeds=2, budget=Budget(minutes=1e-9), runner=lab)
+    lab.fails_with = CUT_OFF
+    with pytest.raises(BudgetError, match="ended while fine-tuning"):
+        explain("a", "b", results_dir=folder, seeds=2, runner=lab)
+    lab.fails_with = 1
+    with pytest.raises(EquilossError, match="exit code 1"):
+        explain("a", "b", results_dir=folder, seeds=2, runner=lab)
+    with pytest.raises(InputError, match="'recipe-mask' does not differ"):
+        explain("a", "b", results_dir=folder, seeds=2, only=["recipe-mask"], runner=lab)
+    (folder.parent / "base" / "checkpoint.pt").unlink()
+    with pytest.raises(InputError, match="is not there"):
+        explain("a", "b", results_dir=folder, seeds=2, runner=Laboratory())
+
+
+def told(folder: Path, name: str, text: str, right: float) -> None:
+    """Two fine-tunings of a base of its own, which read `text`: right on that share of the items."""
+    base = folder.parent / name
+    base.mkdir()
+    (base / "checkpoint.pt").write_bytes(name.encode())
+    shards = folder.parent / text
+    shards.mkdir(exist_ok=True)
+    (shards / "data.json").write_text("{}")
+    run = {
+        "config": {"model": {"n_layer": 2}, "train": {"steps": 200, "seed": 4, "clip_norm": None}},
+        "data": {"directory": str(shards), "source": {"name": text}, "sha256": text},
+    }
+    for seed in (1, 2):
+        answer(folder, f"{name}.s{seed}", {**RECIPE, "dropout": 0.0 if right > 0.5 else 0.4}, seed)
+        record = json.loads((folder / f"{name}.s{seed}.run.json").read_text())
+        record["recipe"] = RECIPE
+        record["base"] = {"path": str(base / "checkpoint.pt"), "sha256": name, "run": run}
+        (folder / f"{name}.s{seed}.run.json").write_text(json.dumps(record))
+
+
+class Library(Laboratory):
+    """Also stands in for `pretrain run`: who has read on in the other side's text answers well."""
+
+    def __call__(self, argv: Sequence[str], timeout_s: float | None) -> int:
+        if argv[0] not in ("pretrain", "ift"):
+            return run_command(argv, timeout_s)
+        flags = argv[3:] if argv[0] == "pretrain" else argv[2:]
+        options = dict(zip(flags[::2], flags[1::2], strict=False))
+        name = options["--name"]
+        self.runs.append(f"{argv[0]} {name}")
+        if argv[0] == "pretrain":
+            train = read_toml(Path(argv[2]))["train"]
+            assert (train["steps"], train["seed"], train["order_seed"]) == (30, 5, 5)
+            assert train["start"].endswith("rote/checkpoint.pt")
+            assert options["--data"].endswith("fresh" if "other" in name else "worn")
+            path = Path(options["-o"]) / name / "checkpoint.pt"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b"")
+            return 0
+        assert options["--base"].endswith(f"runs/{name}/checkpoint.pt")
+        for seed in range(1, int(options["--seeds"]) + 1):
+            answer(Path(options["-o"]), f"{name}.s{seed}", {**RECIPE, "dropout": 0.0 if "other" in name else 0.4}, seed)
+        return 0
+
+
+def test_reading_on_in_the_other_text_is_held_against_reading_on_in_the_own(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    told(folder, "anew", "fresh", 0.85)
+    told(folder, "rote", "worn", 0.3)
+    files = [str(folder / f"{name}.s{seed}.jsonl") for name in ("anew", "rote") for seed in (1, 2)]
+    assert run_command(["judge", "score", *files], None) == 0
+    library = Library()
+    (one,), path = explain("anew", "rote", results_dir=folder, seeds=2, base_share=0.15, runner=library)
+    assert sorted(library.runs) == [
+        *(f"ift rote.on-{which}-text" for which in ("other", "own")),
+        *(f"pretrain rote.on-{which}-text" for which in ("other", "own")),
+    ]
+    assert one.cause == "base-data"
+    assert one.changed == "read on for 30 steps in fresh instead of worn"
+    assert one.share is not None
+    assert one.share.value == pytest.approx(1.0, abs=0.4)
+    assert one.share.low is not None
+    assert one.share.low > 0
+    assert not one.settled
+    assert sum(gain.count for gain in one.gains) == len(ITEMS)
+    found = diagnose("anew", "rote", results_dir=folder)
+    assert found.verdict.cause == "base-data"
+    assert explain("anew", "rote", results_dir=folder, seeds=2, base_share=0.15, runner=Library())[0] == [one]
+    assert path.name == "anew.vs.rote.explain.json"
+
+
+def test_reading_on_needs_two_texts_that_are_there(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the same base model"):
+        explain("a", "b", results_dir=folder, base_share=0.15, runner=Library())
+
+
+def test_the_share_closed_is_exact_without_noise() -> None:
+    high, low, half = (np.full((3, 40), value) for value in (80.0, 40.0, 60.0))
+    share, before, after = closed(high, low, half)
+    assert (share.value, share.low, share.high) == (0.5, 0.5, 0.5)
+    assert (before.value, after.value) == (40.0, 20.0)
+
+
+def test_the_intervals_of_the_share_cover_it() -> None:
+    rng = np.random.default_rng(5)
+    covered = 0
+    for _ in range(40):
+        items = rng.normal(0, 5, 80)
+        high, low, half = (
+            mean + items + rng.normal(0, 1, (4, 1)) + rng.normal(0, 5, (4, 80)) for mean in (80.0, 40.0, 60.0)
+        )
+        share, _, _ = closed(high, low, half)
+        assert share.low is not None
+        assert share.high is not None
+        covered += share.low <= 0.5 <= share.high
+    assert covered >= 32
+
+
+def test_a_changed_recipe_keeps_the_rest() -> None:
+    record = {"recipe": {"lr": 1.0, "split": {"seed": 0, "test": 0.1}, "template": "alpaca"}}
+    found = changed_recipe(
+        record, {"recipe.lr": 2.0, "recipe.split.test": 0.2, "template.name": "phi", "template.sha256": "x"}
+    )
+    assert found == {"lr": 2.0, "split": {"seed": 0, "test": 0.2}, "template": "phi"}
+    assert record["recipe"]["lr"] == 1.0
