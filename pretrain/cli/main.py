@@ -278,10 +278,11 @@ def probe(checkpoint: Path, output: Path | None, as_json: bool, **options: Any) 
       pretrain probe runs/a/checkpoint.pt --data data/demo --items alpaca.json --test results/a.jsonl
       pretrain probe runs/a/checkpoint.pt --data data/speeches --facts facts.jsonl --only cloze
     """
-    from pretrain.probes import run
     from pretrain.probes import tables as show
+    from pretrain.probes.run import run
+    from pretrain.probes.subject import ProbeOptions
 
-    document, path = run.run(checkpoint, run.Request(**options), output)
+    document, path = run(checkpoint, ProbeOptions(**options), output)
     if as_json:
         console.emit_json(document)
         return

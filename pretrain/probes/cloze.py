@@ -18,11 +18,19 @@ from equiloss.errors import InputError
 from pretrain.model.decoder import GPT
 from pretrain.probes.facts import Fact
 from pretrain.probes.measure import mean_of
+from pretrain.probes.registry import probe
+from pretrain.probes.subject import Subject
 
 BATCH = 128
 
 
-def probe(model: GPT, encoding: Encoding, facts: Sequence[Fact]) -> dict[str, Any]:
+@probe("cloze")
+def of_subject(subject: Subject) -> dict[str, Any]:
+    """The facts that the base model completes."""
+    return completions(subject.model, subject.encoding, subject.facts)
+
+
+def completions(model: GPT, encoding: Encoding, facts: Sequence[Fact]) -> dict[str, Any]:
     """Accuracy and loss of the facts' values, stored and at first mention; samples by fact.
 
     Raises: InputError when there are no facts.

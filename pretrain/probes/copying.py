@@ -12,17 +12,28 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pretrain.data.induction import predicted
 from pretrain.model.decoder import GPT
 from pretrain.probes.measure import mean_of, measure
+from pretrain.probes.registry import probe
+from pretrain.probes.subject import Subject
 from pretrain.probes.windows import batches, token_losses
 
 
+@probe("copying")
+def of_subject(subject: Subject) -> dict[str, Any]:
+    """Copying of random sequences of the test text's tokens, and within the test text."""
+    seen = torch.from_numpy(np.unique(np.asarray(subject.shards.split("test").tokens)).astype(np.int64))
+    vocabulary = seen[seen != subject.encoding.eot_token]
+    return copied(subject.model, vocabulary, subject.windows, seed=subject.options.seed)
+
+
 @torch.no_grad()
-def probe(
+def copied(
     model: GPT,
     vocabulary: Tensor,
     text: Tensor | None = None,

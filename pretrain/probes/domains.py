@@ -19,13 +19,21 @@ from numpy.typing import NDArray
 from tiktoken import Encoding
 
 from pretrain.data.shards import Shards, Split
-from pretrain.probes.items import Item
+from pretrain.probes.instructions import AskedItem
+from pretrain.probes.registry import probe
+from pretrain.probes.subject import Subject
 
 FROM_THE_WHOLE = 0.1
 """The share of the whole text's model in that of a domain."""
 
 
-def probe(encoding: Encoding, shards: Shards, items: Sequence[Item]) -> dict[str, Any]:
+@probe("domains")
+def of_subject(subject: Subject) -> dict[str, Any]:
+    """The domain of the data that each test item is worded like."""
+    return closest_domains(subject.encoding, subject.shards, subject.test_items)
+
+
+def closest_domains(encoding: Encoding, shards: Shards, items: Sequence[AskedItem]) -> dict[str, Any]:
     """{items: {id or question: domain}}, by the wording of question and answer, against the test text of the shards."""
     split = shards.split("test")
     counts = token_counts(split, len(shards.domains), encoding.n_vocab)

@@ -9,11 +9,19 @@ from torch import Tensor
 
 from pretrain.model.decoder import GPT
 from pretrain.probes.measure import mean_of, measure
+from pretrain.probes.registry import probe
+from pretrain.probes.subject import Subject
 from pretrain.probes.windows import token_losses
 
 
+@probe("forgetting")
+def of_subject(subject: Subject) -> dict[str, Any]:
+    """What the fine-tuned model forgot of the test text."""
+    return rise_and_distance(subject.model, subject.tuned, subject.windows)
+
+
 @torch.no_grad()
-def probe(model: GPT, tuned: GPT, rows: Tensor) -> dict[str, Any]:
+def rise_and_distance(model: GPT, tuned: GPT, rows: Tensor) -> dict[str, Any]:
     """The rise in loss on windows (N, T+1) from the base to the fine-tuned model, and ||W' - W|| / ||W||."""
     rises = (token_losses(tuned, rows) - token_losses(model, rows)).mean(dim=1).tolist()
     moved = total = 0.0

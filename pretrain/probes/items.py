@@ -11,52 +11,35 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from tiktoken import Encoding
 
 from equiloss.errors import InputError
-from equiloss.files import read_json, read_jsonl, read_text
 from pretrain.model.decoder import GPT
+from pretrain.probes.instructions import AskedItem
 from pretrain.probes.measure import mean_of
+from pretrain.probes.registry import probe
+from pretrain.probes.subject import Subject
 
 BATCH = 64
 SHOTS = 3
 
 
-@dataclass(frozen=True)
-class Item:
-    """A question (instruction and input), its reference answer, and its id where the file has one."""
-
-    question: str
-    answer: str
-    id: str = ""
+@probe("items")
+def of_subject(subject: Subject) -> dict[str, Any]:
+    """The base model's losses of the items' reference answers."""
+    return item_losses(subject.model, subject.encoding, *subject.items, seed=subject.options.seed)
 
 
-def read_items(path: Path) -> list[Item]:
-    """Read Alpaca-style items, or the reference answers of a results file.
-
-    Raises: InputError when the file is missing, broken, or holds no item with an answer.
-    """
-    rows = read_json(path) if read_text(path).lstrip().startswith("[") else read_jsonl(path)
-    items: list[Item] = []
-    for row in cast("list[Any]", rows):
-        if isinstance(row, dict) and "instruction" in row:
-            entry = cast("dict[str, Any]", row)
-            answer = entry.get("reference") or ("" if "generator" in entry else entry.get("output")) or ""
-            question = f"{entry['instruction']}\n{entry['input']}" if entry.get("input") else str(entry["instruction"])
-            if str(answer).strip():
-                items.append(Item(question, str(answer), str(entry.get("id") or "")))
-    if not items:
-        raise InputError(f"{path}: holds no item with an instruction and an answer", "give Alpaca-style items")
-    return items
-
-
-def probe(
-    model: GPT, encoding: Encoding, everything: Sequence[Item], test: Sequence[Item], most: int = 400, seed: int = 0
+def item_losses(
+    model: GPT,
+    encoding: Encoding,
+    everything: Sequence[AskedItem],
+    test: Sequence[AskedItem],
+    most: int = 400,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Answer losses of the test items, and of as many of the others; `test` names which of `everything` are held out.
 

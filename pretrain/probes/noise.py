@@ -16,13 +16,21 @@ from torch import Tensor
 from equiloss.seeds import stream
 from pretrain.model.decoder import GPT
 from pretrain.probes.measure import mean_of
+from pretrain.probes.registry import probe
+from pretrain.probes.subject import Subject
 from pretrain.probes.windows import mean_loss
 
 STRENGTHS = (0.02, 0.05, 0.1)
 
 
+@probe("noise")
+def of_subject(subject: Subject) -> dict[str, Any]:
+    """The rise in loss on 64 windows of the test text."""
+    return loss_rises(subject.model, subject.few_windows(64), seed=subject.options.seed)
+
+
 @torch.no_grad()
-def probe(
+def loss_rises(
     model: GPT, rows: Tensor, strengths: Sequence[float] = STRENGTHS, draws: int = 4, seed: int = 0
 ) -> dict[str, Any]:
     """The rise in mean loss on windows (N, T+1) at each strength, over `draws`; the model is left as it was."""

@@ -17,11 +17,19 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pretrain.model.decoder import GPT
 from pretrain.probes.measure import mean_of, measure
+from pretrain.probes.registry import probe
+from pretrain.probes.subject import Subject
 
 Product = Callable[[list[Tensor]], list[Tensor]]
 
 
-def probe(model: GPT, rows: Tensor, draws: int = 8, steps: int = 20, seed: int = 0) -> dict[str, Any]:
+@probe("sharpness")
+def of_subject(subject: Subject) -> dict[str, Any]:
+    """Trace and top eigenvalue of the Hessian on 32 windows of the test text."""
+    return hessian_spectrum(subject.model, subject.few_windows(32), seed=subject.options.seed)
+
+
+def hessian_spectrum(model: GPT, rows: Tensor, draws: int = 8, steps: int = 20, seed: int = 0) -> dict[str, Any]:
     """Trace and top eigenvalue of the Hessian of the mean loss on windows (N, T+1)."""
     parameters: list[Tensor] = [one for one in model.parameters() if one.requires_grad]
     product = hessian_product(lambda: _loss(model, rows), parameters)

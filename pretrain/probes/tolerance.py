@@ -17,18 +17,30 @@ from tiktoken import Encoding
 from torch import Tensor
 
 from pretrain.model.decoder import GPT
-from pretrain.probes.items import Item, answer_losses
+from pretrain.probes.instructions import AskedItem
+from pretrain.probes.items import answer_losses
 from pretrain.probes.measure import mean_of, measure
+from pretrain.probes.registry import probe
+from pretrain.probes.subject import Subject
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 NEAR_NATS = 0.1
 
 
-def probe(
+@probe("tolerance", only_when_named=True)
+def of_subject(subject: Subject) -> dict[str, Any]:
+    """The loss of held-out answers over learning rates, trained on the items that are not held out."""
+    everything, test = subject.items
+    asked = {item.question for item in test}
+    train = [item for item in everything if item.question not in asked]
+    return rate_curve(subject.model, subject.encoding, train, test, seed=subject.options.seed)
+
+
+def rate_curve(
     model: GPT,
     encoding: Encoding,
-    train: Sequence[Item],
-    held_out: Sequence[Item],
+    train: Sequence[AskedItem],
+    held_out: Sequence[AskedItem],
     rates: Sequence[float] = RATES,
     steps: int = 60,
     batch: int = 16,
@@ -63,7 +75,7 @@ def probe(
 
 
 def fine_tune(
-    model: GPT, encoding: Encoding, items: Sequence[Item], rate: float, steps: int, batch: int, seed: int
+    model: GPT, encoding: Encoding, items: Sequence[AskedItem], rate: float, steps: int, batch: int, seed: int
 ) -> GPT:
     """A copy of the model trained on the items' answers."""
     tuned = copy.deepcopy(model).train()
@@ -85,7 +97,7 @@ def fine_tune(
     return tuned.eval()
 
 
-def _row(encoding: Encoding, item: Item, context: int) -> tuple[list[int], int]:
+def _row(encoding: Encoding, item: AskedItem, context: int) -> tuple[list[int], int]:
     after = [*encoding.encode_ordinary(f"\n{item.answer}")[: context - 2], encoding.eot_token]
     before = [encoding.eot_token, *encoding.encode_ordinary(item.question)][-(context + 1 - len(after)) :]
     return [*before, *after], len(after)

@@ -14,10 +14,18 @@ from torch import Tensor
 
 from pretrain.model.decoder import GPT
 from pretrain.probes.measure import measure
+from pretrain.probes.registry import probe
+from pretrain.probes.subject import Subject
+
+
+@probe("weights")
+def of_subject(subject: Subject) -> dict[str, Any]:
+    """Norms, stable ranks and anisotropy of the base model."""
+    return weight_geometry(subject.model)
 
 
 @torch.no_grad()
-def probe(model: GPT) -> dict[str, Any]:
+def weight_geometry(model: GPT) -> dict[str, Any]:
     """Norms over all parameters, stable ranks and the embedding's anisotropy."""
     matrices = {name: p for name, p in model.named_parameters() if p.ndim == 2}
     ranks = {name: stable_rank(p) for name, p in matrices.items()}

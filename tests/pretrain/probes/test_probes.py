@@ -34,8 +34,10 @@ from pretrain.probes import (
     windows,
 )
 from pretrain.probes.facts import Fact, read_facts, value_place, world_facts
-from pretrain.probes.items import Item
+from pretrain.probes.instructions import AskedItem
 from pretrain.probes.measure import mean_of
+from pretrain.probes.registry import probes
+from pretrain.probes.subject import ProbeOptions
 
 CONFIG = ModelConfig(n_layer=1, n_head=2, n_embd=8, context=16, vocab_size=11)
 TEXTS = ["Ada Hill lives in Rome.", "Ben Cole lives in Oslo.", "Ada Hill plays the harp.", "Where does Ada live?"] * 3
@@ -122,7 +124,7 @@ def test_the_product_is_the_gradients_finite_difference(model: GPT, rows: Tensor
 
 def test_noise_has_the_strength_asked_for_and_leaves_the_model_alone(model: GPT, rows: Tensor) -> None:
     before = {name: p.clone() for name, p in model.named_parameters()}
-    found = noise.probe(model, rows, strengths=(0.01, 0.3), draws=3)
+    found = noise.loss_rises(model, rows, strengths=(0.01, 0.3), draws=3)
     for name, p in model.named_parameters():
         assert torch.equal(p, before[name])
     assert found["measures"]["rise_at_0.3"]["value"] != 0
@@ -173,7 +175,7 @@ class Copier(torch.nn.Module):
 def test_a_perfect_copier_has_accuracy_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copying, "induction_scores", lambda model, rows, length: torch.ones(1, 1))
     monkeypatch.setattr(torch, "randint", lambda low, high, size, generator: torch.stack([torch.randperm(11)[:5]] * 4))
-    found = copying.probe(Copier(), torch.arange(11), sequences=4, length=5)["measures"]  # type: ignore[arg-type]
+    found = copying.copied(Copier(), torch.arange(11), sequences=4, length=5)["measures"]  # type: ignore[arg-type]
     assert found["accuracy"]["value"] == 1.0
     assert found["loss"]["value"] == pytest.approx(0.0, abs=1e-6)
     assert found["lift"]["value"] == pytest.approx(math.log(11), rel=1e-3)
@@ -182,7 +184,7 @@ def test_a_perfect_copier_has_accuracy_one(monkeypatch: pytest.MonkeyPatch) -> N
 def test_copying_in_text_counts_what_induction_predicts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copying, "induction_scores", lambda model, rows, length: torch.ones(1, 1))
     text = torch.tensor([[1, 2, 3, 1, 2, 3], [1, 2, 3, 4, 5, 6], [4, 5, 4, 6, 4, 6]])  # the second holds no pattern
-    found = copying.probe(Copier(), torch.arange(11), text, sequences=4, length=5)["measures"]  # type: ignore[arg-type]
+    found = copying.copied(Copier(), torch.arange(11), text, sequences=4, length=5)["measures"]  # type: ignore[arg-type]
     assert found["text_accuracy"]["value"] == 1.0
     assert found["text_loss"]["value"] == pytest.approx(0.0, abs=1e-6)
     assert set(found["text_accuracy"]["samples"]) == {"window 0", "window 2"}
@@ -215,7 +217,7 @@ def test_cloze_counts_a_value_when_greedy_decoding_would_give_it(encoding: Encod
         Fact("Ada Hill", "city", "Rome", ("Ada Hill lives in",), ("Ada Hill lives in",)),
         Fact("Ada Hill", "pet", "Oslo", (), ("Ada Hill lives in",)),
     ]
-    found = cloze.probe(model, encoding, facts)["measures"]
+    found = cloze.completions(model, encoding, facts)["measures"]
     assert found["stored_accuracy"]["value"] == 1.0
     assert found["first_mention_accuracy"]["samples"] == {"Ada Hill / city": 1.0, "Ada Hill / pet": 0.0}
     value = encoding.encode_ordinary(" Rome")
@@ -251,15 +253,17 @@ def test_answer_losses_are_those_of_the_answers_tokens_alone(encoding: Encoding)
 
 def test_a_model_that_saw_the_test_items_has_an_advantage_on_them(encoding: Encoding) -> None:
     model = small(encoding)
-    everything = [Item(f"Where is number {i}?", word) for i, word in enumerate(["Rome", "Oslo", "harp", "Ben"] * 3)]
+    everything = [
+        AskedItem(f"Where is number {i}?", word) for i, word in enumerate(["Rome", "Oslo", "harp", "Ben"] * 3)
+    ]
     test = everything[:4]
-    clean = items.probe(model, encoding, everything, test)["measures"]["test_advantage"]["value"]
+    clean = items.item_losses(model, encoding, everything, test)["measures"]["test_advantage"]["value"]
     tuned = tolerance.fine_tune(model, encoding, test, rate=1e-2, steps=40, batch=4, seed=0)
-    planted = items.probe(tuned, encoding, everything, test)["measures"]["test_advantage"]
+    planted = items.item_losses(tuned, encoding, everything, test)["measures"]["test_advantage"]
     assert planted["value"] - clean > 0.3
     assert len(planted["samples"]) == 4
     with pytest.raises(InputError, match="besides"):
-        items.probe(model, encoding, test, test)
+        items.item_losses(model, encoding, test, test)
 
 
 def test_items_go_to_the_domain_that_is_worded_like_them(tmp_path: Path) -> None:
@@ -269,16 +273,19 @@ def test_items_go_to_the_domain_that_is_worded_like_them(tmp_path: Path) -> None
     write_shards([*held, *seen], tmp_path / "data", train_bpe([*texts.values()] * 3, 300), source={}, workers=1)
     shards = Shards.open(tmp_path / "data")
     encoding = shards.tokenizer
-    asked = [Item("Was the party guilty?", "fraud", "a"), Item("What goes with butter?", "rice and salt")]
-    found = domains.probe(encoding, shards, asked)
+    asked = [
+        AskedItem("Was the party guilty?", "fraud", "a"),
+        AskedItem("What goes with butter?", "rice and salt"),
+    ]
+    found = domains.closest_domains(encoding, shards, asked)
     assert found["items"] == {"a": "law", "What goes with butter?": "food"}
     assert sorted(found["domains"]) == ["food", "law"]
     # words that no domain has count for none, however small it is
     few = Document("the wind", "weather", "test")
     write_shards([*held, few, *seen], tmp_path / "more", encoding, source={}, workers=1)
     more = Shards.open(tmp_path / "more")
-    strange = [Item("Xylophone quartz? Was the party guilty?", "zigzag jukebox")]
-    assert set(domains.probe(encoding, more, strange)["items"].values()) == {"law"}
+    strange = [AskedItem("Xylophone quartz? Was the party guilty?", "zigzag jukebox")]
+    assert set(domains.closest_domains(encoding, more, strange)["items"].values()) == {"law"}
     # by hand: the words of each text, counted over the documents, with one added to each
     counts = domains.token_counts(shards.split("test"), 2, encoding.n_vocab)
     for name, text in texts.items():
@@ -292,8 +299,8 @@ def test_items_go_to_the_domain_that_is_worded_like_them(tmp_path: Path) -> None
 def test_the_tolerance_curve_is_lowest_at_a_rate_that_learns(encoding: Encoding) -> None:
     model = small(encoding)
     before = {name: p.clone() for name, p in model.named_parameters()}
-    data = [Item("Where does Ada live?", "Rome"), Item("Where does Ben live?", "Oslo")]
-    found = tolerance.probe(model, encoding, data, data, rates=(1e-6, 1e-2), steps=30, batch=4)
+    data = [AskedItem("Where does Ada live?", "Rome"), AskedItem("Where does Ben live?", "Oslo")]
+    found = tolerance.rate_curve(model, encoding, data, data, rates=(1e-6, 1e-2), steps=30, batch=4)
     assert found["curve"][1]["loss"] < found["curve"][0]["loss"]
     assert found["measures"]["best_log10_rate"]["value"] == pytest.approx(-2)
     for name, p in model.named_parameters():
@@ -305,7 +312,7 @@ def test_forgetting_is_the_rise_in_loss_and_the_distance_of_the_weights(model: G
     with torch.no_grad():
         for p in other.parameters():
             p.mul_(1.1)
-    found = forgetting.probe(model, other, rows)["measures"]
+    found = forgetting.rise_and_distance(model, other, rows)["measures"]
     assert found["distance"]["value"] == pytest.approx(0.1, rel=1e-4)
     expected = windows.mean_loss(other, rows) - windows.mean_loss(model, rows)
     assert found["rise"]["value"] == pytest.approx(expected, abs=1e-5)
@@ -339,12 +346,12 @@ def test_a_facts_file_says_which_line_is_wrong(tmp_path: Path) -> None:
 def test_the_record_says_what_was_skipped_and_why(tmp_path: Path, encoding: Encoding) -> None:
     path = tmp_path / "checkpoint.pt"
     save(path, small(encoding), to_record(encoding), {"name": "x"})
-    document, target = run.run(path, run.Request())
+    document, target = run.run(path, ProbeOptions())
     assert target == tmp_path / "checkpoint.probe.json"
     assert set(document["probes"]) == {"weights"}
     assert document["skipped"]["items"] == "needs --items and --test"
     with pytest.raises(InputError, match="no probe named 'clouds'"):
-        run.run(path, run.Request(only=("clouds",)))
+        run.run(path, ProbeOptions(only=("clouds",)))
 
 
 def test_what_is_stored_is_asked_for_only_in_text_that_the_model_read(tmp_path: Path) -> None:
@@ -354,7 +361,7 @@ def test_what_is_stored_is_asked_for_only_in_text_that_the_model_read(tmp_path: 
 
     def probed(read: str) -> dict[str, Any]:
         save(path, small(encoding), to_record(encoding), {"name": "x", "data": {"sha256": read}})
-        return run.run(path, run.Request(data=tmp_path / "data", only=("cloze",)))[0]
+        return run.run(path, ProbeOptions(data=tmp_path / "data", only=("cloze",)))[0]
 
     own, foreign = probed(shards.sha256), probed("0" * 64)
     assert "stored_accuracy" in own["probes"]["cloze"]["measures"]
@@ -362,3 +369,11 @@ def test_what_is_stored_is_asked_for_only_in_text_that_the_model_read(tmp_path: 
     measures = foreign["probes"]["cloze"]["measures"]
     assert set(measures) == {"first_mention_accuracy", "first_mention_loss"}
     assert foreign["skipped"] == {"cloze.stored": "--data is not the text that this checkpoint read"}
+
+
+def test_every_probe_of_the_folder_is_found_by_name() -> None:
+    found = probes()
+    assert {*found} == {
+        *("cloze", "copying", "domains", "forgetting", "items", "noise", "sharpness", "tolerance", "weights")
+    }
+    assert [name for name, probe in found.items() if probe.only_when_named] == ["tolerance"]
