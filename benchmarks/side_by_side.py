@@ -88,7 +88,7 @@ def report(
         **about,
         "unit": unit,
         "wanted": {shape: {name: one.wanted for name, one in targets[shape].items()} for shape in shapes},
-        "provenance": provenance(),
+        "provenance": provenance().model_dump(),
         "shapes": shapes,
     }
     if arguments.json:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from equiloss.errors import EquilossError
+from equiloss.files import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,7 +89,7 @@ def read_line(prompt: str = "> ") -> str | None:
 
 def emit_json(document: Any) -> None:
     """Print one JSON document on stdout: what `--json` promises."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False, default=plain) + "\n")
 
 
 def emit_table(table: Table) -> None:

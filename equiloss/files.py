@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+from pydantic import BaseModel
+
 from equiloss.errors import InputError
 
 
@@ -64,7 +66,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, document: Any) -> None:
     """Write a JSON file whole, indented, with a final newline."""
-    write_text(path, json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False, default=plain) + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
@@ -79,9 +81,19 @@ def append_jsonl(path: Path, row: Any) -> None:
         f.write(json_line(row).encode())
 
 
+def plain(value: Any) -> Any:
+    """A record as the data that a file holds: the `default` of every `json.dumps` here, so that records can be nested.
+
+    Raises: TypeError for anything else that is not JSON.
+    """
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
 def json_line(row: Any) -> str:
     """One compact JSON line. NaN is refused: it is not JSON."""
-    return json.dumps(row, ensure_ascii=False, separators=(", ", ": "), allow_nan=False) + "\n"
+    return json.dumps(row, ensure_ascii=False, separators=(", ", ": "), allow_nan=False, default=plain) + "\n"
 
 
 def read_json(path: Path) -> Any:

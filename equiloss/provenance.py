@@ -10,21 +10,22 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+
+from equiloss.records.provenance import Provenance
 
 LIBRARIES = ("torch", "numpy", "scipy", "tiktoken", "tokenizers", "openai", "pydantic", "jinja2", "safetensors")
 
 
-def provenance() -> dict[str, Any]:
-    """What made a file: package version, git commit, Python, platform, library versions, time (UTC)."""
-    return {
-        "equiloss": package_version(),
-        "git_commit": git_commit(),
-        "python": platform.python_version(),
-        "platform": f"{sys.platform}-{platform.machine()}",
-        "libraries": library_versions(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+def provenance() -> Provenance:
+    """What makes the files of this process: versions of package and libraries, commit, platform, time."""
+    return Provenance(
+        equiloss=package_version(),
+        git_commit=git_commit(),
+        python=platform.python_version(),
+        platform=f"{sys.platform}-{platform.machine()}",
+        libraries=library_versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
 @cache

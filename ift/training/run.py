@@ -168,7 +168,7 @@ def run(prepared: Prepared, paths: Paths, seed: int, world: World, extra: dict[s
         "seed": seed,
         "data": base.run.get("data"),
         "selected_epoch": trained.selected_epoch,
-        "provenance": provenance(),
+        "provenance": provenance().model_dump(),
     }
     if world.main:
         checkpoint.save(paths.checkpoint, model, base.tokenizer, made_by)

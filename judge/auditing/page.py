@@ -13,6 +13,7 @@ from equiloss import files as runs
 from equiloss import provenance
 from equiloss.errors import InputError
 from equiloss.numerals import number
+from equiloss.records.provenance import Provenance
 from equiloss.statistics.bootstrap import Interval
 from judge.auditing import trust
 from judge.auditing.documents import Audit
@@ -33,7 +34,7 @@ def write(found: Audit, files: Sequence[Path], directory: Path) -> tuple[Path, P
     return json_path, html_path
 
 
-def html(found: Audit, files: Sequence[str], made_by: dict[str, Any]) -> str:
+def html(found: Audit, files: Sequence[str], made_by: Provenance) -> str:
     """The page: no network, no script, no markup from data."""
     css = resources.files("judge.report").joinpath("page.css").read_text("utf-8")
     effects = _effects(found)

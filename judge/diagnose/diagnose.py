@@ -103,5 +103,5 @@ def diagnose_case(case: Case, margin_nats: float = premise.MARGIN_NATS, explanat
         causes=causes,
         verdict=decision,
         notes=case.notes,
-        provenance=provenance(),
+        provenance=provenance().model_dump(),
     )

@@ -209,7 +209,7 @@ def _provenance(judged: Sequence[Judged], comparison: Comparison) -> dict[str, A
     verdicts = [v for one in judged for v in one.verdicts if Panel(v.rubric, v.judge) == panel]
     costs = [v.cost_usd for v in verdicts if v.cost_usd is not None]
     return {
-        "made_by": provenance.provenance(),
+        "made_by": provenance.provenance().model_dump(),
         "files": [
             {"path": str(path), "sha256": files.sha256_file(path), "run": one.generator}
             for one in judged

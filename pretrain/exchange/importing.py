@@ -60,7 +60,7 @@ def import_checkpoint(source: Path, output: Path, tokenizer_name: str | None = N
         "name": source.resolve().name,
         "source": {"path": str(source), "layout": found.layout, "sha256": files.sha256_file(found.weights)},
         "notes": found.notes,
-        "provenance": provenance.provenance(),
+        "provenance": provenance.provenance().model_dump(),
     }
     checkpoint.save_state(output, found.config, found.state, tokenizer.to_record(found.encoding), record)
     return found

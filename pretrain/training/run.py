@@ -388,7 +388,7 @@ class Run:
             "elapsed_s": round(progress.elapsed_s, 2),
             "processes": self.world.size,
             "device": str(self.world.device),
-            "provenance": provenance(),
+            "provenance": provenance().model_dump(),
         }
         from pretrain.training.plots import plot_loss
 

@@ -75,6 +75,6 @@ def _config_toml(config: RunConfig, data: dict[str, Any]) -> str:
     lines = [
         "# What `pretrain run` used, all fields settled: `pretrain run` with this file repeats the run.",
         f"# data: {data['directory']} (sha256 {data['sha256']})",
-        f"# equiloss {made['equiloss']}, commit {made['git_commit']}, torch {made['libraries'].get('torch')}",
+        f"# equiloss {made.equiloss}, commit {made.git_commit}, torch {made.libraries.get('torch')}",
     ]
     return "\n".join(lines) + "\n\n" + to_toml(config.model_dump())

@@ -86,5 +86,13 @@ def test_sha256_of_a_file_is_that_of_its_bytes(tmp_path):
 
 def test_provenance_names_what_made_a_file():
     record = provenance.provenance()
-    assert set(record) == {"equiloss", "git_commit", "python", "platform", "libraries", "created"}
-    assert record["libraries"]["numpy"]
+    assert set(record.model_dump()) == {"equiloss", "git_commit", "python", "platform", "libraries", "created"}
+    assert record.libraries["numpy"]
+
+
+def test_records_are_written_as_their_fields_wherever_they_stand(tmp_path):
+    record = provenance.provenance()
+    files.write_json(tmp_path / "a.json", {"made": [record]})
+    assert files.read_json(tmp_path / "a.json") == {"made": [record.model_dump()]}
+    with pytest.raises(TypeError, match="object is not JSON"):
+        files.json_line({"a": object()})

@@ -1,0 +1,36 @@
+"""Records: unknown fields survive, and an error names the file and what is wrong in it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from equiloss.errors import InputError
+from equiloss.files import write_json
+from equiloss.records.file_record import FileRecord, parse, read
+
+
+class Sheep(FileRecord):
+    format: Literal["sheep.v1"] = "sheep.v1"
+    legs: int
+
+
+def test_what_another_version_wrote_is_kept(tmp_path):
+    write_json(tmp_path / "a.json", {"format": "sheep.v1", "legs": 4, "wool": True})
+    assert read(Sheep, tmp_path / "a.json", "").model_dump() == {"format": "sheep.v1", "legs": 4, "wool": True}
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"format": "sheep.v2", "legs": 4}, "farm: not of the format sheep.v1. shear"),
+        ({"legs": 4}, "farm: not of the format sheep.v1. shear"),
+        ([1], "farm: not of the format sheep.v1. shear"),
+        ({"format": "sheep.v1"}, "farm: legs: Field required. shear"),
+        ({"format": "sheep.v1", "legs": "many"}, "farm: legs: Input should be a valid integer"),
+    ],
+)
+def test_an_error_names_the_place_and_the_field(document, message):
+    with pytest.raises(InputError, match=message):
+        parse(Sheep, document, "farm", "shear")
