@@ -36,6 +36,7 @@ class GenerationTag(Extension):
     tags = {"generation"}  # noqa: RUF012  (jinja2's own declaration)
 
     def parse(self, parser: Parser) -> nodes.Node:
+        """The block between the tags, as a call that puts a mark on either side of its text."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
         call = self.call_method("_mark", [nodes.ContextReference()])

@@ -1,3 +1,5 @@
+"""`python -m judge`: the `judge` program."""
+
 from judge.cli.main import main
 
 main()

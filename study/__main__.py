@@ -1,3 +1,5 @@
+"""`python -m study`: the `study` program."""
+
 from study.cli.main import main
 
 main()

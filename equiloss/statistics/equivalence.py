@@ -106,6 +106,7 @@ def equivalence_test(sums: Array, weights: Array, margin_nats: float = MARGIN_NA
 
 
 def two_sided_p(estimate: Estimate) -> float | None:
+    """The p value of the t test of "the difference is 0", over documents; None without a standard error."""
     if estimate.se is None:
         return None
     if estimate.se == 0:

@@ -44,7 +44,7 @@ class Paths:
 
     @property
     def responses(self) -> Path:
-        """results/NAME.jsonl"""
+        """The file of answers: results/NAME.jsonl."""
         return self.results / f"{self.name}.jsonl"
 
     @property

@@ -38,8 +38,10 @@ def build(
     answer: str = "",
     comparison: Comparison | None = None,
 ) -> Report:
-    """Put a report together. `sections` and `ladder` come from a diagnosis; its `answer` then replaces the headline:
-    the first sentence large, the others before what the headline would have been.
+    """Put a report together.
+
+    `sections` and `ladder` come from a diagnosis; its `answer` then replaces the headline: the first sentence large,
+    the others before what the headline would have been.
 
     Raises: InputError as `judge.compare.compare` does.
     """

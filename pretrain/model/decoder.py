@@ -155,6 +155,7 @@ class Block(nn.Module):
         self.mlp = MLP(config, dropout)
 
     def forward(self, x: Tensor, mask: Tensor | Attend | None, cached: Cached | None) -> Tensor:
+        """The residual stream (B, T, C) after this block."""
         x = x + self.attention(self.attention_norm(x), mask, cached)
         return x + self.mlp(self.mlp_norm(x))
 
@@ -170,6 +171,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(config.n_embd, config.n_embd)
 
     def forward(self, x: Tensor, mask: Tensor | Attend | None, cached: Cached | None) -> Tensor:
+        """What the heads read for each position (B, T, C); with a cache, from it and these positions."""
         batch, length, width = x.shape
         dropout = self.dropout if self.training else 0.0
         qkv = self.qkv(x)
@@ -210,6 +212,7 @@ class MLP(nn.Module):
         self.down = nn.Linear(4 * config.n_embd, config.n_embd)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The layer's output (B, T, C), position by position."""
         return F.dropout(self.down(F.gelu(self.up(x), approximate="tanh")), self.dropout, self.training)
 
 

@@ -56,8 +56,10 @@ def save(
     made_by: dict[str, Any],
     world: World,
 ) -> Path:
-    """Write the state of all processes as step-N in `directory`; all must call it. The weights are stored whole, so
-    another number of processes can take them up."""
+    """Write the state of all processes as step-N in `directory`; all must call it.
+
+    The weights are stored whole, so another number of processes can take them up.
+    """
     weights = {name: world.gather(value) for name, value in model.state_dict().items()}
     moments = {
         name: {key: world.gather(value) for key, value in state.items()} for name, state in optimizers.state().items()

@@ -146,6 +146,7 @@ class Session:
         return arms[0], arms[1], arms[2]
 
     def call(self, argv: Sequence[str], what: str) -> None:
+        """Run a command. Raises: BudgetError when the budget ends first, EquilossError when the command fails."""
         code = self.runner(argv, self.budget.left_s())
         if code == CUT_OFF:
             raise BudgetError(f"the minutes ended while {what}", "the same command with more --minutes goes on")
