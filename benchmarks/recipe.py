@@ -26,7 +26,7 @@ from equiloss.files import write_json  # noqa: E402
 from ift import recipe as recipes  # noqa: E402
 from ift.prompts import load as load_template  # noqa: E402
 from ift.training.batches import encode_examples  # noqa: E402
-from ift.training.commands import fine_tune  # noqa: E402
+from ift.training.fine_tune import fine_tune  # noqa: E402
 from ift.training.loop import mean_loss  # noqa: E402
 from ift.training.prepared import prepare  # noqa: E402
 from pretrain.model import checkpoint  # noqa: E402

@@ -72,7 +72,7 @@ def run(
     Writes OUTPUT/NAME.jsonl (answers) and OUTPUT/NAME.run.json (the record), and the model to MODELS/NAME/. The same
     command goes on with a killed run and leaves a finished one alone.
     """
-    from ift.training.commands import fine_tune
+    from ift.training.fine_tune import fine_tune
     from pretrain.training.allocator import keep_freed_memory
 
     keep_freed_memory()
@@ -138,7 +138,7 @@ def respond(
     Each line has id, instruction, input, output (the answer), reference, generator, category, finish_reason,
     n_tokens, seed, schema. A killed run goes on with the same command.
     """
-    from ift.training.commands import respond as answer
+    from ift.training.fine_tune import respond as answer
 
     given = {
         "max_new_tokens": max_new_tokens,
@@ -217,7 +217,7 @@ def show(file: Path, count: int, category: str | None, wrong: bool, search: str 
     """
     from ift.generation import metrics
     from ift.generation.show import selected, table
-    from ift.training.commands import answers_in_words
+    from ift.training.fine_tune import answers_in_words
 
     everything, chosen = selected(file, category, wrong, search)
     summary = metrics.summary(everything)
@@ -244,7 +244,7 @@ def chat(model: str, template: str | None, history: bool, max_new_tokens: int, t
       ift chat --model runs/ift/first
       echo "Name a colour." | ift chat --model runs/ift/first
     """
-    from ift.generation.answerers import open_answerer
+    from ift.generation.answerer import open_answerer
     from ift.generation.chat import HELP
     from ift.generation.chat import chat as talk
     from pretrain.model.device import pick_device

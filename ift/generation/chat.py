@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from equiloss.records.response import Example, Turn, conversation_id
-from ift.generation.answerers import Answerer
+from ift.generation.answerer import Answerer
 
 HELP = "Type an instruction; an empty line or Ctrl-D ends, /new forgets what was said."
 

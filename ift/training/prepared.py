@@ -10,7 +10,7 @@ from equiloss.errors import InputError
 from equiloss.files import sha256_of
 from equiloss.records.response import Example
 from ift.data import formats, overlap, splits
-from ift.generation.answer import answerable
+from ift.generation.checkpoint_answerer import answerable
 from ift.prompts import Template
 from ift.prompts import load as load_template
 from ift.recipe import Recipe

@@ -16,8 +16,8 @@ from equiloss.files import read_json, sha256_file, sha256_of, write_json
 from equiloss.provenance import provenance
 from equiloss.records.response import Example, Response, write_responses
 from ift.generation import metrics
-from ift.generation.answer import OnAnswer, answer
-from ift.generation.resume import answer_resumably, forget
+from ift.generation.checkpoint_answerer import OnAnswer, answer
+from ift.generation.partial_answers import answer_resumably, forget
 from ift.recipe import Recipe
 from ift.training.energy import Meter
 from ift.training.forgetting import pretraining_sample, sample_loss, weight_distance

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from equiloss.errors import EquilossError, InputError
 from equiloss.records.response import read_responses
 from ift.cli.main import program
-from ift.training.commands import too_fast
+from ift.training.fine_tune import too_fast
 from pretrain.config import ModelConfig
 from pretrain.model.decoder import GPT
 

@@ -18,8 +18,8 @@ from equiloss.records.response import write_responses
 from ift import recipe
 from ift.data import formats
 from ift.generation import metrics
-from ift.generation.answerers import open_answerer, open_base
-from ift.generation.resume import answer_resumably, forget
+from ift.generation.answerer import open_answerer, open_base
+from ift.generation.partial_answers import answer_resumably, forget
 from ift.training import lr_sweep as sweep
 from ift.training.prepared import default_data, prepare
 from ift.training.run import Outcome, Paths, written

@@ -14,7 +14,7 @@ from equiloss.errors import InputError
 from equiloss.files import sha256_of
 from equiloss.records.response import Example, Response
 from equiloss.seeds import stream
-from ift.generation.answer import OnAnswer, response
+from ift.generation.checkpoint_answerer import OnAnswer, response
 from ift.prompts import load as load_template
 from ift.recipe import Decoding
 
@@ -24,7 +24,7 @@ BATCH_SIZE = 16
 
 
 class HubModel:
-    """A model that `AutoModelForCausalLM` loads, with no code of its own. See `ift.generation.answerers.Answerer`."""
+    """A model that `AutoModelForCausalLM` loads, with no code of its own. See `ift.generation.answerer.Answerer`."""
 
     def __init__(self, name: str, template: str | None, decoding: dict[str, Any], device: torch.device) -> None:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 from equiloss.errors import InputError
 from equiloss.files import append_jsonl, read_jsonl, write_jsonl
 from equiloss.records.response import Example, Response
-from ift.generation.answer import OnAnswer
+from ift.generation.checkpoint_answerer import OnAnswer
 from pretrain.training.distributed import World
 
 Answer = Callable[[Sequence[Example], OnAnswer], Sequence[Response]]

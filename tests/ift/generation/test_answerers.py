@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from equiloss.files import write_jsonl
 from equiloss.records.response import Example, Response, read_responses
 from ift.cli.main import program
-from ift.generation.answer import OnAnswer, response
-from ift.generation.answerers import open_answerer
-from ift.generation.resume import answer_resumably, forget, parts
+from ift.generation.answerer import open_answerer
+from ift.generation.checkpoint_answerer import OnAnswer, response
+from ift.generation.partial_answers import answer_resumably, forget, parts
 from pretrain.training.distributed import World
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -126,7 +126,7 @@ def test_answers_of_more_processes_are_taken_up_by_fewer(tmp_path: Path) -> None
 
 def test_no_answer_of_a_hugging_face_model_depends_on_its_batch(base: Path, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from ift.generation.huggingface import HubModel
+    from ift.generation.huggingface_answerer import HubModel
     from pretrain.exchange.export import export
     from pretrain.model import checkpoint
 
@@ -143,7 +143,7 @@ def test_no_answer_of_a_hugging_face_model_depends_on_its_batch(base: Path, tmp_
 
 def test_the_blank_before_an_answer_is_taken_off_and_nothing_else(base: Path, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from ift.generation.huggingface import HubModel
+    from ift.generation.huggingface_answerer import HubModel
     from pretrain.exchange.export import export
     from pretrain.model import checkpoint
 

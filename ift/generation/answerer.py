@@ -13,7 +13,7 @@ from equiloss.console import say
 from equiloss.errors import InputError
 from equiloss.files import sha256_file
 from equiloss.records.response import Example, Response
-from ift.generation.answer import OnAnswer, answer, answerable
+from ift.generation.checkpoint_answerer import OnAnswer, answer, answerable
 from ift.prompts import load as load_template
 from ift.recipe import Decoding
 from pretrain.model import checkpoint
@@ -54,7 +54,7 @@ def open_answerer(model: str, template: str | None, decoding: dict[str, Any], de
         raise InputError(f"{model}: holds neither checkpoint.pt nor config.json", "name a model's directory")
     if not path.is_dir() and (model.count("/") != 1 or path.suffix == ".pt"):
         raise InputError(f"{model}: no such model", "name a directory, a checkpoint.pt, or OWNER/NAME on the Hub")
-    from ift.generation.huggingface import HubModel
+    from ift.generation.huggingface_answerer import HubModel
 
     return HubModel(model, template, decoding, device)
 
