@@ -67,7 +67,7 @@ def compare(
     """
     from judge.cli import tables
     from judge.comparison.compare import compare
-    from judge.data.files import load
+    from judge.data.verdicts import load
     from judge.labelling.label import read_labels
 
     comparison = compare(
@@ -132,7 +132,7 @@ def report(
     Example:
       judge report results/run1.jsonl results/run2.jsonl -o report
     """
-    from judge.data.files import load
+    from judge.data.verdicts import load
     from judge.diagnose.diagnose import report_of_two
     from judge.labelling.label import read_labels
     from judge.report import build
@@ -192,7 +192,7 @@ def audit(
     from judge.auditing import page
     from judge.auditing.audit import audit
     from judge.cli import tables
-    from judge.data.files import load
+    from judge.data.verdicts import load
     from judge.labelling.label import read_labels
 
     rated = read_labels(labels) if labels else []
@@ -288,7 +288,7 @@ def label(
       judge label results/run1.jsonl results/run2.jsonl --web
     """
     from judge import rubrics
-    from judge.data.files import load
+    from judge.data.verdicts import load
     from judge.labelling.label import Ruler, Session, rate, sample
     from judge.labelling.terminal import prompt
     from judge.labelling.web import announcing, serve

@@ -20,8 +20,8 @@ from equiloss.records import evaluation
 from equiloss.records.diagnosis import Side
 from equiloss.records.evaluation import Evaluation
 from equiloss.statistics.gap import Array, Gap
-from judge.data import files as result_files
 from judge.data import scores as results
+from judge.data import verdicts as result_files
 from judge.data.reference import agreement
 from judge.data.scores import Judged, Panel, Scores
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from equiloss import console
 from equiloss.errors import InputError
-from judge.data.files import load
+from judge.data.verdicts import load
 from judge.exchange import exporters, importing
 
 

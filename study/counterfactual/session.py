@@ -24,8 +24,8 @@ from equiloss.errors import BudgetError, EquilossError, InputError
 from equiloss.files import sha256_of, write_text
 from equiloss.statistics.estimate import Estimate
 from equiloss.statistics.gap import CONFIDENCE, DRAWS, Array, interval
-from judge.data import files as result_files
 from judge.data import scores as results
+from judge.data import verdicts as result_files
 from judge.data.scores import Judged
 from judge.diagnose.case import Arm, Case
 from judge.diagnose.differences import nested

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from equiloss.records.response import Response, read_responses, write_responses
-from judge.data import files as result_files
+from judge.data import verdicts as result_files
 from judge.data.reference import agreement
 from study.zoo import pairs
 

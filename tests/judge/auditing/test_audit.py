@@ -14,7 +14,7 @@ from judge.auditing import page
 from judge.auditing.audit import audit
 from judge.auditing.documents import Audit
 from judge.cli.main import program
-from judge.data import files as result_files
+from judge.data import verdicts as result_files
 from judge.scoring.injection import wilson
 from judge.scoring.score import Request, score_files
 from judge.simulate.replies import Model, Personality, Simulation

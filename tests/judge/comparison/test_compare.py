@@ -13,8 +13,8 @@ from equiloss.errors import InputError
 from judge.cli.main import program
 from judge.comparison.compare import compare
 from judge.comparison.document import Comparison
-from judge.data import files as result_files
 from judge.data import scores as results
+from judge.data import verdicts as result_files
 
 
 def test_real_scores_of_gpt4(gpt4_judged):

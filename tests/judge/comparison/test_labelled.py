@@ -11,8 +11,8 @@ from equiloss.statistics import prediction_powered
 from judge import rubrics
 from judge.cli.main import program
 from judge.comparison.compare import compare
-from judge.data import files as result_files
 from judge.data import scores as results
+from judge.data import verdicts as result_files
 from judge.labelling import label
 
 

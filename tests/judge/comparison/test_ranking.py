@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from judge.comparison import ranking
 from judge.comparison.compare import compare
-from judge.data import files as result_files
+from judge.data import verdicts as result_files
 
 
 @pytest.mark.parametrize("model", ["alpaca-7b", "text_davinci_001"])

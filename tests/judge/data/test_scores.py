@@ -7,8 +7,8 @@ import pytest
 
 from equiloss.errors import InputError
 from equiloss.records.verdict import Verdict, read_verdicts, write_verdicts
-from judge.data import files
 from judge.data import scores as results
+from judge.data import verdicts as files
 
 
 def test_scores_are_nan_where_no_verdict_was_given(write_run):

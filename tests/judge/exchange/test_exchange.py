@@ -17,7 +17,7 @@ from equiloss.errors import InputError
 from equiloss.records.response import read_responses
 from judge.cli.main import program
 from judge.comparison.compare import compare
-from judge.data import files as result_files
+from judge.data import verdicts as result_files
 from judge.exchange import exporters, importing
 
 

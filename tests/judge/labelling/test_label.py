@@ -9,7 +9,7 @@ from equiloss.errors import InputError
 from judge import rubrics
 from judge.auditing.audit import audit
 from judge.cli.main import program
-from judge.data import files
+from judge.data import verdicts as files
 from judge.labelling import label
 
 CORRECTNESS = label.Ruler.of(rubrics.load("correctness"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from judge import rubrics
-from judge.data import files
+from judge.data import verdicts as files
 from judge.labelling.label import Ruler, Session, read_labels, sample
 from judge.labelling.web import serve
 

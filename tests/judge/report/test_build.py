@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from equiloss.errors import InputError
 from judge.cli.main import program
-from judge.data import files
+from judge.data import verdicts as files
 from judge.report import build, items
 from judge.report.sections import Rung, Section
 

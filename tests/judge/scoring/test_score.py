@@ -20,8 +20,8 @@ from click.testing import CliRunner
 from equiloss.errors import BudgetError, EquilossError, IncompleteError, InputError
 from equiloss.records.verdict import read_verdicts
 from judge.cli.main import program
-from judge.data.files import load
 from judge.data.reference import agreement
+from judge.data.verdicts import load
 from judge.endpoints.reply import Reply
 from judge.scoring.ledger import Ledger
 from judge.simulate.replies import Model, Personality, Simulation

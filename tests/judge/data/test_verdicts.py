@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from equiloss.errors import InputError
-from judge.data import files
+from judge.data import verdicts as files
 from judge.data.scores import Panel
 
 
