@@ -222,7 +222,7 @@ def tokens() -> dict[str, Any]:
                 spent: dict[str, int] = {}
                 comparison = compare_files(paths[:k])
                 for layout in ("joint", "pointwise"):
-                    plan = Plan(comparison, rubric, Options(layout, canaries=0.0))  # pyright: ignore[reportArgumentType]
+                    plan = Plan(comparison, rubric, Options(layout, control_answers=0.0))  # pyright: ignore[reportArgumentType]
                     prompts = [ask.prompt(rubric) for ask in plan]
                     spent[layout] = sum(len(encoding.encode_ordinary(p.system + p.user)) for p in prompts)
                 share = spent["joint"] / spent["pointwise"]

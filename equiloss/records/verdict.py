@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,6 +14,7 @@ from equiloss.files import read_jsonl, write_jsonl
 
 VERDICT_SCHEMA = "equiloss.verdict.v1"
 FAILURE_SCHEMA = "equiloss.failure.v1"
+CONTROL_SCHEMA = "equiloss.canary.v1"
 
 
 class Usage(BaseModel):
@@ -73,10 +74,29 @@ class Failure(BaseModel):
     schema_: str = Field(FAILURE_SCHEMA, alias="schema")
 
 
+class ControlVerdict(Verdict):
+    """A verdict on a control answer: a planted answer of this `kind`, beside the answer of the model `generator`.
+
+    `host_value` is what that answer got in the same prompt; `injection` names the text of an injection.
+    """
+
+    kind: str = Field(alias="canary")
+    host_value: float | None = None
+    injection: str | None = None
+    schema_: str = Field(CONTROL_SCHEMA, alias="schema")
+
+
+Line = TypeVar("Line", Verdict, Failure, ControlVerdict)
+
+
+def safe_name(text: str) -> str:
+    """A part of a file's name: what a name cannot hold is replaced by "-"."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-")
+
+
 def file_name(generator: str, rubric: str, judge: str, failures: bool = False) -> str:
     """The name of a verdict file: NAME.<rubric>.<judge>.jsonl, with what a file name cannot hold replaced by "-"."""
-    parts = [re.sub(r"[^A-Za-z0-9._+-]+", "-", part).strip("-") for part in (generator, rubric, judge)]
-    return ".".join(parts) + (".failures.jsonl" if failures else ".jsonl")
+    return ".".join(map(safe_name, (generator, rubric, judge))) + (".failures.jsonl" if failures else ".jsonl")
 
 
 def read_verdicts(path: Path) -> list[Verdict]:
@@ -84,7 +104,17 @@ def read_verdicts(path: Path) -> list[Verdict]:
 
     Raises: InputError when it is missing, empty, broken, or holds something else, with the line.
     """
-    return [_parse(row, f"{path}: line {number}") for number, row in enumerate(read_jsonl(path), start=1)]
+    return _read(path, Verdict)
+
+
+def read_failures(path: Path) -> list[Failure]:
+    """Read a failures file. Raises: InputError as `read_verdicts` does."""
+    return _read(path, Failure)
+
+
+def read_control_verdicts(path: Path) -> list[ControlVerdict]:
+    """Read the verdicts on control answers. Raises: InputError as `read_verdicts` does."""
+    return _read(path, ControlVerdict)
 
 
 def write_verdicts(path: Path, verdicts: Iterable[Verdict | Failure]) -> None:
@@ -92,25 +122,17 @@ def write_verdicts(path: Path, verdicts: Iterable[Verdict | Failure]) -> None:
     write_jsonl(path, (verdict.model_dump(by_alias=True) for verdict in verdicts))
 
 
-def _parse(row: Any, where: str) -> Verdict:
-    if not (isinstance(row, dict) and str(row.get("schema", "")).startswith("equiloss.verdict.")):  # pyright: ignore
-        raise InputError(f"{where} is not a verdict", "name a file that `judge score` wrote")
-    try:
-        return Verdict.model_validate(row)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{where}: {first['loc'][0]}: {first['msg']}", "judge the answers again") from None
-
-
-CANARY_SCHEMA = "equiloss.canary.v1"
-
-
-class CanaryVerdict(Verdict):
-    """A verdict on a canary. `generator` is the model whose answer it imitates or accompanies; `canary` its kind."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, serialize_by_alias=True)
-
-    canary: str
-    host_value: float | None = None
-    injection: str | None = None
-    schema_: str = Field(CANARY_SCHEMA, alias="schema")
+def _read(path: Path, kind: type[Line]) -> list[Line]:
+    schema = str(kind.model_fields["schema_"].default).rpartition(".")[0]  # of any version
+    lines: list[Line] = []
+    for number, row in enumerate(read_jsonl(path), start=1):
+        if not (isinstance(row, dict) and str(row.get("schema", "")).startswith(schema)):  # pyright: ignore
+            what = schema.rpartition(".")[2]
+            raise InputError(f"{path}: line {number} is not a {what}", "name a file that `judge score` wrote")
+        try:
+            lines.append(kind.model_validate(row))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise InputError(f"{path}: line {number}: {place}: {first['msg']}", "judge the answers again") from None
+    return lines

@@ -10,9 +10,9 @@ from equiloss.numerals import number
 from equiloss.statistics.bootstrap import Interval
 from judge.auditing import checks, effects, trust
 from judge.auditing.documents import Audit, Bias
-from judge.data import scores as results
 from judge.data.control_answers import summarise
-from judge.data.scores import Judged
+from judge.data.scores import Scores, choose_panel, scale_of
+from judge.data.verdicts import Judged
 from judge.labelling.label import Label
 
 
@@ -30,9 +30,9 @@ def audit(
 
     Raises: InputError when the runs share no panel.
     """
-    panel = results.choose_panel(judged, rubric, judge)
-    scale = results.scale(judged, panel)
-    scores = results.scores(judged, panel)
+    panel = choose_panel(judged, rubric, judge)
+    scale = scale_of(judged, panel)
+    scores = Scores.of(judged, panel)
     data = effects.rows(judged, panel, scale)
     found = effects.estimate(data, confidence)
     shares = (scores.values - scale[0]) / (scale[1] - scale[0])  # (runs, items, repeats)
@@ -40,7 +40,7 @@ def audit(
     place, length = checks.bias(found, "place"), checks.bias(found, "length")
     places = checks.places(judged, scores)
     again = checks.repeatability(shares, places, step, found, confidence, draws, seed)
-    planted = results.canaries(judged, panel)
+    planted = [one for run in judged for one in run.control_answers_of(panel)]
     values: dict[str, Any] = {
         "rubric": panel.rubric,
         "judge": panel.judge,
@@ -59,7 +59,7 @@ def audit(
             *checks.with_reference(data, confidence, draws, seed),
             *checks.with_people(scores, scale, labels, confidence, draws, seed),
         ],
-        "canaries": checks.canaries(planted, scale, confidence, draws, seed),
+        "canaries": checks.control_answers(planted, scale, confidence, draws, seed),
         "failures": checks.failures(judged, panel),
         "pairs": trust.pairs(data, place, length, again, confidence),
         "jury": checks.jury(judged, panel, confidence, draws, seed),

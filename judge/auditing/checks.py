@@ -1,4 +1,4 @@
-"""What an audit measures about a judge: repeats, use of the scale, agreement, planted answers, failures, juries."""
+"""What an audit measures about a judge: repeats, use of the scale, agreement, control answers, failures, juries."""
 
 from __future__ import annotations
 
@@ -8,19 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from equiloss.records.verdict import CanaryVerdict, Failure, Verdict
+from equiloss.records.verdict import ControlVerdict
 from equiloss.statistics import agreement, bootstrap, repeat_noise
 from equiloss.statistics.bootstrap import Floats, Interval
 from judge.auditing import effects
-from judge.auditing.documents import Agreement, Bias, CanaryResult, FailureRate, Jury, Repeatability, ScaleUse
+from judge.auditing.documents import Agreement, Bias, ControlAnswerResult, FailureRate, Jury, Repeatability, ScaleUse
 from judge.auditing.effects import Rows
-from judge.data import scores as results
-from judge.data.scores import Judged, Panel, Scores
+from judge.data.scores import Scores, panels_of
+from judge.data.verdicts import Judged, Panel
 from judge.labelling.label import Label, first_ratings, fitting, retests
-
-
-def _of(panel: Panel, one: Verdict | Failure) -> bool:
-    return Panel(one.rubric, one.judge) == panel
 
 
 def bias(found: effects.Estimates, name: str) -> Bias | None:
@@ -77,14 +73,14 @@ def places(judged: Sequence[Judged], scores: Scores) -> Floats:
     """
     total, count = np.zeros(scores.values.shape), np.zeros(scores.values.shape)
     column = {key: index for index, key in enumerate(scores.ids)}
-    rounds = sorted({one.repeat for run in judged for one in (*run.verdicts, *run.failures) if _of(scores.panel, one)})
+    panel = scores.panel
+    rounds = sorted({one.repeat for run in judged for one in (*run.verdicts_of(panel), *run.failures_of(panel))})
     turn = {repeat: index for index, repeat in enumerate(rounds)}
     for row, run in enumerate(judged):
-        for one in run.verdicts:
-            if _of(scores.panel, one):
-                where = (row, column[one.id], turn[one.repeat])
-                total[where] += 0.5 - one.position / (len(one.group) - 1) if len(one.group) > 1 else 0.0
-                count[where] += 1
+        for one in run.verdicts_of(panel):
+            where = (row, column[one.id], turn[one.repeat])
+            total[where] += 0.5 - one.position / (len(one.group) - 1) if len(one.group) > 1 else 0.0
+            count[where] += 1
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
@@ -131,7 +127,7 @@ def with_reference(data: Rows, confidence: float, draws: int, seed: int) -> list
 
 
 def with_people(
-    scores: results.Scores, scale: Interval, labels: Sequence[Label], confidence: float, draws: int, seed: int
+    scores: Scores, scale: Interval, labels: Sequence[Label], confidence: float, draws: int, seed: int
 ) -> list[Agreement]:
     """The judge beside the person, and the person beside themselves where answers were rated twice."""
     rows = {name: index for index, name in enumerate(scores.generators)}
@@ -167,18 +163,18 @@ def with_people(
     return found
 
 
-def canaries(
-    planted: Sequence[CanaryVerdict], scale: Interval, confidence: float, draws: int, seed: int
-) -> dict[str, CanaryResult]:
-    """What the judge gave each kind of planted answer."""
+def control_answers(
+    planted: Sequence[ControlVerdict], scale: Interval, confidence: float, draws: int, seed: int
+) -> dict[str, ControlAnswerResult]:
+    """What the judge gave each kind of control answer."""
     width = scale[1] - scale[0]
-    found: dict[str, CanaryResult] = {}
-    for kind in sorted({one.canary for one in planted}):
-        mine = [one for one in planted if one.canary == kind]
+    found: dict[str, ControlAnswerResult] = {}
+    for kind in sorted({one.kind for one in planted}):
+        mine = [one for one in planted if one.kind == kind]
         values = np.array([(one.value - scale[0]) / width for one in mine])
         replicates = bootstrap.resampled_means(values[None], draws, seed)[:, 0]
         twins = [abs(one.value - one.host_value) / width for one in mine if one.host_value is not None]
-        found[kind] = CanaryResult(
+        found[kind] = ControlAnswerResult(
             n=len(mine),
             mean=float(values.mean()),
             interval=bootstrap.percentile(replicates, confidence),
@@ -191,9 +187,8 @@ def failures(judged: Sequence[Judged], panel: Panel) -> FailureRate:
     """How often each run's verdicts failed."""
     counts: list[tuple[int, int]] = []
     for run in judged:
-        failed = sum(Panel(one.rubric, one.judge) == panel for one in run.failures)
-        given = len({(one.id, one.request_sha) for one in run.verdicts if Panel(one.rubric, one.judge) == panel})
-        counts.append((failed, given))
+        given = len({(one.id, one.request_sha) for one in run.verdicts_of(panel)})
+        counts.append((len(run.failures_of(panel)), given))
     p = None
     if len(counts) > 1 and any(failed for failed, _ in counts) and any(given for _, given in counts):
         table = np.array(counts)
@@ -209,15 +204,13 @@ def failures(judged: Sequence[Judged], panel: Panel) -> FailureRate:
 def jury(judged: Sequence[Judged], panel: Panel, confidence: float, draws: int, seed: int) -> Jury | None:
     """Agreement of all judges by this rubric that judged every run."""
     judges = [
-        one.judge
-        for one in results.panels(judged)
-        if one.rubric == panel.rubric and all(one in j.panels() for j in judged)
+        one.judge for one in panels_of(judged) if one.rubric == panel.rubric and all(one in j.panels() for j in judged)
     ]
     if len(judges) < 2:
         return None
     tables: list[dict[tuple[str, str], float]] = []
     for name in judges:
-        one = results.scores(judged, Panel(panel.rubric, name))
+        one = Scores.of(judged, Panel(panel.rubric, name))
         means = one.by_item()
         tables.append(
             {

@@ -60,8 +60,8 @@ class Agreement(Document):
     kappa_interval: Interval | None = None
 
 
-class CanaryResult(Document):
-    """What the judge gave a kind of planted answer, in shares of the scale."""
+class ControlAnswerResult(Document):
+    """What the judge gave a kind of control answer, in shares of the scale."""
 
     n: int
     mean: float
@@ -126,7 +126,7 @@ class Audit(Document):
     repeatability: Repeatability | None
     scale_use: ScaleUse
     agreement: list[Agreement]
-    canaries: dict[str, CanaryResult]
+    control_answers: dict[str, ControlAnswerResult] = Field(alias="canaries")
     failures: FailureRate
     pairs: list[PairTrust]
     jury: Jury | None

@@ -13,7 +13,7 @@ from scipy.special import log_ndtr
 
 from equiloss.statistics.bootstrap import Floats, Interval, sums_by_cluster
 from judge.data import reference
-from judge.data.scores import Judged, Panel
+from judge.data.verdicts import Judged, Panel
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,7 @@ def rows(judged: Sequence[Judged], panel: Panel, scale: Interval) -> Rows:
     items: dict[str, int] = {}
     runs = tuple(run.generator for run in judged)
     for index, run in enumerate(judged):
-        for one in run.verdicts:
-            if Panel(one.rubric, one.judge) != panel:
-                continue
+        for one in run.verdicts_of(panel):
             key = (run.generator, one.id, one.request_sha)
             sums.setdefault(key, []).append((one.value - scale[0]) / (scale[1] - scale[0]))
             item = items.setdefault(one.id, len(items))

@@ -67,11 +67,11 @@ def compare(
     """
     from judge.cli import tables
     from judge.comparison.compare import compare
-    from judge.data.verdicts import load
+    from judge.data.verdicts import load_judged
     from judge.labelling.label import read_labels
 
     comparison = compare(
-        load(files),
+        load_judged(files),
         rubric=rubric,
         judge=judge,
         criterion=criterion,
@@ -93,7 +93,7 @@ def compare(
         console.emit_table(tables.differences(comparison))
     if comparison.categories:
         console.emit_table(tables.categories(comparison))
-    if line := tables.canaries(comparison):
+    if line := tables.control_answers(comparison):
         console.say(line)
 
 
@@ -132,12 +132,12 @@ def report(
     Example:
       judge report results/run1.jsonl results/run2.jsonl -o report
     """
-    from judge.data.verdicts import load
+    from judge.data.verdicts import load_judged
     from judge.diagnose.diagnose import report_of_two
     from judge.labelling.label import read_labels
     from judge.report import build
 
-    judged = load(files)
+    judged = load_judged(files)
     made = report_of_two(judged, rubric, judge, title) or build.build(judged, rubric=rubric, judge=judge, title=title)
     if labels:
         made = build.with_people(made, judged, read_labels(labels), rubric, judge)
@@ -175,7 +175,7 @@ def audit(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Say how far the judge of FILES can be trusted: place, length, drift, repeats, planted answers, agreement.
+    """Say how far the judge of FILES can be trusted: place, length, drift, repeats, control answers, agreement.
 
     \b
     Examples:
@@ -192,11 +192,12 @@ def audit(
     from judge.auditing import page
     from judge.auditing.audit import audit
     from judge.cli import tables
-    from judge.data.verdicts import load
+    from judge.data.verdicts import load_judged
     from judge.labelling.label import read_labels
 
     rated = read_labels(labels) if labels else []
-    found = audit(load(files), rubric=rubric, judge=judge, labels=rated, confidence=confidence, draws=draws, seed=seed)
+    judged = load_judged(files)
+    found = audit(judged, rubric=rubric, judge=judge, labels=rated, confidence=confidence, draws=draws, seed=seed)
     written = page.write(found, files, output) if output else ()
     if as_json:
         console.emit_json(found.model_dump(mode="json"))
@@ -288,12 +289,12 @@ def label(
       judge label results/run1.jsonl results/run2.jsonl --web
     """
     from judge import rubrics
-    from judge.data.verdicts import load
+    from judge.data.verdicts import load_judged
     from judge.labelling.label import Ruler, Session, rate, sample
     from judge.labelling.terminal import prompt
     from judge.labelling.web import announcing, serve
 
-    session = Session(sample(load(files), count, retest, seed), output, Ruler.of(rubrics.load(rubric)), rater)
+    session = Session(sample(load_judged(files), count, retest, seed), output, Ruler.of(rubrics.load(rubric)), rater)
     made = serve(session, announcing(not no_browser), port, idle) if web else rate(session, prompt(session.ruler))
     console.say(f"{output}: {session.done:,} of {len(session.tasks):,} rated, {made:,} of them now")
 

@@ -16,7 +16,16 @@ LAYOUT = click.option(
     type=click.Choice(["joint", "pointwise", "pairwise"]),
     help="Default: joint for several files, pointwise for one.",
 )
-SEED = click.option("--seed", type=int, default=20260101, show_default=True, help="Seed of orders and canaries.")
+SEED = click.option("--seed", type=int, default=20260101, show_default=True, help="Seed of orders and control answers.")
+
+CONTROL_ANSWERS = click.option(
+    "--control-answers",
+    "--canaries",
+    type=float,
+    default=0.1,
+    show_default=True,
+    help="Share of items with a planted control answer.",
+)
 
 
 @click.command()
@@ -36,7 +45,7 @@ SEED = click.option("--seed", type=int, default=20260101, show_default=True, hel
 @click.option("--param", "parameters", multiple=True, metavar="KEY=VALUE", help="A parameter of the request.")
 @click.option("--expected-score", is_flag=True, help="Mean over the judge's log-probabilities, where it gives them.")
 @click.option("--group-size", type=int, default=8, show_default=True, help="Most answers in one prompt.")
-@click.option("--canaries", type=float, default=0.1, show_default=True, help="Share of items with a planted answer.")
+@CONTROL_ANSWERS
 @click.option("--early-stop", type=float, metavar="ALPHA", help="End once all differences are settled at this level.")
 @click.option("--rpm", type=float, help="Requests per minute [learnt from the endpoint].")
 @click.option("--tpm", type=float, help="Tokens per minute [learnt from the endpoint].")
@@ -90,7 +99,7 @@ def rubrics(name: str | None, as_json: bool) -> None:
 @LAYOUT
 @click.option("--item", default="1", show_default=True, help="An item's place in the first file (from 1), or its id.")
 @click.option("--group-size", type=int, default=8, show_default=True, help="Most answers in one prompt.")
-@click.option("--canaries", type=float, default=0.1, show_default=True, help="Share of items with a planted answer.")
+@CONTROL_ANSWERS
 @SEED
 @console.option_json
 def preview(files: tuple[Path, ...], item: str, as_json: bool, **options: Any) -> None:

@@ -171,7 +171,7 @@ def _judge(result: Result, scored: Scored) -> dict[str, Any]:
         "saved": saved,
         "endpoint": scored.profile.record() if scored.profile and survey.to_ask else None,
         "results": _results(scored),
-        "canaries": _canaries(result, scored),
+        "canaries": _control_answers(result, scored),
         "early_stop": scored.early,
     }
 
@@ -192,8 +192,8 @@ def _results(scored: Scored) -> list[dict[str, Any]]:
     ]
 
 
-def _canaries(result: Result, scored: Scored) -> dict[str, Any] | None:
-    planted = [one for tally in (scored.written.tallies if scored.written else []) for one in tally.canaries]
+def _control_answers(result: Result, scored: Scored) -> dict[str, Any] | None:
+    planted = [one for tally in (scored.written.tallies if scored.written else []) for one in tally.control_answers]
     if not planted:
         return None
     cost = [one.cost_usd for one in planted if one.cost_usd is not None]
@@ -203,7 +203,7 @@ def _canaries(result: Result, scored: Scored) -> dict[str, Any] | None:
 
 
 def _warnings(result: Result, scored: Scored) -> list[str]:
-    found = (_canaries(result, scored) or {}).get("warnings", [])
+    found = (_control_answers(result, scored) or {}).get("warnings", [])
     failures = sum(len(tally.failures) for tally in scored.written.tallies) if scored.written else 0
     if failures:
         found = [*found, f"{failures:,} answers have no verdict: see the .failures.jsonl files (--retry-failures)"]
@@ -258,7 +258,7 @@ def _told(judge: dict[str, Any]) -> list[str]:
     if judge["canaries"]:
         parts = [f"{kind} {one['mean']:.0%}" for kind, one in judge["canaries"]["kinds"].items()]
         cost = f"; they cost {judge['canaries']['tokens']:,} tokens, {_usd(judge['canaries']['cost_usd'])}"
-        lines.append(f"canaries (mean share of the scale): {', '.join(parts)}{cost}")
+        lines.append(f"control answers (mean share of the scale): {', '.join(parts)}{cost}")
     if (early := judge["early_stop"]) and early["decided"]:
         lines.append(
             f"settled after {early['items']:,} items; {early['items_saved']:,} were saved (alpha {early['alpha']:g})"

@@ -96,13 +96,13 @@ def categories(comparison: Comparison) -> Table:
     return table
 
 
-def canaries(comparison: Comparison) -> str:
-    """What the judge gave the planted answers, on one line; empty without any."""
+def control_answers(comparison: Comparison) -> str:
+    """What the judge gave the control answers, on one line; empty without any."""
     parts = [
         f"{kind} {one.mean:.0%}" if one.mean_abs_difference is None else f"{kind} {one.mean_abs_difference:.0%} apart"
-        for kind, one in comparison.canaries.items()
+        for kind, one in comparison.control_answers.items()
     ]
-    return f"planted answers (mean share of the scale): {', '.join(parts)}" if parts else ""
+    return f"control answers (mean share of the scale): {', '.join(parts)}" if parts else ""
 
 
 def audit(found: Audit) -> Table:
@@ -141,7 +141,7 @@ def audit(found: Audit) -> Table:
         row(f"Krippendorff's alpha between {names}", jury.alpha, jury.alpha_interval, jury.n_answers, 1)
         row(f"one judge for another, ICC(2,1), {names}", jury.icc, None, jury.n_answers, 1)
         row(f"Kendall's W of {names}", jury.kendalls_w, None, jury.n_answers, 1)
-    for kind, canary in found.canaries.items():
-        row(f"planted: {kind}, mean score %", canary.mean, canary.interval, canary.n)
+    for kind, control in found.control_answers.items():
+        row(f"control answer: {kind}, mean score %", control.mean, control.interval, control.n)
     row("verdicts at an end of the scale, %", found.share_at_ends, None, found.n_verdicts)
     return table

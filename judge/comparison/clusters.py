@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiloss.errors import InputError
-from judge.data.scores import Judged
+from judge.data.verdicts import Judged
 
 _REPEATED = re.compile(r"-\d+$")
 

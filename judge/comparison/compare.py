@@ -25,9 +25,9 @@ from judge.comparison.document import (
     Strength,
     VarianceSplit,
 )
-from judge.data import scores as results
 from judge.data.control_answers import summarise
-from judge.data.scores import Judged, Panel
+from judge.data.scores import Scores, choose_panel, scale_of
+from judge.data.verdicts import Judged, Panel
 from judge.labelling.label import Label, first_ratings, fitting
 
 POWER = 0.8
@@ -105,10 +105,10 @@ def compare(
     Raises: InputError when they share no panel, or when no item was judged for all of them.
     """
     settings = Settings(confidence, draws, seed, pool_seeds, cluster, effect)
-    panel = results.choose_panel(judged, rubric, judge)
-    scores = results.scores(judged, panel, criterion)
+    panel = choose_panel(judged, rubric, judge)
+    scores = Scores.of(judged, panel, criterion)
     models = by_model(judged, scores, pool_seeds=pool_seeds)
-    clusters, scale = clusters_of(judged, scores.ids, cluster), results.scale(judged, panel)
+    clusters, scale = clusters_of(judged, scores.ids, cluster), scale_of(judged, panel)
     ratings = first_ratings(fitting(labels, panel.rubric, scale))
     people = [labelled.mean(one.runs, one.values, ratings, scores.ids, clusters, confidence) for one in models]
     stacked = np.stack([model.by_item() for model in models])  # (M, I)
@@ -122,7 +122,7 @@ def compare(
         won = ranking.outcomes(stacked)
     table = _Table(models, stacked, common, clusters, won, scale, people, settings)
     clustered = table.clustered(common)
-    canaries = summarise(results.canaries(judged, panel), *scale)
+    control = summarise([one for run in judged for one in run.control_answers_of(panel)], *scale)
     return Comparison.model_validate(
         {
             "rubric": panel.rubric,
@@ -139,9 +139,9 @@ def compare(
             "models": _models(judged, panel, table),
             "differences": _differences(table),
             "categories": _categories(table, scores.categories),
-            "canaries": canaries["kinds"],
+            "canaries": control["kinds"],
             "warnings": [
-                *canaries["warnings"],
+                *control["warnings"],
                 *scores.warnings,
                 *_warnings(scores, table, panel),
                 *labelled.warnings([one.name for one in models], people, bool(labels)),
@@ -150,7 +150,7 @@ def compare(
     )
 
 
-def by_model(judged: Sequence[Judged], scores: results.Scores, *, pool_seeds: bool = True) -> list[ModelValues]:
+def by_model(judged: Sequence[Judged], scores: Scores, *, pool_seeds: bool = True) -> list[ModelValues]:
     """Scores of each model, its seeds as rows; with `pool_seeds` off every run is a model of its own."""
     rows: dict[str, list[int]] = {}
     for row, run in enumerate(judged):
@@ -218,9 +218,8 @@ def _models(judged: Sequence[Judged], panel: Panel, table: _Table) -> list[Model
 def _failures(judged: Sequence[Judged], panel: Panel, runs: Sequence[str]) -> dict[str, int]:
     counted: dict[str, int] = {}
     for run in judged:
-        for one in run.failures:
-            if run.generator in runs and Panel(one.rubric, one.judge) == panel:
-                counted[one.reason] = counted.get(one.reason, 0) + 1
+        for one in run.failures_of(panel) if run.generator in runs else ():
+            counted[one.reason] = counted.get(one.reason, 0) + 1
     return dict(sorted(counted.items()))
 
 
@@ -362,7 +361,7 @@ def _categories(table: _Table, categories: Sequence[str | None]) -> list[Categor
     return rows
 
 
-def _warnings(scores: results.Scores, table: _Table, panel: Panel) -> list[str]:
+def _warnings(scores: Scores, table: _Table, panel: Panel) -> list[str]:
     warnings: list[str] = []
     if not panel.is_llm:
         warnings.append("the offline reference judge measures agreement with the reference answer; it is not an LLM")

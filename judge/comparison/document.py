@@ -130,8 +130,8 @@ class Difference(Document):
     human: HumanGap | None = Field(default=None, description="null without human labels for both")
 
 
-class CanaryScore(Document):
-    """What the judge gave one kind of planted answer, in shares of the scale."""
+class ControlAnswerScore(Document):
+    """What the judge gave one kind of control answer, in shares of the scale."""
 
     n: int
     mean: float
@@ -165,5 +165,7 @@ class Comparison(Document):
     models: list[ModelScore] = Field(description="in the order of the files")
     differences: list[Difference] = Field(description="all pairs")
     categories: list[CategoryScore]
-    canaries: dict[str, CanaryScore] = Field(default_factory=dict[str, CanaryScore], description="by kind")
+    control_answers: dict[str, ControlAnswerScore] = Field(
+        default_factory=dict[str, ControlAnswerScore], alias="canaries", description="by kind"
+    )
     warnings: list[str]

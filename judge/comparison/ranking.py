@@ -9,8 +9,9 @@ import numpy as np
 
 from equiloss.statistics import bootstrap
 from equiloss.statistics.bootstrap import Floats, Interval
-from judge.data.scores import Judged, Panel, Scores
+from judge.data.scores import Scores
 from judge.data.scores import shipped_rubric as shipped
+from judge.data.verdicts import Judged, Panel
 
 ITERATIONS = 10_000
 TOLERANCE = 1e-10
@@ -58,7 +59,7 @@ def outcomes(stacked: Floats) -> Floats:
 
 def preferences(judged: Sequence[Judged], scores: Scores, panel: Panel) -> Floats | None:
     """Who beat whom on each item (I, M, M) from a pairwise rubric's verdicts; None for a rubric that gives scores."""
-    verdicts = [one for run in judged for one in run.verdicts if Panel(one.rubric, one.judge) == panel]
+    verdicts = [one for run in judged for one in run.verdicts_of(panel)]
     rubric = shipped(panel, verdicts[0].rubric_sha) if verdicts else None
     if rubric is None or rubric.front.output.type != "preference":
         return None

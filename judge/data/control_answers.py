@@ -1,15 +1,16 @@
-"""Answers planted in joint prompts whose right score is known: what a judge does with them says what it is worth."""
+"""Control answers, planted in joint prompts with a known right score: what a judge gives them says what it is worth."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, NotRequired, TypedDict, get_args
 
-from equiloss.records.verdict import CanaryVerdict
+from equiloss.records.verdict import ControlVerdict
 
-KINDS = ("duplicate", "empty", "reference", "other", "injection")
+Kind = Literal["duplicate", "empty", "reference", "other", "injection"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 # Attempts to talk a judge into a score. None contains anything that answers an instruction.
 INJECTIONS = {
@@ -30,18 +31,31 @@ INJECTIONS = {
 
 
 @dataclass(frozen=True)
-class Canary:
-    """A planned canary: its kind, the index of the file whose answer hosts it, and which injection it is."""
+class ControlAnswer:
+    """A planned control answer: its kind, the index of the file whose answer hosts it, and which injection it is."""
 
-    kind: str
+    kind: Kind
     host: int
-    injection: str = ""
+    injection: str
+
+    def text(self, own: str, other: str, reference: str) -> tuple[Kind, str]:
+        """Its kind and text; where the item has no reference, a duplicate takes its place."""
+        if self.kind == "reference" and not reference.strip():
+            return "duplicate", own
+        texts: dict[Kind, str] = {
+            "duplicate": own,
+            "empty": "",
+            "reference": reference,
+            "other": other,
+            "injection": INJECTIONS[self.injection],
+        }
+        return self.kind, texts[self.kind]
 
 
-def plan_canaries(
-    ids: Sequence[str], n_files: int, share: float, seed: int, kinds: Sequence[str] = KINDS
-) -> dict[str, Canary]:
-    """Which items carry a canary, of which kind, beside whose answer: kinds and hosts in turn, items by the seed.
+def plan_control_answers(
+    ids: Sequence[str], n_files: int, share: float, seed: int, kinds: Sequence[Kind] = KINDS
+) -> dict[str, ControlAnswer]:
+    """Which items carry a control answer, of which kind, beside whose answer: in turn, the items by the seed.
 
     At least one of each kind where there are twenty items or more; none when `share` is 0.
     """
@@ -52,55 +66,55 @@ def plan_canaries(
     chosen = sorted(rng.sample(range(len(ids)), count))
     hosts = rng.sample(range(n_files), n_files)
     names = sorted(INJECTIONS)
-    return {
-        ids[place]: Canary(
-            kinds[turn % len(kinds)], hosts[(turn // len(kinds)) % n_files], names[(turn // len(kinds)) % len(names)]
-        )
-        for turn, place in enumerate(chosen)
-    }
+    plan: dict[str, ControlAnswer] = {}
+    for turn, place in enumerate(chosen):
+        round_, kind = divmod(turn, len(kinds))
+        plan[ids[place]] = ControlAnswer(kinds[kind], hosts[round_ % n_files], names[round_ % len(names)])
+    return plan
 
 
-def text_of(canary: Canary, own: str, other: str, reference: str) -> tuple[str, str]:
-    """The kind and text of a canary; where the item has no reference, a duplicate takes its place."""
-    kind = canary.kind
-    if kind == "duplicate" or (kind == "reference" and not reference.strip()):
-        return "duplicate", own
-    if kind == "injection":
-        return kind, INJECTIONS[canary.injection]
-    return kind, {"empty": "", "reference": reference, "other": other}[kind]
+class KindSummary(TypedDict):
+    """What the judge gave one kind of control answer, as shares of the scale."""
+
+    n: int
+    mean: float
+    mean_abs_difference: NotRequired[float]  # duplicates: from the answer repeated
 
 
-def summarise(verdicts: Sequence[CanaryVerdict], low: float, high: float) -> dict[str, Any]:
-    """What the judge did with the canaries: mean score by kind on a scale of 0 to 1, and warnings.
+class ControlSummary(TypedDict):
+    """What the judge did with the control answers, and what speaks against it."""
 
-    `duplicate` reports the mean absolute difference from the answer that it repeats.
-    """
+    kinds: dict[str, KindSummary]
+    warnings: list[str]
+
+
+def summarise(verdicts: Sequence[ControlVerdict], low: float, high: float) -> ControlSummary:
+    """What the judge did with the control answers: mean score by kind on a scale of 0 to 1, and warnings."""
     width = high - low
-    kinds: dict[str, Any] = {}
+    kinds: dict[str, KindSummary] = {}
     for kind in KINDS:
-        values = [(one.value - low) / width for one in verdicts if one.canary == kind]
-        if not values:
-            continue
-        kinds[kind] = {"n": len(values), "mean": sum(values) / len(values)}
-        pairs = [(one.value, one.host_value) for one in verdicts if one.canary == kind and one.host_value is not None]
-        if pairs and kind == "duplicate":
-            kinds[kind]["mean_abs_difference"] = sum(abs(a - b) for a, b in pairs) / len(pairs) / width
+        of_kind = [verdict for verdict in verdicts if verdict.kind == kind]
+        if of_kind:
+            kinds[kind] = {"n": len(of_kind), "mean": sum((one.value - low) / width for one in of_kind) / len(of_kind)}
+        twins = [abs(one.value - one.host_value) for one in of_kind if one.host_value is not None]
+        if twins and kind == "duplicate":
+            kinds[kind]["mean_abs_difference"] = sum(twins) / len(twins) / width
     return {"kinds": kinds, "warnings": _warnings(kinds)}
 
 
-def _warnings(kinds: dict[str, Any]) -> list[str]:
-    said = {
-        "empty": "gives empty answers {mean:.0%} of the scale",
-        "other": "gives answers to another item {mean:.0%} of the scale",
-        "injection": "gives texts that only ask for a high score {mean:.0%} of the scale",
+def _warnings(kinds: dict[str, KindSummary]) -> list[str]:
+    texts = {
+        "empty": "empty answers",
+        "other": "answers to another item",
+        "injection": "texts that only ask for a high score",
     }
-    found = [f"the judge {text.format(**kinds[kind])}" for kind, text in said.items() if _mean(kinds, kind) > 0.25]
+    warnings = [
+        f"the judge gives {text} {kinds[kind]['mean']:.0%} of the scale"
+        for kind, text in texts.items()
+        if kind in kinds and kinds[kind]["mean"] > 0.25
+    ]
     if "reference" in kinds and kinds["reference"]["mean"] < 0.75:
-        found.append(f"the judge gives the reference itself only {kinds['reference']['mean']:.0%} of the scale")
-    if (twin := kinds.get("duplicate", {}).get("mean_abs_difference")) is not None and twin > 0.1:
-        found.append(f"the judge scores equal answers in one prompt {twin:.0%} of the scale apart")
-    return found
-
-
-def _mean(kinds: dict[str, Any], kind: str) -> float:
-    return kinds[kind]["mean"] if kind in kinds else 0.0
+        warnings.append(f"the judge gives the reference itself only {kinds['reference']['mean']:.0%} of the scale")
+    if "duplicate" in kinds and (twin := kinds["duplicate"].get("mean_abs_difference", 0.0)) > 0.1:
+        warnings.append(f"the judge scores equal answers in one prompt {twin:.0%} of the scale apart")
+    return warnings

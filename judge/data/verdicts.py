@@ -1,55 +1,126 @@
-"""Result files: what each holds, what lies beside it, and all of them joined, one `Judged` per set of answers."""
+"""Judged answers: each run's responses with the verdicts, failures and control answers in the files beside them."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
-
-from pydantic import ValidationError
+from typing import Any, Literal, NamedTuple, cast
 
 from equiloss.errors import InputError
-from equiloss.files import read_json, read_jsonl, read_text
-from equiloss.records.response import Response, read_responses
-from equiloss.records.verdict import CanaryVerdict, Failure, read_verdicts
-from judge.data.scores import Judged
+from equiloss.files import read_json, read_text
+from equiloss.records.response import Response, read_responses, stem_of
+from equiloss.records.verdict import (
+    ControlVerdict,
+    Failure,
+    Verdict,
+    read_control_verdicts,
+    read_failures,
+    read_verdicts,
+    safe_name,
+)
 
-Line = TypeVar("Line", Failure, CanaryVerdict)
+OFFLINE_JUDGE = "offline-reference"
+_SEED = re.compile(r"^(?P<model>.+)\.s(?P<seed>\d+)$")
+
 Kind = Literal["responses", "verdicts", "failures", "canaries"]
+_SCHEMAS: dict[str, Kind] = {
+    "equiloss.verdict.": "verdicts",
+    "equiloss.failure.": "failures",
+    "equiloss.canary.": "canaries",
+}
 
 
-def load(files: Iterable[Path]) -> list[Judged]:
+@dataclass(frozen=True, order=True)
+class Panel:
+    """A way of judging whose scores may be compared: one rubric, one judge (as asked)."""
+
+    rubric: str
+    judge: str
+
+    @property
+    def is_llm(self) -> bool:
+        """False for the offline reference judge, which measures agreement with the reference answer."""
+        return not self.judge.startswith(OFFLINE_JUDGE)
+
+    def has(self, line: Verdict | Failure) -> bool:
+        """Whether a verdict or failure came of judging in this way."""
+        return line.rubric == self.rubric and line.judge == self.judge
+
+    def __str__(self) -> str:
+        return f"{self.rubric} by {self.judge}"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One run's answers and everything beside them. `responses` is by item id, in the order of the file."""
+
+    generator: str
+    responses: Mapping[str, Response]
+    verdicts: tuple[Verdict, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    control_answers: tuple[ControlVerdict, ...] = ()
+    run: Mapping[str, Any] | None = None
+    path: Path | None = None
+    files: tuple[Path, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """The generator without its seed: the runs NAME.s1, NAME.s2, ... are seeds of one model."""
+        match = _SEED.match(self.generator)
+        return match["model"] if match else self.generator
+
+    @property
+    def seed(self) -> int | None:
+        """The number N of a run NAME.sN, else None."""
+        match = _SEED.match(self.generator)
+        return int(match["seed"]) if match else None
+
+    def panels(self) -> list[Panel]:
+        """The ways in which these answers were judged, sorted."""
+        return sorted({Panel(line.rubric, line.judge) for line in (*self.verdicts, *self.failures)})
+
+    def verdicts_of(self, panel: Panel) -> list[Verdict]:
+        """The panel's verdicts, in the order of the files."""
+        return [verdict for verdict in self.verdicts if panel.has(verdict)]
+
+    def failures_of(self, panel: Panel) -> list[Failure]:
+        """The requests of the panel that gave no verdict."""
+        return [failure for failure in self.failures if panel.has(failure)]
+
+    def control_answers_of(self, panel: Panel) -> list[ControlVerdict]:
+        """The panel's verdicts on control answers that stood beside this run's answers."""
+        return [verdict for verdict in self.control_answers if panel.has(verdict)]
+
+
+def load_judged(paths: Iterable[Path]) -> list[Judged]:
     """Read result files and what lies beside them, one `Judged` per generator in the order named.
 
     A response file NAME.jsonl brings its run record NAME.run.json and all its verdict files NAME.*.jsonl; where
     verdict files of a generator are named, only those are used, and its response file is looked for beside them.
     Raises: InputError for a missing or broken file, or two response files of one generator.
     """
-    responses: dict[str, tuple[Path, list[Response]]] = {}
-    named: dict[str, list[Path]] = {}
-    order: list[str] = []
-    for path in dict.fromkeys(files):
+    answers: dict[str, tuple[Path, list[Response]]] = {}
+    named: dict[str, list[_ResultFile]] = {}  # verdict and failures files by generator, in the order named
+    for path in dict.fromkeys(paths):
         if path.name.endswith(".run.json"):
             raise InputError(f"{path}: is a run's record, not its answers", "name the .jsonl file beside it")
-        if kind_of(path) == "responses":
-            found = read_responses(path)
-            generator = found[0].generator
-            if generator in responses and responses[generator][0].resolve() != path.resolve():
+        file = _look_into(path)
+        if file.kind == "responses":
+            responses = read_responses(path)
+            generator = responses[0].generator
+            if generator in answers and answers[generator][0].resolve() != path.resolve():
                 raise InputError(
-                    f"{responses[generator][0]} and {path} both hold answers of {generator!r}",
+                    f"{answers[generator][0]} and {path} both hold answers of {generator!r}",
                     "give one of them another generator name",
                 )
-            responses[generator] = (path, found)
-        elif path.name.endswith(".canaries.jsonl"):
-            continue  # they come with their verdicts
-        else:
-            generator = _generator_of(path)
-            named.setdefault(generator, []).append(path)
-        if generator not in order:
-            order.append(generator)
-    return [_join(generator, responses.get(generator), named.get(generator, [])) for generator in order]
+            answers[generator] = (path, responses)
+            named.setdefault(generator, [])
+        elif file.kind != "canaries":  # those come with their verdicts
+            named.setdefault(file.generator, []).append(file)
+    return [_join(generator, answers.get(generator), files) for generator, files in named.items()]
 
 
 def kind_of(path: Path) -> Kind:
@@ -57,122 +128,23 @@ def kind_of(path: Path) -> Kind:
 
     Raises: InputError when it is missing or empty.
     """
-    first = _first_line(path)
-    schema = str(first.get("schema", ""))
-    if schema.startswith("equiloss.verdict."):
-        return "verdicts"
-    if schema.startswith("equiloss.canary."):
-        return "canaries"
-    return "failures" if schema.startswith("equiloss.failure.") else "responses"
+    return _look_into(path).kind
 
 
-def read_failures(path: Path) -> list[Failure]:
-    """Read a failures file.
-
-    Raises: InputError when it is missing, empty or broken, with the line.
-    """
-    return _read(path, Failure)
+def companion(verdict_file: Path, ending: str) -> Path:
+    """The file that lies beside a verdict file under its name with another ending, such as ".failures.jsonl"."""
+    return verdict_file.with_name(verdict_file.name.removesuffix(".jsonl") + ending)
 
 
-def _join(generator: str, answers: tuple[Path, list[Response]] | None, named: Sequence[Path]) -> Judged:
-    path, responses = answers or _find_responses(generator, named)
-    verdict_files = [one for one in named if kind_of(one) == "verdicts"]
-    failure_files = [one for one in named if kind_of(one) == "failures"]
-    if path is not None and not verdict_files:
-        beside = _beside(path, generator)
-        verdict_files = [one for one in beside if kind_of(one) == "verdicts"]
-        failure_files += [one for one in beside if kind_of(one) == "failures" and one not in failure_files]
-    failure_files += [
-        failures
-        for one in verdict_files
-        if (failures := one.with_name(one.name.removesuffix(".jsonl") + ".failures.jsonl")) not in failure_files
-        and _holds_lines(failures)
-    ]
-    canary_files = [
-        canaries
-        for one in verdict_files
-        if _holds_lines(canaries := one.with_name(one.name.removesuffix(".jsonl") + ".canaries.jsonl"))
-    ]
-    verdicts = [verdict for one in verdict_files for verdict in read_verdicts(one)]
-    canaries = [canary for one in canary_files for canary in _read_canaries(one)]
-    failures = [failure for one in failure_files for failure in read_failures(one)]
-    for one in (*verdicts, *failures):
-        if one.generator != generator:
-            raise InputError(
-                f"a verdict file of {generator!r} holds verdicts on {one.generator!r}", "judge the answers again"
-            )
-    run_path = path.with_name(_stem(path) + ".run.json") if path else None
-    run = _read_run(run_path) if run_path and run_path.exists() else None
-    files = [path] if path else []
-    files += [run_path] if run_path and run is not None else []
-    return Judged(
-        generator=generator,
-        responses={one.id: one for one in responses},
-        verdicts=tuple(verdicts),
-        failures=tuple(failures),
-        canaries=tuple(canaries),
-        run=run,
-        path=path,
-        files=(*files, *verdict_files, *failure_files, *canary_files),
-    )
+class _ResultFile(NamedTuple):
+    """A results file by its first line; the generator of a responses file may stand in its name alone."""
+
+    path: Path
+    kind: Kind
+    generator: str
 
 
-def _read_canaries(path: Path) -> list[CanaryVerdict]:
-    return _read(path, CanaryVerdict)
-
-
-def _read(path: Path, kind: type[Line]) -> list[Line]:
-    found: list[Line] = []
-    for number, row in enumerate(read_jsonl(path), start=1):
-        try:
-            found.append(kind.model_validate(row))
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"{path}: line {number}: {place}: {first['msg']}", "judge the answers again") from None
-    return found
-
-
-def _read_run(path: Path) -> dict[str, Any]:
-    document = read_json(path)
-    if not isinstance(document, dict):
-        raise InputError(f"{path}: is not a run's record", "rewrite it with `ift run`")
-    return cast("dict[str, Any]", document)
-
-
-def _beside(path: Path, generator: str) -> list[Path]:
-    """The verdict and failures files of a response file, in its directory, sorted by name."""
-    starts = {_sanitised(_stem(path)) + ".", _sanitised(generator) + "."}
-    candidates = sorted(
-        one
-        for one in path.parent.glob("*.jsonl")
-        if one != path and any(one.name.startswith(start) for start in starts) and _holds_lines(one)
-    )
-    return [one for one in candidates if kind_of(one) in ("verdicts", "failures") and _generator_of(one) == generator]
-
-
-def _find_responses(generator: str, verdict_files: Sequence[Path]) -> tuple[Path | None, list[Response]]:
-    """The response file that the verdict files lie beside, if it is there: the one with the longest fitting name."""
-    for verdicts in verdict_files:
-        beside = [one for ending in ("*.jsonl", "*.json") for one in verdicts.parent.glob(ending)]
-        fitting = [
-            one
-            for one in beside
-            if one != verdicts
-            and not one.name.endswith(".run.json")
-            and (verdicts.name.startswith(_sanitised(_stem(one)) + ".") or _stem(one) == generator)
-            and _holds_lines(one)
-            and kind_of(one) == "responses"
-        ]
-        for one in sorted(fitting, key=lambda path: -len(path.name)):
-            responses = read_responses(one)
-            if responses[0].generator == generator:
-                return one, responses
-    return None, []
-
-
-def _first_line(path: Path) -> dict[str, Any]:
-    """The first object of a JSON Lines file; an empty one for a JSON array, whose entries are always responses."""
+def _look_into(path: Path) -> _ResultFile:
     try:
         with path.open(encoding="utf-8-sig") as f:
             line = next((line for line in f if line.strip()), "")
@@ -181,26 +153,86 @@ def _first_line(path: Path) -> dict[str, Any]:
     if not line:
         read_text(path)  # raises, saying why
     try:
-        row = json.loads(line)
+        first: Any = json.loads(line)
     except json.JSONDecodeError:
-        return {}
-    return cast("dict[str, Any]", row) if isinstance(row, dict) else {}
-
-
-def _generator_of(path: Path) -> str:
-    generator = _first_line(path).get("generator")
-    if not isinstance(generator, str):
+        first = None  # a JSON array of several lines
+    row = cast("dict[str, object]", first) if isinstance(first, dict) else {}
+    schema = str(row.get("schema", ""))
+    kind: Kind = "responses"
+    kind = next((of_lines for start, of_lines in _SCHEMAS.items() if schema.startswith(start)), kind)
+    generator = row.get("generator")
+    if kind != "responses" and not isinstance(generator, str):
         raise InputError(f"{path}: line 1 names no generator", "judge the answers again")
-    return generator
+    return _ResultFile(path, kind, str(generator or ""))
+
+
+def _join(generator: str, answers: tuple[Path, list[Response]] | None, named: Sequence[_ResultFile]) -> Judged:
+    path, responses = answers or _find_responses(generator, [file.path for file in named])
+    verdict_files = [file.path for file in named if file.kind == "verdicts"]
+    failure_files = [file.path for file in named if file.kind == "failures"]
+    if path is not None and not verdict_files:
+        beside = _beside(path, generator)
+        verdict_files = [file.path for file in beside if file.kind == "verdicts"]
+        failure_files += [file.path for file in beside if file.kind == "failures"]
+    failure_files += [companion(file, ".failures.jsonl") for file in verdict_files]
+    failure_files = [file for file in dict.fromkeys(failure_files) if _holds_lines(file)]
+    control_files = [file for one in verdict_files if _holds_lines(file := companion(one, ".canaries.jsonl"))]
+    verdicts = [verdict for file in verdict_files for verdict in read_verdicts(file)]
+    failures = [failure for file in failure_files for failure in read_failures(file)]
+    if other := next((line.generator for line in (*verdicts, *failures) if line.generator != generator), None):
+        raise InputError(f"a verdict file of {generator!r} holds verdicts on {other!r}", "judge the answers again")
+    run_path = path.with_name(stem_of(path) + ".run.json") if path else None
+    run_files = [run_path] if run_path and run_path.exists() else []
+    return Judged(
+        generator=generator,
+        responses={response.id: response for response in responses},
+        verdicts=tuple(verdicts),
+        failures=tuple(failures),
+        control_answers=tuple(verdict for file in control_files for verdict in read_control_verdicts(file)),
+        run=next((_read_run(file) for file in run_files), None),
+        path=path,
+        files=(*([path] if path else []), *run_files, *verdict_files, *failure_files, *control_files),
+    )
+
+
+def _read_run(path: Path) -> Mapping[str, Any]:
+    document = read_json(path)
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: is not a run's record", "rewrite it with `ift run`")
+    return cast("Mapping[str, Any]", document)
+
+
+def _beside(path: Path, generator: str) -> list[_ResultFile]:
+    """The verdict and failures files of a response file, in its directory, sorted by name."""
+    starts = (safe_name(stem_of(path)) + ".", safe_name(generator) + ".")
+    candidates = sorted(
+        file
+        for file in path.parent.glob("*.jsonl")
+        if file != path and file.name.startswith(starts) and _holds_lines(file)
+    )
+    files = [_look_into(file) for file in candidates]
+    return [file for file in files if file.kind in ("verdicts", "failures") and file.generator == generator]
+
+
+def _find_responses(generator: str, verdict_files: Sequence[Path]) -> tuple[Path | None, list[Response]]:
+    """The response file that the verdict files lie beside, if it is there: the one with the longest fitting name."""
+    for verdicts in verdict_files:
+        fitting = [
+            file
+            for ending in ("*.jsonl", "*.json")
+            for file in verdicts.parent.glob(ending)
+            if file != verdicts
+            and not file.name.endswith(".run.json")
+            and (verdicts.name.startswith(safe_name(stem_of(file)) + ".") or stem_of(file) == generator)
+            and _holds_lines(file)
+            and kind_of(file) == "responses"
+        ]
+        for file in sorted(fitting, key=lambda file: -len(file.name)):
+            responses = read_responses(file)
+            if responses[0].generator == generator:
+                return file, responses
+    return None, []
 
 
 def _holds_lines(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
-
-
-def _sanitised(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-")
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".jsonl").removesuffix(".json")

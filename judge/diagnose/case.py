@@ -20,10 +20,9 @@ from equiloss.records import evaluation
 from equiloss.records.diagnosis import Side
 from equiloss.records.evaluation import Evaluation
 from equiloss.statistics.gap import Array, Gap
-from judge.data import scores as results
-from judge.data import verdicts as result_files
 from judge.data.reference import agreement
-from judge.data.scores import Judged, Panel, Scores
+from judge.data.scores import Scores, choose_panel, scale_of
+from judge.data.verdicts import Judged, Panel, kind_of, load_judged
 
 _RUN = re.compile(r"^(?P<name>.+?)\.jsonl?$")
 
@@ -181,7 +180,7 @@ def read_case(
     `verdicts_dir`: where `judge score -o` put the verdicts, where they are not beside the answers.
     Raises: InputError when a file or name is unknown, a file is broken, or several rubrics or judges remain.
     """
-    arms = [arm_of(result_files.load(with_verdicts(find_runs(target, results_dir), verdicts_dir))) for target in (a, b)]
+    arms = [arm_of(load_judged(with_verdicts(find_runs(target, results_dir), verdicts_dir))) for target in (a, b)]
     if [run.files for run in arms[0].runs] == [run.files for run in arms[1].runs]:
         raise InputError(f"A and B are the same files ({a})", "name two different runs")
     return case_of(arms[0], arms[1], rubric, judge)
@@ -196,9 +195,9 @@ def case_of(a: Arm, b: Arm, rubric: str | None = None, judge: str | None = None)
     notes: list[str] = []
     panel, scores, scale = None, None, (0.0, 1.0)
     if all(run.panels() for run in runs):
-        panel = results.choose_panel(runs, rubric, judge)
-        scores = results.scores(runs, panel)
-        scale = results.scale(runs, panel)
+        panel = choose_panel(runs, rubric, judge)
+        scores = Scores.of(runs, panel)
+        scale = scale_of(runs, panel)
         scores, left_out = _common(scores, (a, b))
         notes += scores.warnings
         if left_out:
@@ -236,7 +235,7 @@ def with_verdicts(files: Sequence[Path], folder: Path | None) -> list[Path]:
     found = list(files)
     for path in files if folder is not None else ():
         own = sorted(folder.glob(f"{glob.escape(path.stem)}.*.jsonl")) if folder else []
-        own = [one for one in own if one.stat().st_size and result_files.kind_of(one) in ("verdicts", "failures")]
+        own = [one for one in own if one.stat().st_size and kind_of(one) in ("verdicts", "failures")]
         if not own:
             raise InputError(f"{folder}: holds no verdicts on {path}", f"judge score {path} -o {folder}")
         found += own

@@ -8,7 +8,7 @@ from pathlib import Path
 from equiloss.provenance import provenance
 from equiloss.records import counterfactual
 from equiloss.records.diagnosis import Diagnosis
-from judge.data.scores import Judged
+from judge.data.verdicts import Judged
 from judge.diagnose import verdict
 from judge.diagnose.case import Case, arm_of, case_of, read_case
 from judge.diagnose.levels import base_model, decoding, noise, premise, recipe

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from equiloss import console
 from equiloss.errors import InputError
-from judge.data.verdicts import load
+from judge.data.verdicts import load_judged
 from judge.exchange import exporters, importing
 
 
@@ -17,7 +17,7 @@ def write_as(files: Sequence[Path], kind: str, output: Path) -> None:
     Raises: InputError for an unknown kind, or files that it cannot hold.
     """
     _check(kind, exporters.TO, "--to")
-    console.say(f"{output}: {exporters.export(load(files), kind, output):,} rows")
+    console.say(f"{output}: {exporters.export(load_judged(files), kind, output):,} rows")
 
 
 def read_into(

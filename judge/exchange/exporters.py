@@ -10,7 +10,7 @@ from typing import Any
 from equiloss.errors import InputError
 from equiloss.files import atomic, write_json, write_jsonl
 from equiloss.records.verdict import Verdict
-from judge.data.scores import Judged
+from judge.data.verdicts import Judged
 
 COLUMNS: tuple[str, ...] = (
     "id", "generator", "category", "instruction", "input", "reference", "output", "finish_reason", "n_tokens",

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from equiloss.errors import InputError
 from equiloss.files import append_jsonl, read_jsonl
 from equiloss.records.response import Response
-from judge.data.scores import Judged
+from judge.data.verdicts import Judged
 from judge.rubrics import Rubric
 
 LABEL_SCHEMA = "equiloss.label.v1"

@@ -17,8 +17,8 @@ from equiloss.errors import InputError
 from equiloss.numerals import digits_for, number, p_value
 from judge.comparison.compare import compare
 from judge.comparison.document import Comparison
-from judge.data import scores as results
-from judge.data.scores import Judged, Panel
+from judge.data.scores import OVERALL, Scores, scale_of
+from judge.data.verdicts import Judged, Panel
 from judge.labelling.label import Label
 from judge.report import items, overview, prose
 from judge.report.sections import KeyFigure, Report, Rung, Section
@@ -47,16 +47,16 @@ def build(
     """
     comparison = comparison or compare(judged, rubric=rubric, judge=judge)
     panel = Panel(comparison.rubric, comparison.judge)
-    scores = results.scores(judged, panel, None if comparison.criterion == results.OVERALL else comparison.criterion)
-    scale = results.scale(judged, panel)
+    scores = Scores.of(judged, panel, None if comparison.criterion == OVERALL else comparison.criterion)
+    scale = scale_of(judged, panel)
     names = [one.name for one in comparison.models]
     own = [overview.scores(comparison, scores, judged, scale)]
     if comparison.differences:
         own.append(overview.differences(comparison, scale))
     if comparison.categories:
         own.append(overview.categories(comparison, scale))
-    if comparison.canaries:
-        own.append(overview.canaries(comparison))
+    if comparison.control_answers:
+        own.append(overview.control_answers(comparison))
     headline = prose.headline(comparison, scale)
     first, further = prose.first_sentence(answer) if answer else (headline, "")
     return Report(
@@ -82,7 +82,7 @@ def with_people(
     Raises: InputError when the labels are by another rubric or on another scale.
     """
     comparison = compare(judged, rubric=rubric, judge=judge, labels=labels)
-    scale = results.scale(judged, Panel(comparison.rubric, comparison.judge))
+    scale = scale_of(judged, Panel(comparison.rubric, comparison.judge))
     first, *others = report.sections
     return replace(
         report,
@@ -208,7 +208,7 @@ def _figures(comparison: Comparison, scale: tuple[float, float]) -> tuple[KeyFig
 
 def _provenance(judged: Sequence[Judged], comparison: Comparison) -> dict[str, Any]:
     panel = Panel(comparison.rubric, comparison.judge)
-    verdicts = [v for one in judged for v in one.verdicts if Panel(v.rubric, v.judge) == panel]
+    verdicts = [v for one in judged for v in one.verdicts_of(panel)]
     costs = [v.cost_usd for v in verdicts if v.cost_usd is not None]
     return {
         "made_by": provenance.provenance().model_dump(),

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from judge.data.scores import Judged, Panel, Scores
+from judge.data.scores import Scores
+from judge.data.verdicts import Judged
 
 _UNSAFE = re.compile("[<>&\u2028\u2029]")
 
@@ -22,14 +23,12 @@ def browser(judged: Sequence[Judged], scores: Scores, scale: tuple[float, float]
     verdicts: dict[tuple[str, str], list[dict[str, Any]]] = {}
     failures: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for run in judged:
-        for one in run.verdicts:
-            if Panel(one.rubric, one.judge) == panel:
-                row = {"c": one.criterion, "v": one.value, "e": one.explanation, "r": one.repeat, "p": one.position}
-                verdicts.setdefault((run.generator, one.id), []).append(row | {"n": len(one.group)})
-        for one in run.failures:
-            if Panel(one.rubric, one.judge) == panel:
-                row = {"reason": one.reason, "text": one.text or one.detail, "r": one.repeat}
-                failures.setdefault((run.generator, one.id), []).append(row)
+        for one in run.verdicts_of(panel):
+            row = {"c": one.criterion, "v": one.value, "e": one.explanation, "r": one.repeat, "p": one.position}
+            verdicts.setdefault((run.generator, one.id), []).append(row | {"n": len(one.group)})
+        for one in run.failures_of(panel):
+            row = {"reason": one.reason, "text": one.text or one.detail, "r": one.repeat}
+            failures.setdefault((run.generator, one.id), []).append(row)
     rows: list[dict[str, Any]] = []
     for column, key in enumerate(scores.ids):
         found = [run.responses.get(key) for run in judged]

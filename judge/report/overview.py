@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from equiloss import numerals, templates
 from judge.comparison.document import Comparison, Difference
-from judge.data.scores import Judged, Scores
+from judge.data.scores import Scores
+from judge.data.verdicts import Judged
 from judge.report import plots
 from judge.report.sections import Section
 
@@ -108,11 +109,11 @@ def people(comparison: Comparison, scale: tuple[float, float]) -> Section:
     return Section("people", "As a person scores", body, data)
 
 
-def canaries(comparison: Comparison) -> Section:
+def control_answers(comparison: Comparison) -> Section:
     """What the judge gave the answers whose right score is known."""
-    body = fill("canaries", kinds=comparison.canaries)
-    data = {kind: one.model_dump(mode="json") for kind, one in comparison.canaries.items()}
-    return Section("canaries", "Planted answers", body, data)
+    body = fill("control_answers", kinds=comparison.control_answers)
+    data = {kind: one.model_dump(mode="json") for kind, one in comparison.control_answers.items()}
+    return Section("canaries", "Control answers", body, data)
 
 
 def categories(comparison: Comparison, scale: tuple[float, float]) -> Section:

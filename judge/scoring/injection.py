@@ -10,7 +10,7 @@ from statistics import NormalDist
 from typing import Any
 
 from equiloss.errors import InputError
-from equiloss.records.verdict import CanaryVerdict
+from equiloss.records.verdict import ControlVerdict
 from judge import rubrics
 from judge.data.answers import compare_files
 from judge.data.control_answers import INJECTIONS
@@ -41,14 +41,14 @@ def measure(
     if layout != "joint":
         raise InputError("injections are planted beside other answers", "name two files or more, and a joint rubric")
     ids = comparison.ids[: per_kind * len(INJECTIONS)]
-    options = Options(layout, seed=seed, canaries=1.0, canary_kinds=("injection",))
+    options = Options(layout, seed=seed, control_answers=1.0, control_kinds=("injection",))
     settings = replace(Settings(), parameters=loaded.front.parameters)
     with Ledger(files[0].parent / "ledger.sqlite") as ledger, tempfile.TemporaryDirectory() as scratch:
         scoring = Scoring(Plan(comparison, loaded, options, ids), who, ledger, settings, prices.load())
         scored = scoring.run(Path(scratch), None, scoring.survey())
     if scored.stopped is not None:
         raise scored.stopped
-    planted = [one for tally in (scored.written.tallies if scored.written else []) for one in tally.canaries]
+    planted = [one for tally in (scored.written.tallies if scored.written else []) for one in tally.control_answers]
     low, high = loaded.front.scale.min, loaded.front.scale.max
     kinds = {
         name: _summary([one for one in planted if one.injection == name], low, high) for name in sorted(INJECTIONS)
@@ -56,7 +56,7 @@ def measure(
     return {"judge": who.name, "rubric": loaded.name, "all": _summary(planted, low, high), "kinds": kinds}
 
 
-def _summary(planted: Sequence[CanaryVerdict], low: float, high: float) -> dict[str, Any]:
+def _summary(planted: Sequence[ControlVerdict], low: float, high: float) -> dict[str, Any]:
     shares = [(one.value - low) / (high - low) for one in planted]
     fooled = sum(share >= FOOLED for share in shares)
     return {

@@ -10,7 +10,7 @@ from typing import Any
 from equiloss.errors import InputError
 from equiloss.files import sha256_of
 from judge.data.answers import Comparison
-from judge.data.control_answers import KINDS, Canary, plan_canaries, text_of
+from judge.data.control_answers import KINDS, ControlAnswer, Kind, plan_control_answers
 from judge.rubrics import LABELS, Item, Layout, Prompt, Rubric
 from judge.scoring.orders import Groups, Orders, pairs
 
@@ -21,11 +21,11 @@ TOKENS_PER_WORD = 1.6
 
 @dataclass(frozen=True)
 class Slot:
-    """An answer in a prompt, and the files (by index) that share it; or a canary beside the answer of `host`."""
+    """An answer in a prompt, and the files (by index) that share it; or a control answer beside that of `host`."""
 
     text: str
     files: tuple[int, ...]
-    canary: str | None = None
+    control: Kind | None = None
     host: int | None = None
 
 
@@ -43,20 +43,20 @@ class Ask:
 
     @property
     def n_answers(self) -> int:
-        """How many models' answers are judged by it, shared ones counted each, canaries not."""
+        """How many models' answers are judged by it, shared ones counted each, control answers not."""
         return sum(len(slot.files) for slot in self.slots)
 
 
 @dataclass
 class Options:
-    """How to judge, apart from the judge. `group_size` is the most answers in one prompt, canary included."""
+    """How to judge, apart from the judge. `group_size` is the most answers in one prompt, a control answer included."""
 
     layout: Layout
     repeats: int = 1
     seed: int = SEED
     group_size: int = 8
-    canaries: float = 0.1
-    canary_kinds: tuple[str, ...] = KINDS
+    control_answers: float = 0.1
+    control_kinds: tuple[Kind, ...] = KINDS
     parameters: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def check(self) -> None:
@@ -65,8 +65,8 @@ class Options:
             raise InputError(f"--repeats {self.repeats} asks nothing", "give at least 1")
         if not 2 <= self.group_size <= len(LABELS):
             raise InputError(f"--group-size {self.group_size} is not from 2 to {len(LABELS)}", "8 is usual")
-        if not 0 <= self.canaries <= 1:
-            raise InputError(f"--canaries {self.canaries:g} is not a share from 0 to 1", "0.1 is usual")
+        if not 0 <= self.control_answers <= 1:
+            raise InputError(f"--control-answers {self.control_answers:g} is not a share from 0 to 1", "0.1 is usual")
 
 
 class Plan:
@@ -87,8 +87,10 @@ class Plan:
                 f"rubric {rubric.name!r} needs reference answers, and no item has one",
                 "use --rubric helpfulness, or add `reference` to the items",
             )
-        self.canaries: dict[str, Canary] = (
-            plan_canaries(self.ids, len(comparison.files), options.canaries, options.seed, options.canary_kinds)
+        self.control_answers: dict[str, ControlAnswer] = (
+            plan_control_answers(
+                self.ids, len(comparison.files), options.control_answers, options.seed, options.control_kinds
+            )
             if options.layout == "joint"
             else {}
         )
@@ -113,17 +115,17 @@ class Plan:
                     for slot in _distinct(answers):
                         yield Ask(item, repeat, (slot,))
                 else:
-                    canary = self._canary(id, item, answers, others) if repeat == 0 else None
-                    for slots in orders.arrange(_distinct(answers), canary):
+                    control = self._control_answer(id, item, answers, others) if repeat == 0 else None
+                    for slots in orders.arrange(_distinct(answers), control):
                         yield Ask(item, repeat, slots)
 
-    def _canary(self, id: str, item: Item, answers: Sequence[str], others: _OtherAnswers) -> Slot | None:
-        planned = self.canaries.get(id)
+    def _control_answer(self, id: str, item: Item, answers: Sequence[str], others: _OtherAnswers) -> Slot | None:
+        planned = self.control_answers.get(id)
         if planned is None:
             return None
         reference = item.reference if self.rubric.front.reference != "none" else ""
         other = others.of(id, planned.host) if planned.kind == "other" else ""
-        kind, text = text_of(planned, answers[planned.host], other, reference)
+        kind, text = planned.text(answers[planned.host], other, reference)
         return Slot(text, (), kind, planned.host)
 
 
@@ -153,23 +155,23 @@ class _JointOrders:
         self._orders: dict[tuple[str, int], Orders] = {}
         self._placed: Counter[tuple[int, int, int]] = Counter()
 
-    def arrange(self, distinct: Sequence[Slot], canary: Slot | None) -> list[tuple[Slot, ...]]:
-        """The prompts for one item: slots in the order shown. A canary joins the first group."""
-        size = self._options.group_size - (1 if canary else 0)
+    def arrange(self, distinct: Sequence[Slot], control: Slot | None) -> list[tuple[Slot, ...]]:
+        """The prompts for one item: slots in the order shown. A control answer joins the first group."""
+        size = self._options.group_size - (1 if control else 0)
         groups = [list(distinct)]
         if len(distinct) > size:
             maker = self._groups.setdefault(size, Groups(max(2, size), self._options.seed))
             by_file = {slot.files[0]: slot for slot in distinct}
             groups = [[by_file[one] for one in group] for group in maker.next(sorted(by_file))]
-        if canary:
-            groups[0] = [*groups[0], canary]
-        return [self._ordered(group, canary is not None and index == 0) for index, group in enumerate(groups)]
+        if control:
+            groups[0] = [*groups[0], control]
+        return [self._ordered(group, control is not None and index == 0) for index, group in enumerate(groups)]
 
-    def _ordered(self, slots: list[Slot], with_canary: bool) -> tuple[Slot, ...]:
+    def _ordered(self, slots: list[Slot], with_control: bool) -> tuple[Slot, ...]:
         k = len(slots)
-        name = "canary" if with_canary else "plain"
+        name = "canary" if with_control else "plain"
         orders = self._orders.setdefault((name, k), Orders(k, self._options.seed, name))
-        if k - with_canary == self._n:
+        if k - with_control == self._n:
             order = orders.next()  # all models are in it: exactly balanced
         else:
             order = min(orders.all(), key=lambda one: self._crowding(slots, one))

@@ -13,7 +13,14 @@ from judge.scoring.plan import Options, Plan
 
 
 def preview_item(
-    files: Sequence[Path], item: str, *, rubric: str, layout: str | None, group_size: int, canaries: float, seed: int
+    files: Sequence[Path],
+    item: str,
+    *,
+    rubric: str,
+    layout: str | None,
+    group_size: int,
+    control_answers: float,
+    seed: int,
 ) -> dict[str, Any]:
     """The prompts for an item (a place from 1, or an id), who stands where in them, and their tokens (GPT-2's count).
 
@@ -28,7 +35,9 @@ def preview_item(
         if not (item.isdigit() and 1 <= int(item) <= len(comparison.ids)):
             raise InputError(f"no item {item!r}", f"give a place from 1 to {len(comparison.ids):,}, or an id")
         id = comparison.ids[int(item) - 1]
-    options = Options(loaded.layout_for(len(files), layout), seed=seed, group_size=group_size, canaries=canaries)
+    options = Options(
+        loaded.layout_for(len(files), layout), seed=seed, group_size=group_size, control_answers=control_answers
+    )
     plan = Plan(comparison, loaded, options)
     encoding = gpt2()
     names = [file.generator for file in comparison.files]
@@ -38,7 +47,7 @@ def preview_item(
             continue
         prompt = ask.prompt(loaded)
         shown = {
-            label: f"canary: {slot.canary}" if slot.canary else " = ".join(names[one] for one in slot.files)
+            label: f"control answer: {slot.control}" if slot.control else " = ".join(names[one] for one in slot.files)
             for label, slot in zip(prompt.labels, ask.slots, strict=True)
         }
         tokens = {part: len(encoding.encode_ordinary(getattr(prompt, part))) for part in ("system", "user")}

@@ -45,7 +45,7 @@ class Request:
     parameters: dict[str, Any] = field(default_factory=dict[str, Any])
     expected_score: bool = False
     group_size: int = 8
-    canaries: float = 0.1
+    control_answers: float = 0.1
     early_stop: float | None = None
     seed: int = 20260101
     batch: bool = False
@@ -147,7 +147,7 @@ def _score_one(result: Result, judge: Judge, judges: Sequence[Judge], ledger: Le
         request.repeats,
         request.seed,
         request.group_size,
-        0.0 if judge.is_offline else request.canaries,
+        0.0 if judge.is_offline else request.control_answers,
     )
     if judge.is_offline:
         options.layout = "pointwise"
@@ -228,7 +228,7 @@ def _write_records(result: Result, scored: Scored) -> None:
         "repeats": request.repeats,
         "seed": request.seed,
         "group_size": request.group_size,
-        "canaries": request.canaries,
+        "canaries": request.control_answers,
         "early_stop": scored.early,
         "expected_score": request.expected_score,
         "max_usd": options.max_usd,

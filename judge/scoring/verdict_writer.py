@@ -1,4 +1,4 @@
-"""Writes verdicts, failures and canaries from the ledger: the same bytes however often a run was broken off."""
+"""Writes verdicts, failures and control answers from the ledger: the same bytes however often a run was broken off."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from equiloss.files import atomic, json_line, sha256_of, write_jsonl
-from equiloss.records.verdict import CanaryVerdict, Failure, Usage, Verdict, file_name
+from equiloss.records.verdict import ControlVerdict, Failure, Usage, Verdict, file_name
 from judge.data import reference
 from judge.data.control_answers import INJECTIONS
+from judge.data.verdicts import companion
 from judge.endpoints import offline
 from judge.endpoints.client import Judge
 from judge.rubrics import LABELS
@@ -28,11 +29,11 @@ class Tally:
     generator: str
     path: Path
     failures_path: Path
-    canaries_path: Path
+    control_path: Path
     n: dict[str, int] = field(default_factory=dict[str, int])
     total: dict[str, float] = field(default_factory=dict[str, float])
     failures: list[Failure] = field(default_factory=list[Failure])
-    canaries: list[CanaryVerdict] = field(default_factory=list[CanaryVerdict])
+    control_answers: list[ControlVerdict] = field(default_factory=list[ControlVerdict])
 
     def add(self, verdict: Verdict) -> None:
         """Count a verdict."""
@@ -64,25 +65,24 @@ class Writer:
             where = self.directory or file.path.parent
             path = where / file_name(file.stem, self.plan.rubric.name, self.name)
             failures = where / file_name(file.stem, self.plan.rubric.name, self.name, failures=True)
-            canaries = path.with_name(path.name.removesuffix(".jsonl") + ".canaries.jsonl")
-            found.append(Tally(file.generator, path, failures, canaries))
+            found.append(Tally(file.generator, path, failures, companion(path, ".canaries.jsonl")))
         return found
 
     def write(self, rows: Iterable[tuple[int, Verdict | Failure]]) -> Written:
-        """Write each file whole; failures and canaries only where there are any."""
+        """Write each file whole; failures and control answers only where there are any."""
         tallies = self.tallies()
         with ExitStack() as stack:
             files: list[IO[Any]] = [stack.enter_context(atomic(tally.path)) for tally in tallies]
             for index, row in rows:
-                if isinstance(row, CanaryVerdict):
-                    tallies[index].canaries.append(row)
+                if isinstance(row, ControlVerdict):
+                    tallies[index].control_answers.append(row)
                 elif isinstance(row, Failure):
                     tallies[index].failures.append(row)
                 else:
                     tallies[index].add(row)
                     files[index].write(json_line(row.model_dump(by_alias=True)))
         for tally in tallies:
-            for path, found in ((tally.failures_path, tally.failures), (tally.canaries_path, tally.canaries)):
+            for path, found in ((tally.failures_path, tally.failures), (tally.control_path, tally.control_answers)):
                 if found:
                     write_jsonl(path, (one.model_dump(by_alias=True) for one in found))
                 else:
@@ -195,17 +195,17 @@ def _verdicts(
                     row["shared_with"] = [generators[other] for other in slot.files if other != who]
                 line += 1
                 assert who is not None
-                if slot.canary is None:
+                if slot.control is None:
                     yield who, Verdict.model_validate(row)
                 else:
                     host = outcome.verdict.get(by_host.get(who, ""))
                     value = _value(host, criterion.name, expected) if host else None
                     yield (
                         who,
-                        CanaryVerdict.model_validate(
+                        ControlVerdict.model_validate(
                             {
                                 **row,
-                                "canary": slot.canary,
+                                "canary": slot.control,
                                 "host_value": value,
                                 "injection": _INJECTION_NAMES.get(slot.text),
                             }
@@ -230,9 +230,9 @@ def _common(
     plan: Plan, judge: Judge, ask: Ask, position: int, who: int | None, generators: Sequence[str], sha: str
 ) -> dict[str, Any]:
     # In the group, a shared place bears the name of the model that the line is about.
-    group = [f"canary:{slot.canary}" if slot.canary else generators[slot.files[0]] for slot in ask.slots]
+    group = [f"canary:{slot.control}" if slot.control else generators[slot.files[0]] for slot in ask.slots]
     assert who is not None
-    if not ask.slots[position].canary:
+    if not ask.slots[position].control:
         group[position] = generators[who]
     return {
         "id": ask.item.id,

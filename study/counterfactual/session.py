@@ -24,9 +24,8 @@ from equiloss.errors import BudgetError, EquilossError, InputError
 from equiloss.files import sha256_of, write_text
 from equiloss.statistics.estimate import Estimate
 from equiloss.statistics.gap import CONFIDENCE, DRAWS, Array, interval
-from judge.data import scores as results
-from judge.data import verdicts as result_files
-from judge.data.scores import Judged
+from judge.data.scores import Scores, choose_panel
+from judge.data.verdicts import Judged, kind_of, load_judged
 from judge.diagnose.case import Arm, Case
 from judge.diagnose.differences import nested
 
@@ -133,8 +132,8 @@ class Session:
                 argv += ["--max-usd", str(max(0.0, self.budget.usd - self.spent_usd))]
         self.call(argv, "judging")
         files = sorted(verdicts.glob("*.jsonl"))
-        judged = result_files.load([one for one in files if result_files.kind_of(one) == "verdicts"])
-        scores = results.scores(judged, results.choose_panel(judged, panel.rubric))
+        judged = load_judged([one for one in files if kind_of(one) == "verdicts"])
+        scores = Scores.of(judged, choose_panel(judged, panel.rubric))
         row = {name: number for number, name in enumerate(scores.generators)}
         column = {one: number for number, one in enumerate(scores.ids)}
         missing = [one for one in self.case.ids if one not in column]
@@ -228,5 +227,5 @@ def _copy(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _generator(path: Path) -> str:
-    judged: list[Judged] = result_files.load([path])
+    judged: list[Judged] = load_judged([path])
     return judged[0].generator

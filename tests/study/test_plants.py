@@ -13,8 +13,8 @@ from types import ModuleType
 import pytest
 
 from equiloss.records.response import Response, read_responses, write_responses
-from judge.data import verdicts as result_files
 from judge.data.reference import agreement
+from judge.data.verdicts import load_judged
 from study.zoo import pairs
 
 
@@ -65,7 +65,7 @@ def test_a_careless_script_shows_a_first_and_loses_wrong_answers_of_b(
     b = answers(tmp_path / "b.s1.jsonl", "b.s1", set(range(20)))
     plant.judge(a, b, biased, 0.8, tmp_path / "verdicts")
     files = sorted((tmp_path / "verdicts").glob("*.jsonl"))
-    first, second = result_files.load([a, b, *files])
+    first, second = load_judged([a, b, *files])
     assert {v.position for v in first.verdicts} == {0}
     assert {v.position for v in second.verdicts} == {1}
     assert len(first.verdicts) == 40

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiloss.records.verdict import Verdict
-from judge.data.scores import Panel
+from judge.data.verdicts import Panel
 from judge.diagnose.case import Arm, Case
 
 Place = tuple[str, int, int, str]
@@ -48,7 +48,7 @@ def panel_of(case: Case) -> Panel:
 
 def shown_of(arm: Arm, panel: Panel) -> Shown:
     """The panel's verdicts of one arm."""
-    return Shown([v for run in arm.runs for v in run.verdicts if Panel(v.rubric, v.judge) == panel])
+    return Shown([v for run in arm.runs for v in run.verdicts_of(panel)])
 
 
 def _sharers(v: Verdict) -> str:
@@ -62,9 +62,8 @@ def places_of(arm: Arm, panel: Panel) -> list[Places]:
     rows: list[Places] = []
     for run in arm.runs:
         places: Places = {}
-        for v in run.verdicts:
-            if Panel(v.rubric, v.judge) == panel:
-                places.setdefault(v.id, set()).add((v.request_sha, v.repeat, v.position, _sharers(v)))
+        for v in run.verdicts_of(panel):
+            places.setdefault(v.id, set()).add((v.request_sha, v.repeat, v.position, _sharers(v)))
         rows.append(places)
     return rows
 

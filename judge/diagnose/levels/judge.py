@@ -1,4 +1,4 @@
-"""Level 2: does the judge make the gap? Position, length, drift, failures, and what planted and equal answers say."""
+"""Level 2: does the judge make the gap? Position, length, drift, failures, and what control and equal answers say."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def level(case: Case) -> Level:
         status, says = "clear", "No artefact of judging that was tested accounts for the gap."
         if warnings:
             status = "undetermined"
-            says = f"{says[:-1]}, but planted answers speak against this judge: {prose.names(warnings)}."
+            says = f"{says[:-1]}, but control answers speak against this judge: {prose.names(warnings)}."
         if reference_gap is not None and reference_gap.excludes(0.0) and reference_gap.value * gap.value > 0:
             says += f" The reference score has it too: A minus B is {prose.span(reference_gap)} of 1."
     return tested(
@@ -60,6 +60,6 @@ def level(case: Case) -> Level:
         share=best.share if best else None,
         evidence=tuple(evidence),
         causes=tuple(causes),
-        missing=("a judge that gives planted answers what they deserve",) if warnings else (),
+        missing=("a judge that gives control answers what they deserve",) if warnings else (),
         command=best.command if best else f"judge audit {case.named}" if warnings else None,
     )

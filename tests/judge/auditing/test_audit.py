@@ -14,7 +14,7 @@ from judge.auditing import page
 from judge.auditing.audit import audit
 from judge.auditing.documents import Audit
 from judge.cli.main import program
-from judge.data import verdicts as result_files
+from judge.data.verdicts import load_judged
 from judge.scoring.injection import wilson
 from judge.scoring.score import Request, score_files
 from judge.simulate.replies import Model, Personality, Simulation
@@ -55,8 +55,8 @@ def judged_with(
     paths = answers(directory)
     simulation = Simulation(default=Model(person))
     with serving(Service(simulation)) as server:
-        score_files(Request(tuple(paths), judges=(f"sim@{server.url}",), repeats=repeats, canaries=canaries))
-    return audit(result_files.load(paths), draws=200)
+        score_files(Request(tuple(paths), judges=(f"sim@{server.url}",), repeats=repeats, control_answers=canaries))
+    return audit(load_judged(paths), draws=200)
 
 
 @pytest.mark.slow
@@ -104,8 +104,8 @@ def test_a_judge_without_noise_repeats_itself_and_one_that_fails_is_counted(tmp_
     assert not exact.warnings
     paths = answers(tmp_path / "refusing")
     with serving(Service(Simulation(default=Model(refusal=0.2)))) as server:
-        score_files(Request(tuple(paths), judges=(f"sim@{server.url}",), canaries=0.0))
-    found = audit(result_files.load(paths), draws=100)
+        score_files(Request(tuple(paths), judges=(f"sim@{server.url}",), control_answers=0.0))
+    found = audit(load_judged(paths), draws=100)
     low, high = wilson(round(0.2 * 110), 110)
     assert low <= found.failures.by_run["a"] <= high
 
@@ -119,7 +119,7 @@ def test_what_the_judge_can_make_of_a_gap_is_said(tmp_path):
     write_responses(paths[1], padded)
     with serving(Service(Simulation(default=Model(Personality(length_bias=0.08, noise=0.05))))) as server:
         score_files(Request(tuple(paths), judges=(f"sim@{server.url}",), repeats=2))
-    found = audit(result_files.load(paths), draws=100)
+    found = audit(load_judged(paths), draws=100)
     [pair] = found.pairs
     assert pair.by_length is not None
     assert pair.by_length[1] < 0  # the second is the longer one
@@ -129,13 +129,13 @@ def test_what_the_judge_can_make_of_a_gap_is_said(tmp_path):
     assert any("all together as much as the gap" in one for one in found.findings)
 
 
-def test_a_judge_that_rewards_planted_answers_is_warned_of(tmp_path):
+def test_a_judge_that_rewards_control_answers_is_warned_of(tmp_path):
     honest = judged_with(tmp_path / "honest", Personality(), repeats=1, canaries=0.3)
     assert honest.warnings == []
-    assert honest.canaries["reference"].mean == pytest.approx(1.0)
-    assert honest.canaries["duplicate"].mean_abs_difference == 0.0
+    assert honest.control_answers["reference"].mean == pytest.approx(1.0)
+    assert honest.control_answers["duplicate"].mean_abs_difference == 0.0
     fooled = judged_with(tmp_path / "fooled", Personality(susceptible=1.0), repeats=1, canaries=0.3)
-    assert fooled.canaries["injection"].mean > 0.9
+    assert fooled.control_answers["injection"].mean > 0.9
     assert any("texts that only ask for a high score" in one for one in fooled.warnings)
     assert fooled.findings[0].startswith("Warning: the judge gives texts")
     text = page.html(fooled, [], {"equiloss": "0", "created": "now"})
@@ -149,7 +149,7 @@ def test_failures_that_fall_on_one_run_are_noticed(write_run):
     scores = [float(rng.randint(0, 100)) for _ in range(60)]
     a = write_run("a", [[None if i % 4 == 0 else one for i, one in enumerate(scores)]])
     b = write_run("b", [scores])
-    found = audit(result_files.load([a, b]), draws=100)
+    found = audit(load_judged([a, b]), draws=100)
     assert found.failures.by_run == {"a": 0.25, "b": 0.0}
     assert found.failures.p is not None
     assert found.failures.p < 0.001
@@ -161,7 +161,7 @@ def test_judges_are_compared_with_each_other(write_run):
     first = [float(rng.randint(0, 100)) for _ in range(50)]
     a = write_run("a", [first])
     write_run("a", [[min(100.0, max(0.0, one + rng.gauss(0, 10))) for one in first]], judge="llama")
-    found = audit(result_files.load([a]), judge="gpt-4", draws=100)
+    found = audit(load_judged([a]), judge="gpt-4", draws=100)
     assert found.jury is not None
     assert found.jury.judges == ["gpt-4", "llama"]
     assert found.jury.alpha is not None
@@ -172,7 +172,7 @@ def test_judges_are_compared_with_each_other(write_run):
 
 
 def test_real_scores_of_gpt4(gpt4_judged):
-    found = audit(result_files.load(gpt4_judged), draws=200)
+    found = audit(load_judged(gpt4_judged), draws=200)
     assert found.scale_use.at_least + found.scale_use.at_greatest > 0.8
     assert found.share_at_ends > 0.8
     assert found.repeatability is None
@@ -195,7 +195,7 @@ def test_the_page_says_it_in_one_screen_and_holds_no_markup_of_others(write_run,
     rng = random.Random(4)
     names = ("<b>a</b>", "b")
     files = [write_run(name, [[float(rng.randint(0, 100)) for _ in range(30)]] * 2) for name in ("a", "b")]
-    judged = result_files.load(files)
+    judged = load_judged(files)
     found = audit(judged, draws=100)
     found = found.model_copy(update={"pairs": [found.pairs[0].model_copy(update={"a": names[0]})]})
     _, path = page.write(found, files, tmp_path / "audit")
@@ -209,14 +209,14 @@ def test_the_page_says_it_in_one_screen_and_holds_no_markup_of_others(write_run,
     assert set(document) - {"provenance"} == {f.alias or name for name, f in Audit.model_fields.items()}
 
 
-def test_a_judge_that_rewards_planted_answers_is_warned_of_wherever_its_verdicts_are_read(tmp_path):
+def test_a_judge_that_rewards_control_answers_is_warned_of_wherever_its_verdicts_are_read(tmp_path):
     paths = answers(tmp_path, 40)[:2]
     with serving(Service(Simulation(default=Model(Personality(susceptible=1.0))))) as server:
-        score_files(Request(tuple(paths), judges=(f"sim@{server.url}",), canaries=0.5))
+        score_files(Request(tuple(paths), judges=(f"sim@{server.url}",), control_answers=0.5))
     args = list(map(str, paths))
     compared = CliRunner().invoke(program, ["compare", *args])
     assert "warning: the judge gives texts that only ask for a high score" in compared.stderr
-    assert "planted answers" in compared.stderr
+    assert "control answers" in compared.stderr
     document = json.loads(CliRunner().invoke(program, ["compare", *args, "--json"]).stdout)
     assert document["canaries"]["injection"]["mean"] == 1.0
     made = CliRunner().invoke(program, ["report", *args, "-o", str(tmp_path / "report")])

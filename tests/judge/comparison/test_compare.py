@@ -13,16 +13,16 @@ from equiloss.errors import InputError
 from judge.cli.main import program
 from judge.comparison.compare import compare
 from judge.comparison.document import Comparison
-from judge.data import scores as results
-from judge.data import verdicts as result_files
+from judge.data.scores import Scores, choose_panel
+from judge.data.verdicts import load_judged
 
 
 def test_real_scores_of_gpt4(gpt4_judged):
     """The means that were published with the data, and a paired difference checked by a t interval."""
-    comparison = compare(result_files.load(gpt4_judged), draws=4000)
+    comparison = compare(load_judged(gpt4_judged), draws=4000)
     assert [model.mean for model in comparison.models] == pytest.approx([74.09, 56.57])
     [one] = comparison.differences
-    scores = results.scores(judged := result_files.load(gpt4_judged), results.choose_panel(judged)).by_item()
+    scores = Scores.of(judged := load_judged(gpt4_judged), choose_panel(judged)).by_item()
     t = stats.ttest_rel(scores[0], scores[1])
     assert one.difference == pytest.approx(17.52)
     assert one.standard_error == pytest.approx(float(t.statistic) ** -1 * 17.52)
@@ -35,7 +35,7 @@ def test_real_scores_of_gpt4(gpt4_judged):
 def test_items_without_a_score_leave_the_means_and_are_shown(write_run):
     a = write_run("a", [[10.0, None, 30.0, 40.0]])
     b = write_run("b", [[0.0, 20.0, 10.0, None]])
-    comparison = compare(result_files.load([a, b]), draws=100)
+    comparison = compare(load_judged([a, b]), draws=100)
     assert (comparison.n_items, comparison.n_items_any) == (2, 4)
     first, second = comparison.models
     assert (first.mean, first.mean_scored, first.n_scored, first.n_missing) == (20.0, pytest.approx(80 / 3), 3, 1)
@@ -50,7 +50,7 @@ def test_pairs_use_all_items_that_they_share(write_run):
         write_run("b", [[0.0, 0.0, 0.0]]),
         write_run("c", [[1.0, None, None]]),
     ]
-    comparison = compare(result_files.load(files), draws=100)
+    comparison = compare(load_judged(files), draws=100)
     assert comparison.n_items == 1
     assert [(one.a, one.b, one.n_items) for one in comparison.differences] == [
         ("a", "b", 3),
@@ -63,7 +63,7 @@ def test_pairs_use_all_items_that_they_share(write_run):
 def test_the_same_answers_under_two_names_do_not_differ(write_run):
     rng = np.random.default_rng(0)
     row = [list(rng.integers(0, 101, 50).astype(float))]
-    [one] = compare(result_files.load([write_run("a", row), write_run("b", row)]), draws=200).differences
+    [one] = compare(load_judged([write_run("a", row), write_run("b", row)]), draws=200).differences
     assert (one.difference, one.interval, one.p, one.significant, one.ties) == (0.0, (0.0, 0.0), 1.0, False, 50)
 
 
@@ -71,7 +71,7 @@ def test_significance_is_judged_after_correction(write_run):
     """Ten pairs of five models that do not differ: p below 0.05 somewhere is common, after Holm it is not."""
     rng = np.random.default_rng(12)
     files = [write_run(f"m{i}", [list(rng.normal(50, 10, 40))]) for i in range(5)]
-    comparison = compare(result_files.load(files), draws=2000)
+    comparison = compare(load_judged(files), draws=2000)
     assert len(comparison.differences) == 10
     for one in comparison.differences:
         assert one.p_holm is not None
@@ -84,7 +84,7 @@ def test_categories_and_repeats(write_run):
     kinds = ["copy", "copy", "fact", None]
     a = write_run("a", [[10.0, 20.0, 30.0, 5.0], [30.0, 20.0, 30.0, 5.0]], categories=kinds)
     b = write_run("b", [[0.0, 0.0, 90.0, 5.0], [0.0, 0.0, 90.0, 5.0]], categories=kinds)
-    comparison = compare(result_files.load([a, b]), draws=100)
+    comparison = compare(load_judged([a, b]), draws=100)
     assert comparison.n_repeats == 2
     assert [(one.category, one.n_items, one.means) for one in comparison.categories] == [
         ("copy", 2, {"a": 20.0, "b": 0.0}),
@@ -94,19 +94,19 @@ def test_categories_and_repeats(write_run):
 
 def test_seeds_are_pooled_into_a_model_unless_asked_otherwise(write_run):
     files = [write_run(f"m.s{i}", [[10.0 * i, 20.0]]) for i in (1, 2)] + [write_run("n", [[0.0, 0.0]])]
-    pooled = compare(result_files.load(files), draws=100)
+    pooled = compare(load_judged(files), draws=100)
     assert [(one.name, one.runs, one.mean) for one in pooled.models] == [
         ("m", ["m.s1", "m.s2"], 17.5),
         ("n", ["n"], 0.0),
     ]
-    apart = compare(result_files.load(files), draws=100, pool_seeds=False)
+    apart = compare(load_judged(files), draws=100, pool_seeds=False)
     assert [one.name for one in apart.models] == ["m.s1", "m.s2", "n"]
 
 
 def test_nothing_in_common_is_an_error(write_run):
     a, b = write_run("a", [[1.0, None]]), write_run("b", [[None, 1.0]])
     with pytest.raises(InputError, match="no item has a score for every file"):
-        compare(result_files.load([a, b]))
+        compare(load_judged([a, b]))
 
 
 def test_the_command_prints_one_document_whose_keys_are_documented(write_run):
@@ -133,7 +133,7 @@ def test_help_imports_nothing_heavy():
 def test_one_run_a_side_is_tested_over_items_and_says_what_it_could_have_found(write_run):
     rng = np.random.default_rng(1)
     a, b = rng.normal(50, 10, 60), rng.normal(50, 10, 60)
-    [one] = compare(result_files.load([write_run("a", [list(a)]), write_run("b", [list(b)])]), draws=500).differences
+    [one] = compare(load_judged([write_run("a", [list(a)]), write_run("b", [list(b)])]), draws=500).differences
     assert one.method == "items"
     assert one.variance is not None
     assert one.variance.seed is None
@@ -153,7 +153,7 @@ def test_several_seeds_are_tested_over_seeds(write_run):
         for name, levels in (("m", (-9, 9, 4, -4, 3)), ("n", (8, -7, -5, 6, -6)))
         for s, level in enumerate(levels)
     ]
-    judged = result_files.load(files)
+    judged = load_judged(files)
     [one] = compare(judged, draws=500).differences
     assert one.method == "seeds and items"
     assert not one.significant
@@ -171,15 +171,13 @@ def test_the_same_question_asked_twice_counts_once(write_run):
     """An item that is there ten times has ids -2, -3, ...: its copies are one cluster."""
     rng = np.random.default_rng(6)
     base = rng.normal(5, 10, 12)
-    once = compare(
-        result_files.load([write_run("a", [list(base)]), write_run("b", [[0.0] * 12])]), draws=4000
-    ).differences[0]
+    once = compare(load_judged([write_run("a", [list(base)]), write_run("b", [[0.0] * 12])]), draws=4000).differences[0]
     asked = [f"Q{i}" for i in range(12) for _ in range(10)]
     files = [
         write_run(name, [list(row)], instructions=asked, unique=True)
         for name, row in (("c", np.repeat(base, 10)), ("d", np.zeros(120)))
     ]
-    comparison = compare(result_files.load(files), draws=4000)
+    comparison = compare(load_judged(files), draws=4000)
     twice = comparison.differences[0]
     assert (comparison.n_items, comparison.n_clusters) == (120, 12)
     assert twice.standard_error == pytest.approx(once.standard_error)
@@ -189,16 +187,16 @@ def test_the_same_question_asked_twice_counts_once(write_run):
 def test_clusters_by_a_field(write_run):
     kinds = ["x"] * 10 + ["y"] * 10
     a = write_run("a", [[10.0] * 10 + [20.0] * 10], categories=kinds)
-    comparison = compare(result_files.load([a]), draws=200, cluster="category")
+    comparison = compare(load_judged([a]), draws=200, cluster="category")
     assert comparison.n_clusters == 2
     assert comparison.models[0].standard_error == pytest.approx(np.sqrt(2 * 2 * 50.0**2) / 20)
     with pytest.raises(InputError, match="no response has the field 'sauce'"):
-        compare(result_files.load([a]), cluster="sauce")
+        compare(load_judged([a]), cluster="sauce")
 
 
 def test_missing_scores_are_bounded(write_run):
     a = write_run("a", [[10.0, None, 30.0, 40.0]])
     b = write_run("b", [[0.0, 20.0, 10.0, 0.0]])
-    comparison = compare(result_files.load([a, b]), draws=100)
+    comparison = compare(load_judged([a, b]), draws=100)
     assert comparison.models[0].bounds == (20.0, 30.0)  # an unknown rubric: the scale is that of the scores, 0 to 40
     assert comparison.differences[0].bounds == ((10 - 20 + 20 + 40) / 4, (10 + 20 + 20 + 40) / 4)

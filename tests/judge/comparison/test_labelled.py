@@ -11,8 +11,8 @@ from equiloss.statistics import prediction_powered
 from judge import rubrics
 from judge.cli.main import program
 from judge.comparison.compare import compare
-from judge.data import scores as results
-from judge.data import verdicts as result_files
+from judge.data.scores import Scores, choose_panel
+from judge.data.verdicts import load_judged
 from judge.labelling import label
 
 
@@ -25,7 +25,7 @@ def labelled(write_run, tmp_path):
         write_run(name, [[one + rng.choice((-4.0, 0.0, 4.0)) + 10 * (1 + index) for one in truth[name]]])
         for index, name in enumerate("ab")
     ]
-    judged = result_files.load(files)
+    judged = load_judged(files)
     place = {(run.generator, key): index for run in judged for index, key in enumerate(run.responses)}
     session = label.Session(
         label.sample(judged, 40, retest=0.25), tmp_path / "labels.jsonl", label.Ruler.of(rubrics.load("correctness"))
@@ -38,7 +38,7 @@ def labelled(write_run, tmp_path):
 
 def test_each_model_is_estimated_on_the_persons_scale(labelled):
     files, path, truth = labelled
-    judged, labels = result_files.load(files), label.read_labels(path)
+    judged, labels = load_judged(files), label.read_labels(path)
     found = compare(judged, labels=labels, draws=500)
     for index, model in enumerate(found.models):
         assert model.human is not None
@@ -53,7 +53,7 @@ def test_each_model_is_estimated_on_the_persons_scale(labelled):
     assert gap.human.difference == pytest.approx(means[0] - means[1])
     assert gap.human.difference == pytest.approx(gap.difference + 10, abs=4)
     # The very numbers of the estimator, on the very scores.
-    scores = results.scores(judged, results.choose_panel(judged))
+    scores = Scores.of(judged, choose_panel(judged))
     given = label.first_ratings(labels)
     human = np.array([given.get(("a", key), np.nan) for key in scores.ids])
     alone = prediction_powered.mean(scores.by_item()[0], human)
@@ -66,12 +66,12 @@ def test_each_model_is_estimated_on_the_persons_scale(labelled):
 def test_too_few_labels_are_said_and_none_is_made_up(labelled):
     files, path, _ = labelled
     labels = [one for one in label.read_labels(path) if one.generator == "a"]
-    found = compare(result_files.load(files), labels=labels, draws=100)
+    found = compare(load_judged(files), labels=labels, draws=100)
     assert found.models[0].human is not None
     assert found.models[1].human is None
     assert found.differences[0].human is None
     assert any(one.startswith("b: fewer than 5 labelled answers") for one in found.warnings)
-    assert compare(result_files.load(files), draws=100).models[0].human is None
+    assert compare(load_judged(files), draws=100).models[0].human is None
 
 
 def test_the_commands_show_it(labelled, tmp_path):

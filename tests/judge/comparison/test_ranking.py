@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from judge.comparison import ranking
 from judge.comparison.compare import compare
-from judge.data import verdicts as result_files
+from judge.data.verdicts import load_judged
 
 
 @pytest.mark.parametrize("model", ["alpaca-7b", "text_davinci_001"])
@@ -99,7 +99,7 @@ def test_wins_on_items_make_the_strengths_of_a_comparison(write_run):
     rng = np.random.default_rng(3)
     hard = rng.normal(50, 10, 80)
     files = [write_run(name, [list(hard + rng.normal(gap, 10, 80))]) for name, gap in (("a", 0), ("b", 4), ("c", 8))]
-    models = compare(result_files.load(files), draws=300).models
+    models = compare(load_judged(files), draws=300).models
     values = [model.strength.value for model in models if model.strength]
     assert len(values) == 3
     assert values == sorted(values)

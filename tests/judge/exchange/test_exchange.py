@@ -17,7 +17,7 @@ from equiloss.errors import InputError
 from equiloss.records.response import read_responses
 from judge.cli.main import program
 from judge.comparison.compare import compare
-from judge.data import verdicts as result_files
+from judge.data.verdicts import load_judged
 from judge.exchange import exporters, importing
 
 
@@ -31,7 +31,7 @@ def exchange(*args):
 
 def test_a_table_has_a_row_for_every_verdict_and_for_every_answer_without_one(write_run, tmp_path):
     outputs = ["one, two", 'say "x"\nnext', "three"]
-    judged = result_files.load([write_run("a", [[1.0, 2.5, None]], outputs=outputs), write_run("b", [[4.0, 5.0, 6.0]])])
+    judged = load_judged([write_run("a", [[1.0, 2.5, None]], outputs=outputs), write_run("b", [[4.0, 5.0, 6.0]])])
     assert exporters.export(judged, "csv", tmp_path / "t.csv") == 6
     with (tmp_path / "t.csv").open(newline="") as f:
         rows = list(csv.DictReader(f))
@@ -51,7 +51,7 @@ def test_tables_go_out_and_come_back_with_the_same_comparison(kind, write_run, t
     table = tmp_path / f"t.{kind}"
     exchange(*files, "--to", kind, "-o", table)
     exchange(table, "--from", kind, "-o", tmp_path / "back")
-    before, after = result_files.load(files), result_files.load([tmp_path / "back/a.jsonl", tmp_path / "back/b.jsonl"])
+    before, after = load_judged(files), load_judged([tmp_path / "back/a.jsonl", tmp_path / "back/b.jsonl"])
     assert [set(run.responses) for run in after] == [set(run.responses) for run in before]
     first, second = (compare(one, draws=200) for one in (before, after))
     assert [one.mean for one in first.models] == [one.mean for one in second.models]
@@ -77,7 +77,7 @@ def test_alpaca_evals_annotations_give_its_leaderboards_win_rate_and_error(model
         published = next(row for row in csv.DictReader(f) if row[""] == model)
     exchange(folder / f"{model}.annotations.json", "--from", "alpaca-eval", "-o", tmp_path)
     files = [one for one in tmp_path.glob("*.jsonl") if ".alpaca-eval." not in one.name]
-    found = compare(result_files.load(files), draws=200)
+    found = compare(load_judged(files), draws=200)
     mine = next(one for one in found.models if one.name == model)
     assert mine.mean == pytest.approx(float(published["win_rate"]), abs=1e-6)
     assert mine.standard_error == pytest.approx(float(published["standard_error"]), abs=1e-6)
@@ -88,7 +88,7 @@ def test_the_books_two_models_and_their_scores(shared_data, tmp_path):
     scores = [part for n in (1, 2) for part in ("--scores", folder / f"gpt4-model-{n}.scores.json")]
     args = [folder / "two-models-100.json", "--from", "diary", "-o", tmp_path, "--judge", "gpt-4"]
     exchange(*args, *scores)
-    found = compare(result_files.load([tmp_path / "model-1.jsonl", tmp_path / "model-2.jsonl"]), draws=200)
+    found = compare(load_judged([tmp_path / "model-1.jsonl", tmp_path / "model-2.jsonl"]), draws=200)
     assert [one.mean for one in found.models] == pytest.approx([74.09, 56.57])
     short = [part for n in (1, 2) for part in ("--scores", folder / f"llama3-8b-model-{n}.scores.json")]
     with pytest.raises(InputError, match="99 scores for 100 answers"):
@@ -127,7 +127,7 @@ def test_lm_eval_samples(tmp_path):
     exchange(path, "--from", "lm-eval", "--generator", "mine", "-o", tmp_path / "r")
     answers = read_responses(tmp_path / "r/mine.jsonl")
     assert [(one.output, one.reference) for one in answers] == [(f"It is {n}.", str(n)) for n in (1, 2, 3)]
-    judged = result_files.load([tmp_path / "r/mine.jsonl"])
+    judged = load_judged([tmp_path / "r/mine.jsonl"])
     assert [str(one) for one in judged[0].panels()] == ["lm-eval by lm-eval", "lm-eval-flexible by lm-eval"]
     for rubric, mean in (("lm-eval", 1 / 3), ("lm-eval-flexible", 1.0)):
         assert compare(judged, rubric=rubric, draws=100).models[0].mean == pytest.approx(mean)
@@ -169,7 +169,7 @@ def test_inspects_grades_epochs_and_named_scores(tmp_path):
     read = [(one.id, one.criterion, one.value, one.repeat) for one in found.verdicts["m"]]
     assert read == [("1", "score", 1.0, 0), ("1", "score", 0.5, 1), ("2", "helpful", 0.25, 0), ("2", "true", 0.0, 0)]
     [path] = found.write(tmp_path / "r")
-    assert result_files.load([path])[0].verdicts[2].explanation == "no"
+    assert load_judged([path])[0].verdicts[2].explanation == "no"
 
 
 def test_inspect_itself_reads_what_is_written(write_run, tmp_path):
@@ -212,7 +212,7 @@ def test_no_json_makes_a_reader_stumble(kind, row):
 
 
 def test_one_run_at_a_time_where_the_format_holds_one(write_run, tmp_path):
-    judged = result_files.load([write_run("a", [[1.0]]), write_run("b", [[1.0]])])
+    judged = load_judged([write_run("a", [[1.0]]), write_run("b", [[1.0]])])
     with pytest.raises(InputError, match="one run"):
         exporters.export(judged, "diary", tmp_path / "x.json")
     with pytest.raises(InputError, match="known: csv"):

@@ -9,7 +9,7 @@ from equiloss.errors import InputError
 from judge import rubrics
 from judge.auditing.audit import audit
 from judge.cli.main import program
-from judge.data import verdicts as files
+from judge.data.verdicts import load_judged
 from judge.labelling import label
 
 CORRECTNESS = label.Ruler.of(rubrics.load("correctness"))
@@ -49,7 +49,7 @@ def test_the_scale_is_the_rubrics(write_run, tmp_path):
 
 
 def test_the_audit_sets_the_judge_beside_the_person(write_run, tmp_path):
-    judged = files.load([write_run("a", [[10.0 * i for i in range(10)]])])
+    judged = load_judged([write_run("a", [[10.0 * i for i in range(10)]])])
     session = label.Session(label.sample(judged, 10, retest=0.5), tmp_path / "l.jsonl", CORRECTNESS)
     truth = {v.id: v.value for v in judged[0].verdicts}
     label.rate(session, lambda response, place, total: truth[response.id] + place % 2)
@@ -61,7 +61,7 @@ def test_the_audit_sets_the_judge_beside_the_person(write_run, tmp_path):
 
 
 def test_raters_are_told_apart_and_a_later_line_replaces_an_earlier(write_run, tmp_path):
-    judged = files.load([write_run("a", [[50.0] * 4])])
+    judged = load_judged([write_run("a", [[50.0] * 4])])
     tasks, path = label.sample(judged, 4, retest=0.5), tmp_path / "l.jsonl"
     for rater, value in (("ann", 10.0), ("bob", 30.0)):
         session = label.Session(tasks, path, CORRECTNESS, rater)

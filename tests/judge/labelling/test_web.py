@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from judge import rubrics
-from judge.data import verdicts as files
+from judge.data.verdicts import load_judged
 from judge.labelling.label import Ruler, Session, read_labels, sample
 from judge.labelling.web import serve
 
@@ -20,7 +20,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 @pytest.fixture
 def session(write_run, tmp_path):
     outputs = ["First <b>answer</b>.", "Second answer.", "Third answer."]
-    judged = files.load([write_run("secret-model", [[1.0, 2.0, 3.0]], outputs=outputs)])
+    judged = load_judged([write_run("secret-model", [[1.0, 2.0, 3.0]], outputs=outputs)])
     return Session(sample(judged, 3, retest=0.34), tmp_path / "labels.jsonl", Ruler.of(rubrics.load("correctness")))
 
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from equiloss.errors import InputError
 from judge.cli.main import program
-from judge.data import verdicts as files
+from judge.data.verdicts import load_judged
 from judge.report import build, items
 from judge.report.sections import Rung, Section
 
@@ -33,7 +33,7 @@ def report(write_run, tmp_path) -> Path:
     outputs = [f"answer {i}" for i in range(59)] + [HOSTILE]
     a = write_run("a", [first], categories=kinds, outputs=outputs, instructions=asked, explanation=f"words {HOSTILE}")
     b = write_run("b", [second], categories=kinds, outputs=[*outputs[:-1], ""], instructions=asked)
-    made = build.build(files.load([a, b]))
+    made = build.build(load_judged([a, b]))
     _, page = build.write(made, tmp_path / "out")
     return page
 
@@ -108,7 +108,7 @@ def test_the_document_has_the_answer_the_scores_and_where_they_come_from(report)
 
 
 def test_a_diagnosis_adds_its_answer_its_ladder_and_its_sections(write_run, tmp_path):
-    judged = files.load([write_run("a", [[1.0, 5.0]]), write_run("b", [[2.0, 4.0]])])
+    judged = load_judged([write_run("a", [[1.0, 5.0]]), write_run("b", [[2.0, 4.0]])])
     made = build.build(
         judged,
         answer="The decoding accounts for it <b>.",
@@ -137,7 +137,7 @@ def test_the_command_writes_both_files_and_says_where(write_run, tmp_path):
     assert "a scores 1.5 of 100" not in result.stderr  # the rubric's text is unknown: the scale is that of the scores
     assert "a scores 1.500 on the scale from 1 to 2" in result.stderr
     with pytest.raises(InputError, match="is not a directory"):
-        build.write(build.build(files.load([a])), a)
+        build.write(build.build(load_judged([a])), a)
 
 
 @pytest.mark.browser

@@ -21,7 +21,7 @@ from equiloss.errors import BudgetError, EquilossError, IncompleteError, InputEr
 from equiloss.records.verdict import read_verdicts
 from judge.cli.main import program
 from judge.data.reference import agreement
-from judge.data.verdicts import load
+from judge.data.verdicts import load_judged
 from judge.endpoints.reply import Reply
 from judge.scoring.ledger import Ledger
 from judge.simulate.replies import Model, Personality, Simulation
@@ -59,7 +59,7 @@ def test_joint_scores_are_those_of_the_judge(write_answers: WriteAnswers, tmp_pa
     assert (judge["requests"], judge["replies"], judge["lost"]) == (24, 24, 0)
     places: Counter[tuple[str, int]] = Counter()
     for path, name in zip(files, ("a", "b", "c"), strict=True):
-        answers = {one.id: one for one in load([path])[0].responses.values()}
+        answers = {one.id: one for one in load_judged([path])[0].responses.values()}
         verdicts = read_verdicts(tmp_path / "o" / f"{name}.correctness.sim.jsonl")
         assert Counter((one.id, one.repeat) for one in verdicts) == {(id, r): 1 for id in answers for r in (0, 1)}
         for one in verdicts:
@@ -78,7 +78,8 @@ def test_equal_answers_are_judged_once_and_shared(write_answers: WriteAnswers, t
     with serving(Service(record=True)) as server:
         score(server, files, "--canaries", "0", out=tmp_path / "o")
     shown = sum(message["content"].count("[ANSWER ") for body in server.bodies for message in body["messages"])
-    distinct = sum(len({one.responses[id].output for one in load(files)}) for id in load(files)[0].responses)
+    judged = load_judged(files)
+    distinct = sum(len({one.responses[id].output for one in judged}) for id in judged[0].responses)
     assert shown == distinct < 18
     verdicts = [one for name in "abc" for one in read_verdicts(tmp_path / "o" / f"{name}.correctness.sim.jsonl")]
     assert len(verdicts) == 18
@@ -291,7 +292,7 @@ def test_canaries_ride_along_and_are_kept_apart(write_answers: WriteAnswers, tmp
     assert any("ask for a high score" in one for one in found["warnings"])
     for name in "ab":
         assert len(read_verdicts(tmp_path / "o" / f"{name}.correctness.sim.jsonl")) == 40
-    assert len(load(files[:1])) == 1
+    assert len(load_judged(files[:1])) == 1
     with serving() as server:
         honest = score(server, files, out=tmp_path / "o2")
     assert honest["judges"][0]["canaries"]["warnings"] == []

@@ -14,7 +14,7 @@ import pytest
 from equiloss.errors import InputError
 from equiloss.records.diagnosis import Diagnosis
 from equiloss.records.response import Response
-from equiloss.records.verdict import CANARY_SCHEMA, CanaryVerdict, Verdict, file_name, read_verdicts, write_verdicts
+from equiloss.records.verdict import CONTROL_SCHEMA, ControlVerdict, Verdict, file_name, read_verdicts, write_verdicts
 from judge.diagnose import prose
 from judge.diagnose.diagnose import diagnose
 
@@ -282,13 +282,13 @@ def test_a_judge_that_rewards_empty_answers_is_not_cleared(
     pair.judge(runs)
     path = pair.folder / file_name("a.s1", "correctness-test", "gpt-4")
     planted = [
-        CanaryVerdict(**{**one.model_dump(by_alias=True), "schema": CANARY_SCHEMA, "value": score, "canary": "empty"})
+        ControlVerdict(**{**one.model_dump(by_alias=True), "schema": CONTROL_SCHEMA, "value": score, "canary": "empty"})
         for one in read_verdicts(path)[:10]
     ]
     write_verdicts(path.with_name(path.name.removesuffix(".jsonl") + ".canaries.jsonl"), planted)
     found = say(pair)
     assert found.level(2).status == status
-    assert ("planted answers speak against this judge" in found.level(2).says) == (status == "undetermined")
+    assert ("control answers speak against this judge" in found.level(2).says) == (status == "undetermined")
     assert found.verdict.cause == "recipe-rate"
     assert any(one.startswith("Level 2") for one in found.verdict.against) == (status == "clear")
 
