@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -59,23 +57,6 @@ def say(message: str) -> None:
 def warn(message: str) -> None:
     """A warning on stderr that the person should act on."""
     err().print(f"warning: {message}", markup=False, style="yellow")
-
-
-@contextmanager
-def counting(unit: str) -> Generator[Callable[[int, int], None]]:
-    """A line on the terminal that counts documents and `unit`s and shows the speed; silent when not on one."""
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as progress:
-        task = progress.add_task("reading …")
-        start = time.monotonic()
-
-        def show(documents: int, count: int) -> None:
-            speed = count / max(time.monotonic() - start, 1e-9)
-            progress.update(task, description=f"{documents:,} documents, {count:,} {unit}, {speed:,.0f} {unit}/s")
-
-        yield show
 
 
 def read_line(prompt: str = "> ") -> str | None:

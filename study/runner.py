@@ -13,13 +13,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
 from equiloss import console
 from equiloss.errors import InputError
 from equiloss.files import write_text
+from equiloss.numerals import duration
+from equiloss.progress import ProgressBar
 from study.cache import Asked, Book
 from study.executors.local import Engine, Job, LocalEngine, Outcome, Servers, cores, gpus
 from study.graph import Cell, Study
-from study.progress import Progress, tail
 
 RETRIES = 2
 """How often a cell that was killed from outside is started again."""
@@ -123,7 +126,7 @@ class _Runner:
         self.result = Result(study, directory)
         self.waiting = {cell.name: cell for cell in study.cells}
         self.running: dict[str, tuple[Cell, Asked, int, list[int]]] = {}
-        self.show: Progress = Progress([cell.name for cell in study.cells])
+        self.show = ProgressBar(study.name, len(study.cells), unit="cell")
 
     def run(self) -> Result:
         self.logs.mkdir(exist_ok=True)
@@ -184,7 +187,9 @@ class _Runner:
         argv = cell.argv + (cell.resume if resumed else ())
         self.waiting.pop(cell.name, None)
         self.running[cell.name] = (cell, asked, attempt, slots)
-        self.show.start(cell.name, log, why)
+        self.show.begin(cell.name, lambda: next(iter(tail(log, 1)), ""))
+        if not self.show.live:
+            self.show.line(f"{self._settled} {cell.name}: starts" + (f" ({why})" if why else ""))
         try:
             ports = {name: self.servers.port(name, self.services[name]) for name in cell.uses}
         except RuntimeError as error:
@@ -219,6 +224,7 @@ class _Runner:
 
     def _collect(self) -> bool:
         """Wait a moment for a cell to end; False when none did."""
+        self.show.redraw()
         outcome = self.engine.wait(0.1)
         if outcome is None and self.local is not self.engine:
             outcome = self.local.wait(0.1)
@@ -226,7 +232,7 @@ class _Runner:
             return False
         cell, asked, attempt, slots = self.running.pop(outcome.name)
         if outcome.lost and attempt <= self.retries:
-            self.show.say(f"{cell.name}: {outcome.why}; started again ({attempt} of {self.retries})")
+            self.show.line(f"{cell.name}: {outcome.why}; started again ({attempt} of {self.retries})")
             self._start(cell, asked, "again", attempt + 1, slots)
             return True
         self.free = sorted([*self.free, *slots])
@@ -250,16 +256,24 @@ class _Runner:
         self._settle(cell, "failed", wrong or outcome.why or f"exit code {outcome.returncode}")
         log = self.logs / f"{cell.name}.log"
         rows = tail(log, TAIL_LINES) or tail(self.logs / f"{cell.name}.out", TAIL_LINES)
-        self.show.say(f"{cell.name}: {cell.command}")
+        self.show.line(f"{cell.name}: {cell.command}")
         for row in rows:
-            self.show.say(f"  | {row}")
-        self.show.say(f"  all of it: {log}")
+            self.show.line(f"  | {row}")
+        self.show.line(f"  all of it: {log}")
 
     def _settle(self, cell: Cell, state: str, note: str = "") -> None:
         self.waiting.pop(cell.name, None)
         self.result.states[cell.name] = state
         self.result.notes[cell.name] = note
-        self.show.end(cell.name, state, note)
+        self.show.end(cell.name)
+        if state != "skipped":
+            taken = f" in {duration(self.result.seconds_s[cell.name])}" if cell.name in self.result.seconds_s else ""
+            self.show.line(f"{self._settled} {cell.name}: {state}{taken}" + (f": {note}" if note else ""))
+        self.show.advance()
+
+    @property
+    def _settled(self) -> str:
+        return f"[{len(self.result.states)}/{len(self.study.cells)}]"
 
     def _interrupted(self) -> None:
         """End what runs, patiently; a second Ctrl-C kills."""
@@ -303,3 +317,16 @@ def _sigterm_as_interrupt() -> Generator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def tail(path: Path, lines: int) -> list[str]:
+    """The last lines of a log; a progress bar's carriage returns count as line ends. Empty when there is none."""
+    try:
+        with path.open("rb") as f:
+            f.seek(0, 2)
+            f.seek(max(0, f.tell() - 16_384))
+            text = f.read().decode(errors="replace")
+    except OSError:
+        return []
+    rows = [row.rstrip() for row in text.replace("\r", "\n").split("\n") if row.strip()]
+    return [Text.from_ansi(row).plain for row in rows[-lines:]]

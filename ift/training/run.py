@@ -13,6 +13,8 @@ import torch
 from equiloss.console import say
 from equiloss.errors import EquilossError, InputError
 from equiloss.files import read_json, sha256_file, sha256_of, write_json
+from equiloss.numerals import duration
+from equiloss.progress import ProgressBar
 from equiloss.provenance import provenance
 from equiloss.records.response import Example, Response, write_responses
 from ift.generation import metrics
@@ -27,7 +29,6 @@ from ift.training.prepared import Prepared
 from pretrain.model import checkpoint
 from pretrain.model.checkpoint import Checkpoint
 from pretrain.training.distributed import World
-from pretrain.training.progress import Display
 
 RUN_FORMAT = "equiloss.ift-run.v1"
 SAME_LOSS = 1e-4
@@ -128,22 +129,20 @@ def run(prepared: Prepared, paths: Paths, seed: int, world: World, extra: dict[s
         "before": sample_loss(model, sample, world),
     }
     steps = -(-len(prepared.train) // recipe.batch_size) * recipe.epochs
-    display = Display(paths.name, steps, 0, enabled=world.main)
-    tick = {"start": time.monotonic(), "step": 0}
+    display = ProgressBar(paths.name, steps, unit="step", kept=True, quiet=not world.main)
+    tokens = recipe.batch_size * sum(len(one.tokens.ids) for one in prepared.train) / len(prepared.train)
 
-    def on_step(step: int, steps: int, loss: float, lr: float) -> None:
-        tick["step"] += 1
-        per_step = (time.monotonic() - tick["start"]) / tick["step"]
-        tokens = recipe.batch_size * sum(len(one.tokens.ids) for one in prepared.train) / len(prepared.train)
-        display.update(step, loss, lr, tokens / per_step, per_step * (steps - step))
+    def on_step(step: int, _: int, loss: float, lr: float) -> None:
+        speed = tokens * (display.per_s or 0.0)
+        display.update(step, f"loss {loss:.4f}", f"lr {lr:.2e}", f"{speed:,.0f} tokens/s")
 
     def on_epoch(epoch: Epoch) -> None:
         losses = f"train {epoch.train_loss:.4f}"
         if epoch.validation_loss is not None:
             losses += f", validation {epoch.validation_loss:.4f}"
-        display.line(f"epoch {epoch.epoch}: {losses} ({epoch.seconds:.1f} s)")
+        display.line(f"{paths.name}: epoch {epoch.epoch}: {losses} ({duration(epoch.seconds)})")
 
-    try:
+    with display:
         trained = fine_tune(
             model,
             prepared.train,
@@ -156,8 +155,6 @@ def run(prepared: Prepared, paths: Paths, seed: int, world: World, extra: dict[s
             on_step=on_step,
             on_epoch=on_epoch,
         )
-    finally:
-        display.close()
     train_s = time.monotonic() - start
     made_by = {
         "kind": "ift",

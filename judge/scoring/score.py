@@ -13,6 +13,7 @@ from equiloss import console
 from equiloss.config import apply_sets
 from equiloss.errors import BudgetError, EquilossError, IncompleteError, InputError
 from equiloss.files import sha256_file, write_json
+from equiloss.progress import ProgressBar
 from equiloss.provenance import provenance
 from judge import rubrics
 from judge.data.answers import Comparison, compare_files
@@ -25,7 +26,6 @@ from judge.scoring.executor import Settings
 from judge.scoring.ledger import Ledger
 from judge.scoring.plan import Options, Plan
 from judge.scoring.prices import PriceTable
-from judge.scoring.progress import Progress
 from judge.scoring.scorer import Scored, Scoring
 
 
@@ -168,7 +168,7 @@ def _score_one(result: Result, judge: Judge, judges: Sequence[Judge], ledger: Le
     if request.dry_run:
         result.scored.append(Scored.planned(judge, survey, scoring.price))
         return
-    with Progress(judge.name, survey.requests, survey.settled) as progress:
+    with ProgressBar(judge.name, survey.requests, survey.settled, unit="request") as progress:
         try:
             scored = scoring.run(request.output, progress.advance, survey)
         except IncompleteError as error:

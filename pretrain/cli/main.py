@@ -54,12 +54,13 @@ def data(
       pretrain data world:demo -o data/demo --train-tokenizer 1024
     Equal documents are kept once; which split a document goes to depends on its text and the seed alone.
     """
+    from equiloss.progress import counting
     from pretrain.data.corpus import Fields
     from pretrain.data.shard_writer import Fractions, write_source, written
     from pretrain.data.token_files import is_token_source, write_token_files
 
     fractions = Fractions(validation, test)
-    with console.counting("tokens") as on_progress:
+    with counting("pretrain data", "tokens") as on_progress:
         if is_token_source(source):
             shards = write_token_files(
                 source, output, tokenizer=tokenizer, seed=seed, fractions=fractions, on_progress=on_progress
@@ -236,11 +237,12 @@ def eval(
     Dropout is off. Each document is seen alone; intervals are clustered by document. The files
     DATA.SPLIT.eval.json and .npz beside each checkpoint keep the losses of every document.
     """
+    from equiloss.progress import counting
     from pretrain.evaluation import tables
     from pretrain.evaluation.evaluate import Method, evaluate_all
 
     method = Method(split, stride, precision, documents)
-    with console.counting("tokens") as on_progress:
+    with counting("pretrain eval", "tokens") as on_progress:
         result = evaluate_all(list(checkpoints), data, method, output, margin, device, on_progress)
     for row in result["evaluations"]:
         console.say(f"wrote {row['file']}")

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from equiloss.errors import EquilossError, InputError
+from equiloss.numerals import duration
 from pretrain.config import RunConfig
 from pretrain.model.decoder import GPT
 from pretrain.model.device import pick_device
@@ -282,17 +283,11 @@ def lines(found: Fit, whole: Estimate) -> list[str]:
         f"{found.per_sequence_bytes / 2**20:,.0f} MiB per sequence",
         f"largest micro-batch: {found.largest} ({how})",
         f"speed: {found.tokens_per_s:,.0f} tokens/s, {found.flops_per_token * found.tokens_per_s / 1e9:,.1f} GFLOP/s",
-        f"the run: {whole.steps:,} steps, {whole.tokens:,} tokens: {_hours(whole.hours)}"
+        f"the run: {whole.steps:,} steps, {whole.tokens:,} tokens: {duration(whole.hours * 3600)}"
         + ("" if whole.cost_usd is None else f", {whole.cost_usd:,.2f} USD"),
         f"disk: checkpoint {gigabytes(whole.checkpoint_bytes)}, each state {gigabytes(whole.state_bytes)}",
     ]
     return [*result, f"use: --set train.batch_size={train.batch_size} --set train.accumulate={train.accumulate}"]
-
-
-def _hours(hours: float) -> str:
-    from pretrain.training.progress import duration
-
-    return duration(hours * 3600)
 
 
 def gigabytes(value: float) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 from rich.table import Table
 
 from equiloss import console
+from equiloss.numerals import duration
 from pretrain.training import page as report
-from pretrain.training.progress import duration
 
 
 def compare(directories: Sequence[Path], output: Path | None, as_json: bool) -> None:

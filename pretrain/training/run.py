@@ -17,6 +17,8 @@ from equiloss import tokenizer
 from equiloss.console import say, warn
 from equiloss.errors import EquilossError, InputError
 from equiloss.files import append_jsonl, json_line, read_jsonl, sha256_of, write_json
+from equiloss.numerals import duration
+from equiloss.progress import ProgressBar
 from equiloss.provenance import provenance
 from equiloss.seeds import stream
 from pretrain.config import RunConfig
@@ -33,7 +35,6 @@ from pretrain.training.defaults import settled
 from pretrain.training.distributed import World, share, world
 from pretrain.training.interrupts import Stop, told_plainly
 from pretrain.training.optimizers import Optimizers, lr_at
-from pretrain.training.progress import Display, duration
 from pretrain.training.run_directory import last_state, prepare
 from pretrain.training.state import Progress
 from pretrain.training.step import Stepper, my_share
@@ -189,12 +190,13 @@ class Run:
     def _steps(self) -> None:
         settings, progress = self.config.train, self.progress
         assert settings.eval_every is not None
-        display = Display(self.directory.name, settings.steps, progress.step, enabled=self.world.main)
+        name, first = self.directory.name, progress.step
+        display = ProgressBar(name, settings.steps, first, unit="step", kept=True, quiet=not self.world.main)
         self.display = display
         began = time.perf_counter() - progress.elapsed_s
         saved = mark = time.perf_counter()
         mark_step = progress.step
-        try:
+        with display:
             while progress.step < settings.steps:
                 step = progress.step
                 offsets = self.order.offsets(step)
@@ -210,7 +212,7 @@ class Run:
                     speed = (progress.step - mark_step) * self.config.tokens_per_step / (now - mark)
                     progress.elapsed_s = now - began
                     loss = self._log(lr, speed)
-                    display.update(progress.step, loss, lr, speed, (settings.steps - progress.step) * self._pace(speed))
+                    display.update(progress.step, f"loss {loss:.4f}", f"lr {lr:.2e}", f"{speed:,.0f} tokens/s")
                 if progress.step % settings.eval_every == 0 or last:
                     self._evaluate()
                 if logged or self.world.size == 1:
@@ -223,17 +225,10 @@ class Run:
                     path = self._save()
                     saved = time.perf_counter()
                     if stop:
-                        display.close()
-                        if self.world.main:
-                            say(f"{self.directory.name}: stopped at step {progress.step}; --resume goes on from {path}")
+                        display.line(f"{name}: stopped at step {progress.step}; --resume goes on from {path}")
                         raise KeyboardInterrupt
                 if logged:
                     mark, mark_step = time.perf_counter(), progress.step
-        finally:
-            display.close()
-
-    def _pace(self, tokens_per_s: float) -> float:
-        return self.config.tokens_per_step / tokens_per_s
 
     def _batch(self, offsets: Offsets) -> tuple[Tensor, Tensor]:
         """This process's ids and targets (b, T) of the windows that start at `offsets`."""
@@ -338,7 +333,8 @@ class Run:
             progress.best_validation_loss, progress.best_step = loss, progress.step
             if self.config.train.checkpoint == "best":
                 self.best = self._weights()
-        self.display.line(f"step {progress.step}/{self.config.train.steps}: validation loss {loss:.4f}")
+        step = f"step {progress.step}/{self.config.train.steps}"
+        self.display.line(f"{self.directory.name}: {step}: validation loss {loss:.4f}")
         for observer in self.observers:
             observer.evaluated(progress.step, self.model)
 

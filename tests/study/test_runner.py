@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from study.executors.local import Servers, argv_of
-from study.progress import tail
+from study.runner import tail
 
 WORK = """
 import os, sys, time
