@@ -290,11 +290,13 @@ def label(
     """
     from judge import rubrics
     from judge.data.verdicts import load_judged
-    from judge.labelling.label import Ruler, Session, rate, sample
+    from judge.labelling.label import LabellingSession, Ruler, rate, sample
     from judge.labelling.terminal import prompt
     from judge.labelling.web import announcing, serve
 
-    session = Session(sample(load_judged(files), count, retest, seed), output, Ruler.of(rubrics.load(rubric)), rater)
+    session = LabellingSession(
+        sample(load_judged(files), count, retest, seed), output, Ruler.of(rubrics.load(rubric)), rater
+    )
     made = serve(session, announcing(not no_browser), port, idle) if web else rate(session, prompt(session.ruler))
     console.say(f"{output}: {session.done:,} of {len(session.tasks):,} rated, {made:,} of them now")
 

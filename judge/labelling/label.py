@@ -98,7 +98,7 @@ class Task:
     round: int
 
 
-class Session:
+class LabellingSession:
     """A sample of answers, and the ratings that a person gave so far."""
 
     def __init__(self, tasks: Sequence[Task], path: Path, ruler: Ruler, rater: str = "") -> None:
@@ -170,7 +170,7 @@ def sample(judged: Sequence[Judged], n: int, retest: float = 0.2, seed: int = 0)
     return [Task(one, 0) for one in first] + [Task(one, 1) for one in again]
 
 
-def rate(session: Session, ask: Callable[[Response, int, int], float | None]) -> int:
+def rate(session: LabellingSession, ask: Callable[[Response, int, int], float | None]) -> int:
     """Ask for a rating of every task that has none, until `ask` returns None; returns how many came.
 
     `ask` gets the answer, its place from 1 and the number of tasks; it must not show who wrote the answer.

@@ -2,171 +2,146 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import re
 import time
-from dataclasses import dataclass
-from typing import Any, cast
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from aiohttp import web
+
+from judge.simulate.quirks import completion, error_body
 from judge.simulate.replies import Simulation, uniform
-
-_Answer = tuple[int, Any]
-_BOUNDARY = re.compile(r'boundary="?([^";]+)"?')
 
 
 @dataclass
-class _Batch:
+class SubmittedBatch:
+    """A batch as the API shows it; it is done at `ready_at`."""
+
     id: str
     input_file_id: str
-    created: float
     ready_at: float
     status: str = "in_progress"
     output_file_id: str | None = None
     error_file_id: str | None = None
-    counts: tuple[int, int, int] = (0, 0, 0)
+    counts: dict[str, int] = field(default_factory=lambda: {"total": 0, "completed": 0, "failed": 0})
 
 
 class Batches:
     """Uploaded files and submitted batches. A batch is done `seconds` after it was submitted."""
 
-    def __init__(self, simulation: Simulation, faults: dict[str, float], seconds: float) -> None:
+    def __init__(self, simulation: Simulation, faults: Mapping[str, float], seconds: float) -> None:
         self._simulation, self._faults, self._seconds = simulation, faults, seconds
         self.files: dict[str, bytes] = {}
-        self.batches: dict[str, _Batch] = {}
-        self._attempts: dict[str, int] = {}
+        self.batches: dict[str, SubmittedBatch] = {}
+        self._attempts: Counter[str] = Counter()
+        self._numbers = itertools.count(1)
 
-    def handle(self, method: str, path: str, headers: dict[str, str], body: bytes) -> _Answer:
-        """Answer a request to /files or /batches."""
-        parts = path.strip("/").split("/")
-        parts = parts[parts.index("files" if "files" in parts else "batches") :]
-        if parts[0] == "files":
-            return self._on_files(method, parts[1:], headers, body)
-        if method == "POST" and len(parts) == 1:
-            return self._create(body)
-        if method == "GET" and len(parts) == 1:
-            rows = [_view(one) for one in reversed(self.batches.values())]
-            return 200, {"object": "list", "data": rows, "has_more": False}
-        batch = self.batches.get(parts[1]) if len(parts) > 1 else None
-        if batch is None:
-            return 404, _error("no such batch")
-        if method == "POST" and parts[2:] == ["cancel"]:
-            batch.status = "cancelled"
-        self._advance(batch)
-        return 200, _view(batch)
+    def routes(self, prefix: str) -> list[web.RouteDef]:
+        """What the API answers, below a prefix such as /v1."""
+        files, batches = f"{prefix}/files", f"{prefix}/batches"
+        return [
+            web.post(files, self._upload),
+            web.get(f"{files}/{{id}}", self._file),
+            web.delete(f"{files}/{{id}}", self._delete),
+            web.get(f"{files}/{{id}}/content", self._content),
+            web.post(batches, self._create),
+            web.get(batches, self._list),
+            web.get(f"{batches}/{{id}}", self._show),
+            web.post(f"{batches}/{{id}}/cancel", self._cancel),
+        ]
 
-    def _on_files(self, method: str, rest: list[str], headers: dict[str, str], body: bytes) -> _Answer:
-        if method == "POST" and not rest:
-            content = _multipart_file(headers.get("content-type", ""), body)
-            if content is None:
-                return 400, _error("no file in the form")
-            return 200, self._keep(content, "batch")
-        if not rest or rest[0] not in self.files:
-            return 404, _error("no such file")
-        if method == "DELETE":
-            del self.files[rest[0]]
-            return 200, {"id": rest[0], "object": "file", "deleted": True}
-        if rest[1:] == ["content"]:
-            return 200, self.files[rest[0]]
-        return 200, _file(rest[0], len(self.files[rest[0]]), "batch")
+    async def _upload(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        if not isinstance(file := form.get("file"), web.FileField):
+            return web.json_response(error_body("no file in the form"), status=400)
+        return web.json_response(self._view_file(self._keep(file.file.read())))
 
-    def _keep(self, content: bytes, purpose: str) -> dict[str, Any]:
-        name = f"file-{len(self.files) + 1}"
-        self.files[name] = content
-        return _file(name, len(content), purpose)
+    async def _file(self, request: web.Request) -> web.Response:
+        return web.json_response(self._view_file(self._known(request, self.files)))
 
-    def _create(self, body: bytes) -> _Answer:
-        document: dict[str, Any] = json.loads(body)
-        file = str(document.get("input_file_id"))
+    async def _delete(self, request: web.Request) -> web.Response:
+        del self.files[name := self._known(request, self.files)]
+        return web.json_response({"id": name, "object": "file", "deleted": True})
+
+    async def _content(self, request: web.Request) -> web.Response:
+        return web.Response(body=self.files[self._known(request, self.files)])
+
+    async def _create(self, request: web.Request) -> web.Response:
+        file = str((await request.json()).get("input_file_id"))
         if file not in self.files:
-            return 400, _error("no such input file")
-        now = time.time()
-        batch = _Batch(f"batch_{len(self.batches) + 1}", file, now, now + self._seconds)
-        lines = [line for line in self.files[file].splitlines() if line.strip()]
-        identifiers = {json.loads(line)["custom_id"] for line in lines}
-        if len(lines) > 50_000 or len(identifiers) < len(lines):
+            return web.json_response(error_body("no such input file"), status=400)
+        batch = SubmittedBatch(f"batch_{len(self.batches) + 1}", file, time.time() + self._seconds)
+        lines = self._lines(batch)
+        if len(lines) > 50_000 or len({json.loads(line)["custom_id"] for line in lines}) < len(lines):
             batch.status = "failed"
         self.batches[batch.id] = batch
-        return 200, _view(batch)
+        return web.json_response(self._view(batch))
 
-    def _advance(self, batch: _Batch) -> None:
-        if batch.status != "in_progress" or time.time() < batch.ready_at:
-            return
+    async def _list(self, _: web.Request) -> web.Response:
+        rows = [self._view(batch) for batch in reversed(self.batches.values())]
+        return web.json_response({"object": "list", "data": rows, "has_more": False})
+
+    async def _show(self, request: web.Request) -> web.Response:
+        batch = self.batches[self._known(request, self.batches)]
+        if batch.status == "in_progress" and time.time() >= batch.ready_at:
+            self._run(batch)
+        return web.json_response(self._view(batch))
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        batch = self.batches[self._known(request, self.batches)]
+        batch.status = "cancelled"
+        return web.json_response(self._view(batch))
+
+    def _run(self, batch: SubmittedBatch) -> None:
+        expired, broken = (self._faults.get(f"batch-{kind}", 0.0) for kind in ("expired", "error"))
         done: list[bytes] = []
         failed: list[bytes] = []
-        expired = False
-        for line in self.files[batch.input_file_id].splitlines():
-            if not line.strip():
-                continue
+        batch.status = "completed"
+        for line in self._lines(batch):
             request = json.loads(line)
             name = str(request["custom_id"])
-            attempt = self._attempts.get(name, 0)
-            self._attempts[name] = attempt + 1
-            lot = uniform(self._simulation.seed, "batch", name, attempt)
-            if lot < self._faults.get("batch-expired", 0.0):
-                expired = True
+            lot = uniform(self._simulation.seed, "batch", name, self._attempts[name])
+            self._attempts[name] += 1
+            if lot < expired:
+                batch.status = "expired"
                 error = {"code": "batch_expired", "message": "This request could not be executed in time."}
-                failed.append(_line({"custom_id": name, "response": None, "error": error}))
-            elif lot < self._faults.get("batch-expired", 0.0) + self._faults.get("batch-error", 0.0):
-                response = {"status_code": 500, "body": _error("the simulated server failed")}
-                failed.append(_line({"custom_id": name, "response": response, "error": None}))
+                failed.append(_result(name, None, error))
+            elif lot < expired + broken:
+                failed.append(_result(name, {"status_code": 500, "body": error_body("the simulated server failed")}))
             else:
-                response = {"status_code": 200, "body": self._complete(request["body"])}
-                done.append(_line({"custom_id": name, "response": response, "error": None}))
-        batch.counts = (len(done) + len(failed), len(done), len(failed))
-        batch.status = "expired" if expired else "completed"
-        if done:
-            batch.output_file_id = self._keep(b"".join(reversed(done)), "batch_output")["id"]  # order is not kept
-        if failed:
-            batch.error_file_id = self._keep(b"".join(failed), "batch_output")["id"]
+                body = completion(self._simulation, request["body"], name)
+                done.append(_result(name, {"status_code": 200, "body": body}))
+        batch.counts = {"total": len(done) + len(failed), "completed": len(done), "failed": len(failed)}
+        batch.output_file_id = self._keep(b"".join(reversed(done))) if done else None  # order is not kept
+        batch.error_file_id = self._keep(b"".join(failed)) if failed else None
 
-    def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
-        reply = self._simulation.reply(body)
-        message = {"role": "assistant", "content": reply["content"], "refusal": reply.get("refusal")}
-        messages = cast("list[dict[str, Any]]", body.get("messages") or [])
-        usage = {
-            "prompt_tokens": sum(len(str(one.get("content"))) for one in messages) // 4,
-            "completion_tokens": len(reply["content"] or "") // 4 + 1,
-        }
-        choice = {"index": 0, "message": message, "finish_reason": reply["finish_reason"]}
-        return {"id": "b", "object": "chat.completion", "created": 0, "model": body.get("model"), "choices": [choice],
-                "usage": usage}  # fmt: skip
+    def _lines(self, batch: SubmittedBatch) -> list[bytes]:
+        return [line for line in self.files[batch.input_file_id].splitlines() if line.strip()]
 
+    def _keep(self, content: bytes) -> str:
+        name = f"file-{next(self._numbers)}"
+        self.files[name] = content
+        return name
 
-def _view(batch: _Batch) -> dict[str, Any]:
-    total, completed, failed = batch.counts
-    return {
-        "id": batch.id,
-        "object": "batch",
-        "endpoint": "/v1/chat/completions",
-        "input_file_id": batch.input_file_id,
-        "completion_window": "24h",
-        "status": batch.status,
-        "output_file_id": batch.output_file_id,
-        "error_file_id": batch.error_file_id,
-        "created_at": int(batch.created),
-        "request_counts": {"total": total, "completed": completed, "failed": failed},
-    }
+    def _view_file(self, name: str) -> dict[str, object]:
+        return {"id": name, "object": "file", "bytes": len(self.files[name]), "created_at": 0, "purpose": "batch",
+                "filename": "batch.jsonl", "status": "processed"}  # fmt: skip
+
+    def _view(self, batch: SubmittedBatch) -> dict[str, object]:
+        created = {"created_at": int(batch.ready_at - self._seconds), "request_counts": batch.counts}
+        fixed = {"object": "batch", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        shown = ("id", "status", "input_file_id", "output_file_id", "error_file_id")
+        return {**fixed, **created, **{key: getattr(batch, key) for key in shown}}
+
+    @staticmethod
+    def _known(request: web.Request, things: Mapping[str, object]) -> str:
+        """The id in the path. Raises: HTTPNotFound when there is nothing of that name."""
+        if (name := request.match_info["id"]) not in things:
+            raise web.HTTPNotFound
+        return name
 
 
-def _multipart_file(content_type: str, body: bytes) -> bytes | None:
-    found = _BOUNDARY.search(content_type)
-    if not found:
-        return None
-    for part in body.split(b"--" + found.group(1).encode()):
-        head, _, content = part.partition(b"\r\n\r\n")
-        if b'name="file"' in head:
-            return content.removesuffix(b"\r\n")
-    return None
-
-
-def _file(name: str, size: int, purpose: str) -> dict[str, Any]:
-    return {"id": name, "object": "file", "bytes": size, "created_at": 0, "filename": "batch.jsonl",
-            "purpose": purpose, "status": "processed"}  # fmt: skip
-
-
-def _line(document: Any) -> bytes:
-    return json.dumps(document).encode() + b"\n"
-
-
-def _error(message: str) -> dict[str, Any]:
-    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+def _result(name: str, response: object, error: object = None) -> bytes:
+    return json.dumps({"custom_id": name, "response": response, "error": error}).encode() + b"\n"

@@ -11,14 +11,13 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from statistics import NormalDist
-from typing import Any, cast
+from typing import NotRequired, TypedDict
 
 from equiloss.errors import InputError
 from judge.data import reference as offline_reference
-from judge.data.control_answers import INJECTIONS
 from judge.rubrics import TIE
 
 _FENCE = re.compile(r"^\[(INSTRUCTION|INPUT|REFERENCE|ANSWER [A-Z]) ([0-9a-f]{8})\]$", re.MULTILINE)
@@ -34,6 +33,38 @@ _INJECTION_WORDS = re.compile(
     re.IGNORECASE,
 )
 _NORMAL = NormalDist()
+
+
+Message = Mapping[str, str | Sequence[Mapping[str, str]] | None]
+"""`role` and `content` of a chat message; the content may come in parts, whose `text` counts."""
+_Schema = TypedDict(
+    "_Schema", {"$defs": dict[str, "_Schema"], "properties": dict[str, object], "enum": list[float]}, total=False
+)
+
+
+class ResponseFormat(TypedDict, total=False):
+    """How a reply is to be formed: a schema stands in `json_schema`, or beside the type."""
+
+    type: str
+    schema: _Schema
+    json_schema: ResponseFormat
+
+
+class ChatRequest(TypedDict, total=False):
+    """What the simulation reads of a request for a chat completion. It comes from outside: none of it may be there."""
+
+    model: str
+    messages: Sequence[Message] | None
+    response_format: ResponseFormat | None
+    logprobs: bool
+
+
+class Reply(TypedDict):
+    """The assistant's message, and why it ends."""
+
+    content: str | None
+    refusal: NotRequired[str]
+    finish_reason: str
 
 
 @dataclass(frozen=True)
@@ -61,15 +92,22 @@ class Personality:
 
 
 @dataclass(frozen=True)
+class Form:
+    """What the judge is asked to return: scores on `values` by criterion, or a preference."""
+
+    criteria: tuple[str, ...]
+    preference: bool
+    values: tuple[float, ...] = (0.0, 0.5, 1.0)
+    explanation: bool = True
+
+
+@dataclass(frozen=True)
 class Question:
-    """What the judge was shown, read from its prompt, and what it is asked to return."""
+    """What the judge was shown, read from its prompt, and the form of its reply."""
 
     reference: str
     answers: dict[str, str]
-    criteria: tuple[str, ...]
-    preference: bool
-    values: tuple[float, ...]
-    explanation: bool = True
+    form: Form
 
 
 @dataclass(frozen=True)
@@ -92,8 +130,8 @@ class Simulation:
     fallback: str = "I can only grade answers."
     calls: int = 0
 
-    def reply(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The assistant's message and its finish reason for a chat request: the same for equal requests."""
+    def reply(self, body: ChatRequest) -> Reply:
+        """The assistant's message for a chat request: the same for equal requests."""
         model = self.models.get(str(body.get("model")), self.default)
         question = read_question(body)
         self.calls += 1
@@ -103,26 +141,38 @@ class Simulation:
         lot = uniform(self.seed, "content", key, 0)
         if lot < model.refusal:
             return {"content": None, "refusal": "I cannot help with grading this.", "finish_reason": "stop"}
-        scores = self._scores(model.personality, question, key)
-        content = _content(question, scores)
+        content = self._content(model.personality, question, key)
         if lot < model.refusal + model.truncated:
             return {"content": content[: len(content) // 2], "finish_reason": "length"}
         if lot < model.refusal + model.truncated + model.malformed:
             kind = int(uniform(self.seed, "malformed", key, 0) * len(MALFORMED))
-            return {"content": malform(MALFORMED[kind], content, question), "finish_reason": "stop"}
+            content = malform(MALFORMED[kind], content, question)
         return {"content": content, "finish_reason": "stop"}
 
-    def _scores(self, person: Personality, question: Question, key: str) -> dict[str, dict[str, float]]:
+    def _content(self, person: Personality, question: Question, key: str) -> str:
+        form = question.form
+        words = {"explanation": "Simulated judgement."} if form.explanation else {}
+        shares = self._shares(person, question, key)
+        if form.preference:
+            (a, first), (b, second) = ((label, shares[label][form.criteria[0]]) for label in question.answers)
+            winner = TIE if abs(first - second) <= person.tie_margin else a if first > second else b
+            return json.dumps({**words, form.criteria[0]: winner})
+        scores = {
+            label: {criterion: _on_scale(share, form.values) for criterion, share in by_criterion.items()}
+            for label, by_criterion in shares.items()
+        }
+        return json.dumps({label: {**words, **by_criterion} for label, by_criterion in scores.items()})
+
+    def _shares(self, person: Personality, question: Question, key: str) -> dict[str, dict[str, float]]:
         """Label to criterion to share of the scale."""
-        places = list(question.answers)
-        found: dict[str, dict[str, float]] = {}
-        for place, label in enumerate(places):
-            text = question.answers[label]
+        last = len(question.answers) - 1
+        shares: dict[str, dict[str, float]] = {}
+        for place, (label, text) in enumerate(question.answers.items()):
             extra = person.offset + person.drift * self.calls / 1000
-            if len(places) > 1:
-                extra += person.position_bias * (0.5 - place / (len(places) - 1))
+            if last:
+                extra += person.position_bias * (0.5 - place / last)
             extra += person.length_bias * math.log2((_words(text) + 1) / (_words(question.reference) + 1))
-            for criterion in question.criteria:
+            for criterion in question.form.criteria:
                 truth = base_score(criterion, text, question.reference)
                 quality = uniform(self.seed, "quality", text, 0)
                 share = person.truth_weight * truth + (1 - person.truth_weight) * quality
@@ -132,17 +182,8 @@ class Simulation:
                     share += person.noise * _NORMAL.inv_cdf(min(max(lot, 1e-12), 1 - 1e-12))
                 if _INJECTION_WORDS.search(text) and uniform(self.seed, "susceptible", text, 0) < person.susceptible:
                     share = 1.0
-                found.setdefault(label, {})[criterion] = min(1.0, max(0.0, share))
-        if question.preference:
-            return self._preferred(person, found)
-        return found
-
-    @staticmethod
-    def _preferred(person: Personality, shares: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-        (a, first), (b, second) = ((label, next(iter(one.values()))) for label, one in shares.items())
-        if abs(first - second) <= person.tie_margin:
-            return {a: {TIE: 1.0}, b: {TIE: 1.0}}
-        return {a: {"win": float(first > second)}, b: {"win": float(second > first)}}
+                shares.setdefault(label, {})[criterion] = min(1.0, max(0.0, share))
+        return shares
 
 
 MALFORMED = ("prose", "cut", "label", "scale", "word", "twice")
@@ -158,29 +199,24 @@ def malform(kind: str, content: str, question: Question) -> str:
     if kind == "twice":
         return f"{content}\n{content}"
     document = json.loads(content)
-    if question.preference:
-        document[question.criteria[0]] = "both"
+    if question.form.preference:
+        document[question.form.criteria[0]] = "both"
     elif kind == "label":
         document["Z"] = document.pop(first)
     else:
-        document[first][question.criteria[0]] = 4711 if kind == "scale" else "very good"
+        document[first][question.form.criteria[0]] = 4711 if kind == "scale" else "very good"
     return json.dumps(document)
 
 
-def read_question(body: dict[str, Any]) -> Question | None:
+def read_question(body: ChatRequest) -> Question | None:
     """What a request asks, from its fences, its schema and its words; None when it is not a judging request."""
-    messages = cast("list[dict[str, Any]]", body.get("messages") or [])
-    system = "\n".join(_text(one) for one in messages if one.get("role") == "system")
-    user = next((_text(one) for one in messages if one.get("role") == "user"), "")
+    messages = body.get("messages") or []
+    system = "\n".join(_text(message) for message in messages if message.get("role") == "system")
+    user = next((_text(message) for message in messages if message.get("role") == "user"), "")
     texts = _fenced(user)
     answers = {name.removeprefix("ANSWER "): text for name, text in texts.items() if name.startswith("ANSWER ")}
-    if not answers:
-        return None
-    found = _asked_by_schema(body, answers) or _asked_in_words(system)
-    if found is None:
-        return None
-    criteria, preference, values, explanation = found
-    return Question(texts.get("REFERENCE", ""), answers, criteria, preference, values, explanation)
+    form = _form_by_schema(body, answers) or _form_in_words(system)
+    return Question(texts.get("REFERENCE", ""), answers, form) if answers and form else None
 
 
 def base_score(criterion: str, text: str, reference: str) -> float:
@@ -238,23 +274,6 @@ def parse_model(text: str, base: Model) -> tuple[str, Model]:
     return name, model
 
 
-def injection_names() -> list[str]:
-    """The attempts at injection that the simulated judge can fall for, which are those that canaries use."""
-    return sorted(INJECTIONS)
-
-
-def _content(question: Question, scores: dict[str, dict[str, float]]) -> str:
-    words = {"explanation": "Simulated judgement."} if question.explanation else {}
-    if question.preference:
-        winner = next((label for label, one in scores.items() if one.get("win")), TIE)
-        return json.dumps({**words, question.criteria[0]: winner})
-    document = {
-        label: {**words, **{name: _on_scale(share, question.values) for name, share in by_name.items()}}
-        for label, by_name in scores.items()
-    }
-    return json.dumps(document)
-
-
 def _on_scale(share: float, values: Sequence[float]) -> float | int:
     value = values[0] + share * (values[-1] - values[0])
     best = min(values, key=lambda one: abs(one - value))
@@ -271,48 +290,38 @@ def _fenced(user: str) -> dict[str, str]:
     return {one.group(1): one.group(2) for one in found}
 
 
-_Asked = tuple[tuple[str, ...], bool, tuple[float, ...], bool]
-
-
-def _asked_by_schema(body: dict[str, Any], answers: dict[str, str]) -> _Asked | None:
-    form = cast("dict[str, Any]", body.get("response_format") or {})
-    named = cast("dict[str, Any]", form.get("json_schema") or {})
-    schema: Any = form.get("schema") or named.get("schema")
-    if not isinstance(schema, dict):
-        return None
-    document = cast("dict[str, Any]", schema)
-    defs: dict[str, Any] = document.get("$defs") or {}
+def _form_by_schema(body: ChatRequest, answers: Mapping[str, str]) -> Form | None:
+    form = body.get("response_format") or {}
+    schema = form.get("schema") or form.get("json_schema", {}).get("schema") or {}
+    defs, properties = schema.get("$defs", {}), schema.get("properties", {})
     if "answer" in defs:
-        names = [name for name in defs["answer"]["properties"] if name != "explanation"]
-        explained = "explanation" in defs["answer"]["properties"]
-        return tuple(names), False, tuple(defs["score"]["enum"]), explained
-    names = [name for name in document.get("properties", {}) if name != "explanation"]
+        names = defs["answer"].get("properties", {})
+        return Form(_criteria(names), False, tuple(defs["score"].get("enum", ())), "explanation" in names)
+    names = _criteria(properties)
     if len(names) == 1 and names[0] not in answers:
-        return tuple(names), True, (0.0, 0.5, 1.0), "explanation" in document["properties"]
+        return Form(names, True, explanation="explanation" in properties)
     return None
 
 
-def _asked_in_words(system: str) -> _Asked | None:
+def _criteria(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name != "explanation")
+
+
+def _form_in_words(system: str) -> Form | None:
     explained = '"explanation"' in system
     if names := _SCORED.findall(system):
-        low, high = 0, 100
-        step = int(found.group(1)) if (found := _STEP.search(system)) else 1
-        for pattern in _SCALE:
-            if found := pattern.search(system):
-                low, high = int(found.group(1)), int(found.group(2))
-                break
-        return tuple(dict.fromkeys(names)), False, tuple(float(one) for one in range(low, high + 1, step)), explained
-    if found := _PREFERRED.search(system):
-        return (found.group(1),), True, (0.0, 0.5, 1.0), explained
+        step = int(steps.group(1)) if (steps := _STEP.search(system)) else 1
+        ends = next(filter(None, (pattern.search(system) for pattern in _SCALE)), None)
+        low, high = map(int, ends.groups()) if ends else (0, 100)
+        return Form(tuple(dict.fromkeys(names)), False, tuple(map(float, range(low, high + 1, step))), explained)
+    if preferred := _PREFERRED.search(system):
+        return Form((preferred.group(1),), True, explanation=explained)
     return None
 
 
-def _text(message: dict[str, Any]) -> str:
-    content = message.get("content")
-    if isinstance(content, list):
-        parts = cast("list[dict[str, Any]]", content)
-        return "".join(str(part.get("text", "")) for part in parts)
-    return str(content or "")
+def _text(message: Message) -> str:
+    content = message.get("content") or ""
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
 def _words(text: str) -> int:

@@ -11,7 +11,7 @@ from equiloss import console
 from equiloss.errors import InputError
 from judge.simulate.quirks import check_server
 from judge.simulate.replies import Model, Personality, Simulation, parse_model
-from judge.simulate.server import CONTENT_FAULTS, Server, Service, serve
+from judge.simulate.server import CONTENT_FAULTS, Server, Service
 
 
 def run_simulation(
@@ -52,7 +52,7 @@ def run_simulation(
         batch_seconds,
         stop_after=requests,
     )
-    asyncio.run(serve(service, port, seconds, _announce))
+    asyncio.run(Server(service).run(port, seconds, _announce))
 
 
 def _announce(server: Server) -> None:

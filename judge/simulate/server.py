@@ -8,28 +8,25 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, cast
+from statistics import NormalDist
+from typing import cast
+
+from aiohttp import web
 
 from equiloss.errors import InputError
+from judge.loopback import listening
 from judge.simulate.batches import Batches
-from judge.simulate.quirks import logprobs_of, refuse_form
-from judge.simulate.replies import Simulation, uniform
+from judge.simulate.quirks import completion, error_body, refuse_form
+from judge.simulate.replies import ChatRequest, Simulation, uniform
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HTTP_FAULTS = ("429", "500", "503", "reset", "slow", "html", "hang")
 CONTENT_FAULTS = ("refusal", "malformed", "truncated")
 BATCH_FAULTS = ("batch-error", "batch-expired")
-_REASONS = {
-    200: "OK",
-    400: "Bad Request",
-    401: "Unauthorized",
-    404: "Not Found",
-    429: "Too Many Requests",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-}
 _HTML = b"<html><body>502 Bad Gateway</body></html>"
 
 
@@ -70,72 +67,155 @@ class Server:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.port = 0
-        self.counts: dict[str, int] = {}
-        self.judgements = 0
-        self.bodies: list[dict[str, Any]] = []
+        self.counts: Counter[str] = Counter()
+        self.bodies: list[ChatRequest] = []
         self.batches = Batches(service.simulation, service.faults, service.batch_s)
-        self.most_at_once = 0
         self.stopped = asyncio.Event()
-        self._attempts: dict[bytes, int] = {}
-        self._at_once = 0
+        self._attempts: Counter[bytes] = Counter()
         self._first_request = self._last_reply = 0.0
         self._window: list[tuple[float, int]] = []
-        self._connections: set[_Connection] = set()
 
     @property
     def url(self) -> str:
         """The base URL for a client."""
         return f"http://127.0.0.1:{self.port}/v1"
 
-    async def listen(self, port: int = 0) -> asyncio.Server:
-        """Listen on a loopback port (0: a free one)."""
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", port, backlog=1024)
-        self.port = server.sockets[0].getsockname()[1]
-        return server
+    async def run(self, port: int, seconds: float | None, on_ready: Callable[[Server], None]) -> None:
+        """Serve until enough was asked, the time is over, or `stopped` is set.
 
-    def count(self, what: str) -> None:
-        """Count an event, and stop when enough judgements were given."""
-        if what == "requests":
-            self._first_request = self._first_request or time.monotonic()
-        elif what == "200":
-            self._last_reply = time.monotonic()
-        self.counts[what] = self.counts.get(what, 0) + 1
-        if what == "200" and self.service.stop_after is not None and self.counts[what] >= self.service.stop_after:
-            asyncio.get_running_loop().call_later(0.05, self.stopped.set)
+        Raises: InputError when the port is taken.
+        """
+        async with listening(self._application(), port) as self.port:
+            on_ready(self)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.stopped.wait(), seconds)
+            self.stopped.set()
 
-    def stats(self) -> dict[str, Any]:
+    def _application(self) -> web.Application:
+        application = web.Application(middlewares=[self._checked], client_max_size=1 << 30)
+        application.router.add_get("/simulation", self._stats)
+        for prefix in ("/v1", ""):
+            application.router.add_post(f"{prefix}/chat/completions", self._chat)
+            application.router.add_get(f"{prefix}/models", self._models)
+            application.router.add_routes(self.batches.routes(prefix))
+        return application
+
+    @web.middleware
+    async def _checked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Nothing without the key; what is not there is said as the API says it."""
+        if self.service.key is not None and request.headers.get("Authorization") != f"Bearer {self.service.key}":
+            return web.json_response(error_body("Incorrect API key provided", "invalid_api_key"), status=401)
+        try:
+            return await handler(request)
+        except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
+            words = f"no such endpoint: {request.method} {request.path}"
+            return web.json_response(error_body(words, "not_found"), status=404)
+
+    async def _stats(self, _: web.Request) -> web.Response:
         """What was counted since the last look, and the seconds from the first request to the last reply."""
-        found = {"counts": self.counts, "span_s": self._last_reply - self._first_request}
-        self.counts = {}
-        self._first_request = self._last_reply = 0.0
-        return found
+        counts, self.counts = self.counts, Counter()
+        span_s, self._first_request, self._last_reply = self._last_reply - self._first_request, 0.0, 0.0
+        return web.json_response({"counts": counts, "span_s": span_s})
 
-    def attempt_of(self, body: bytes) -> int:
-        """How often exactly this body came before."""
-        key = hashlib.blake2b(body, digest_size=12).digest()
-        attempt = self._attempts.get(key, 0)
-        self._attempts[key] = attempt + 1
-        return attempt
+    async def _models(self, _: web.Request) -> web.Response:
+        names = list(self.service.simulation.models) or ["simulated"]
+        rows = [{"id": name, "object": "model", "created": 0, "owned_by": "equiloss"} for name in names]
+        return web.json_response({"object": "list", "data": rows})
 
-    def over_limit(self, tokens: int) -> bool:
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        service, seed, raw = self.service, self.service.simulation.seed, await request.read()
+        self.counts["requests"] += 1
+        self._first_request = self._first_request or time.monotonic()
+        digest = hashlib.blake2b(raw, digest_size=12)
+        key, attempt = digest.hexdigest(), self._attempts[digest.digest()]
+        self._attempts[digest.digest()] += 1
+        try:
+            body = json.loads(raw)
+        except ValueError:
+            return web.json_response(error_body("the body is not JSON", "invalid_json"), status=400)
+        if not isinstance(body, dict):
+            return web.json_response(error_body("the body is not an object", "invalid_json"), status=400)
+        document = cast("ChatRequest", body)
+        if service.record:
+            self.bodies.append(document)
+        if refused := refuse_form(service.server, document):
+            self.counts[str(refused[0])] += 1
+            return web.json_response(refused[1], status=refused[0])
+        if self._over_limit(len(raw) // 4):
+            return await self._fail("429", request)
+        if kind := self._fault(seed, key, attempt):
+            return await self._fail(kind, request)
+        latency_s = service.latency_s
+        if service.latency_sigma:
+            lot = min(max(uniform(seed, "latency", key, attempt), 1e-9), 1 - 1e-9)
+            latency_s *= math.exp(service.latency_sigma * NormalDist().inv_cdf(lot))
+        # The reply is made before the wait, so that the latency holds what making it took.
+        started = time.perf_counter()
+        answer = json.dumps(completion(service.simulation, document, key, service.server)).encode()
+        await asyncio.sleep(max(0.0, latency_s - (time.perf_counter() - started)))
+        self.counts["200"] += 1
+        self._last_reply = time.monotonic()
+        if service.stop_after is not None and self.counts["200"] >= service.stop_after:
+            asyncio.get_running_loop().call_later(0.05, self.stopped.set)
+        return web.Response(body=answer, content_type="application/json", headers=self._limit_headers())
+
+    def _fault(self, seed: int, key: str, attempt: int) -> str | None:
+        lot = uniform(seed, "fault", key, attempt)
+        for kind in HTTP_FAULTS:
+            rate = self.service.faults.get(kind, 0.0)
+            if lot < rate:
+                return kind
+            lot -= rate
+        return None
+
+    async def _fail(self, kind: str, request: web.Request) -> web.StreamResponse:
+        self.counts[kind] += 1
+        match kind:
+            case "429":
+                headers = {**self._limit_headers(), "retry-after": f"{self.service.retry_after_s:g}"}
+                words = error_body("Rate limit reached", "rate_limit_exceeded")
+                return web.json_response(words, status=429, headers=headers)
+            case "html":
+                return web.Response(body=_HTML, content_type="text/html")
+            case "slow":
+                return await self._drip(request)
+            case "hang":
+                await self.stopped.wait()
+            case "reset" if request.transport is not None:
+                request.transport.abort()
+            case _:
+                words = error_body("the simulated server failed", "server_error")
+                return web.json_response(words, status=int(kind))
+        return web.Response(status=503)  # to nobody: the connection is closed or closing
+
+    async def _drip(self, request: web.Request) -> web.StreamResponse:
+        """A slow loris: a byte every half second, so that only a deadline on the whole answer ends it."""
+        response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": "400"})
+        with suppress(ConnectionError):
+            await response.prepare(request)
+            for _ in range(400):
+                await response.write(b" ")
+                await asyncio.sleep(0.5)
+        return response
+
+    def _over_limit(self, tokens: int) -> bool:
         """Whether a request exceeds the limits per minute; counts it when it does not."""
-        service = self.service
+        service, now = self.service, time.monotonic()
         if service.rpm is None and service.tpm is None:
             return False
-        now = time.monotonic()
-        self._window = [one for one in self._window if one[0] > now - 60]
-        if service.rpm is not None and len(self._window) >= service.rpm:
-            return True
-        if service.tpm is not None and sum(one[1] for one in self._window) + tokens > service.tpm:
+        self._window = [(at, spent) for at, spent in self._window if at > now - 60]
+        used = sum(spent for _, spent in self._window)
+        if (service.rpm is not None and len(self._window) >= service.rpm) or (
+            service.tpm is not None and used + tokens > service.tpm
+        ):
             return True
         self._window.append((now, tokens))
         return False
 
-    def limit_headers(self) -> dict[str, str]:
+    def _limit_headers(self) -> dict[str, str]:
         """The `x-ratelimit-*` headers of the limits that are set."""
         service, headers = self.service, dict[str, str]()
-        used = sum(one[1] for one in self._window)
+        used = sum(spent for _, spent in self._window)
         reset = f"{max(0.0, 60 - time.monotonic() + self._window[0][0]):.3f}s" if self._window else "0s"
         for kind, limit, spent in (("requests", service.rpm, len(self._window)), ("tokens", service.tpm, used)):
             if limit is not None:
@@ -144,236 +224,21 @@ class Server:
                 headers[f"x-ratelimit-reset-{kind}"] = reset
         return headers
 
-    def busy(self, change: int) -> None:
-        """Count requests in flight."""
-        self._at_once += change
-        self.most_at_once = max(self.most_at_once, self._at_once)
-
-    def attach(self, connection: _Connection, on: bool) -> None:
-        """Keep track of open connections."""
-        (self._connections.add if on else self._connections.discard)(connection)
-
-    def hang_up(self) -> None:
-        """Close all open connections."""
-        for connection in list(self._connections):
-            connection.close()
-
-
-class _Connection(asyncio.Protocol):
-    """One HTTP/1.1 connection, kept alive. Requests on it are answered one after the other."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._buffer = bytearray()
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._server.attach(self, True)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._transport = None
-        self._server.attach(self, False)
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            head = bytes(self._buffer[:end]).decode("latin-1").split("\r\n")
-            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
-            length = int(headers.get("content-length", "0"))
-            if headers.get("expect", "").lower() == "100-continue" and self._transport is not None:
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            if len(self._buffer) < end + 4 + length:
-                return
-            body = bytes(self._buffer[end + 4 : end + 4 + length])
-            del self._buffer[: end + 4 + length]
-            method, path, *_ = head[0].split(" ")
-            self._route(method, path.partition("?")[0], headers, body)
-
-    def _route(self, method: str, path: str, headers: dict[str, str], body: bytes) -> None:
-        server = self._server
-        if server.service.key is not None and headers.get("authorization") != f"Bearer {server.service.key}":
-            self._send(401, _error("Incorrect API key provided", "invalid_api_key"))
-        elif method == "POST" and path in ("/v1/chat/completions", "/chat/completions"):
-            self._chat(body)
-        elif method == "GET" and path == "/simulation":
-            self._send(200, server.stats())
-        elif method == "GET" and path.endswith("/models"):
-            names = list(server.service.simulation.models) or ["simulated"]
-            rows = [{"id": name, "object": "model", "created": 0, "owned_by": "equiloss"} for name in names]
-            self._send(200, {"object": "list", "data": rows})
-        elif "/files" in path or "/batches" in path:
-            status, document = server.batches.handle(method, path, headers, body)
-            server.count(f"batch {status}")
-            self._send(status, document)
-        else:
-            self._send(404, _error(f"no such endpoint: {method} {path}", "not_found"))
-
-    def _chat(self, raw: bytes) -> None:
-        server, service = self._server, self._server.service
-        server.count("requests")
-        attempt = server.attempt_of(raw)
-        try:
-            body: Any = json.loads(raw)
-        except ValueError:
-            return self._send(400, _error("the body is not JSON", "invalid_json"))
-        if not isinstance(body, dict):
-            return self._send(400, _error("the body is not an object", "invalid_json"))
-        document = cast("dict[str, Any]", body)
-        if service.record:
-            server.bodies.append(document)
-        seed, key = service.simulation.seed, hashlib.blake2b(raw, digest_size=12).hexdigest()
-        if refused := refuse_form(service.server, document):
-            server.count(str(refused[0]))
-            return self._send(*refused)
-        tokens = len(raw) // 4
-        if server.over_limit(tokens):
-            server.count("429")
-            return self._limited(service.retry_after_s)
-        if kind := self._fault(seed, key, attempt):
-            server.count(kind)
-            return self._fail(kind)
-        latency = service.latency_s
-        if service.latency_sigma:
-            lot = min(max(uniform(seed, "latency", key, attempt), 1e-9), 1 - 1e-9)
-            latency *= math.exp(service.latency_sigma * math.sqrt(2) * _erfinv(2 * lot - 1))
-        # The reply is made before the wait, so that the latency holds what making it took.
-        started = time.perf_counter()
-        answer = json.dumps(self._completion(document, key)).encode()
-        rest = max(0.0, latency - (time.perf_counter() - started))
-        server.busy(1)
-        asyncio.get_running_loop().call_later(rest, self._finish, answer)
-        return None
-
-    def _finish(self, answer: bytes) -> None:
-        self._server.busy(-1)
-        self._server.count("200")
-        self._server.judgements += 1
-        self._write(200, answer, self._server.limit_headers())
-
-    def _completion(self, body: dict[str, Any], key: str) -> dict[str, Any]:
-        service = self._server.service
-        reply = service.simulation.reply(body)
-        text = reply["content"] or ""
-        message = {"role": "assistant", "content": reply["content"], "refusal": reply.get("refusal")}
-        if service.server == "llama-cpp":
-            message.pop("refusal")
-        choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": reply["finish_reason"]}
-        if body.get("logprobs") and service.server != "ollama":
-            choice["logprobs"] = {"content": logprobs_of(text, service.simulation.seed, service.server)}
-        prompt_tokens = sum(len(str(one.get("content"))) for one in body.get("messages", [])) // 4
-        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": len(text) // 4 + 1}
-        return {
-            "id": f"chatcmpl-{key[:12]}",
-            "object": "chat.completion",
-            "created": 0,
-            "model": str(body.get("model")),
-            "choices": [choice],
-            "usage": {**usage, "total_tokens": sum(usage.values())},
-        }
-
-    def _fault(self, seed: int, key: str, attempt: int) -> str | None:
-        lot = uniform(seed, "fault", key, attempt)
-        for kind in HTTP_FAULTS:
-            rate = self._server.service.faults.get(kind, 0.0)
-            if lot < rate:
-                return kind
-            lot -= rate
-        return None
-
-    def _fail(self, kind: str) -> None:
-        if kind == "429":
-            self._limited(self._server.service.retry_after_s)
-        elif kind in ("500", "503"):
-            self._send(int(kind), _error("the simulated server failed", "server_error"))
-        elif kind == "html":
-            self._write(200, _HTML, {}, "text/html")
-        elif kind == "slow":
-            self._drip(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 400\r\n\r\n" + b" " * 400)
-        elif kind == "reset":
-            self.close()
-
-    def _limited(self, seconds: float) -> None:
-        headers = {**self._server.limit_headers(), "retry-after": f"{seconds:g}"}
-        self._send(429, _error("Rate limit reached", "rate_limit_exceeded"), headers)
-
-    def _drip(self, data: bytes) -> None:
-        """A slow loris: a byte every half second, so that only a deadline on the whole answer ends it."""
-        if self._transport is not None and data:
-            self._transport.write(data[:1])
-            asyncio.get_running_loop().call_later(0.5, self._drip, data[1:])
-
-    def _send(self, status: int, document: Any, headers: dict[str, str] | None = None) -> None:
-        body = document if isinstance(document, bytes) else json.dumps(document).encode()
-        self._write(status, body, headers or {})
-
-    def _write(self, status: int, body: bytes, headers: dict[str, str], kind: str = "application/json") -> None:
-        if self._transport is None:
-            return
-        lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}", f"Content-Type: {kind}",
-                 f"Content-Length: {len(body)}", *(f"{name}: {value}" for name, value in headers.items())]  # fmt: skip
-        self._transport.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
-
 
 @contextmanager
 def serving(service: Service | None = None, port: int = 0) -> Generator[Server]:
     """Serve from a thread of this process, on a free port unless one is given: for tests and short demonstrations."""
+    server = Server(service or Service())
     ready = threading.Event()
-    found: list[Server] = []
-    loops: list[asyncio.AbstractEventLoop] = []
-
-    async def main() -> None:
-        server = Server(service or Service())
-        listener = await server.listen(port)
-        found.append(server)
-        loops.append(asyncio.get_running_loop())
-        ready.set()
-        await server.stopped.wait()
-        listener.close()
-        server.hang_up()
-
-    thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
+    loop = asyncio.new_event_loop()
+    work = server.run(port, None, lambda _: ready.set())
+    thread = threading.Thread(target=loop.run_until_complete, args=(work,), daemon=True)
     thread.start()
-    if not ready.wait(10):
+    if not ready.wait(60):
         raise RuntimeError("the simulated judge did not start")
     try:
-        yield found[0]
+        yield server
     finally:
-        with suppress(RuntimeError):  # it has stopped by itself
-            loops[0].call_soon_threadsafe(found[0].stopped.set)
-        thread.join(10)
-
-
-async def serve(service: Service, port: int, seconds: float | None, on_ready: Callable[[Server], None]) -> Server:
-    """Serve until enough was asked, the time is over, or the task is cancelled.
-
-    Raises: InputError when the port is taken.
-    """
-    server = Server(service)
-    try:
-        listener = await server.listen(port)
-    except OSError as error:
-        raise InputError(f"port {port} on 127.0.0.1 cannot be had: {error.strerror}", "choose another --port") from None
-    on_ready(server)
-    try:
-        await asyncio.wait_for(server.stopped.wait(), seconds)
-    except TimeoutError:
-        pass
-    finally:
-        listener.close()
-        server.hang_up()
-    return server
-
-
-def _error(message: str, code: str) -> dict[str, Any]:
-    return {"error": {"message": message, "type": code, "param": None, "code": code}}
-
-
-def _erfinv(x: float) -> float:
-    from statistics import NormalDist
-
-    return NormalDist().inv_cdf((x + 1) / 2) / math.sqrt(2)
+        loop.call_soon_threadsafe(server.stopped.set)
+        thread.join(60)
+        loop.close()

@@ -50,7 +50,7 @@ def test_the_scale_is_the_rubrics(write_run, tmp_path):
 
 def test_the_audit_sets_the_judge_beside_the_person(write_run, tmp_path):
     judged = load_judged([write_run("a", [[10.0 * i for i in range(10)]])])
-    session = label.Session(label.sample(judged, 10, retest=0.5), tmp_path / "l.jsonl", CORRECTNESS)
+    session = label.LabellingSession(label.sample(judged, 10, retest=0.5), tmp_path / "l.jsonl", CORRECTNESS)
     truth = {v.id: v.value for v in judged[0].verdicts}
     label.rate(session, lambda response, place, total: truth[response.id] + place % 2)
     people, again = audit(judged, labels=label.read_labels(session.path), draws=100).agreement[-2:]
@@ -64,7 +64,7 @@ def test_raters_are_told_apart_and_a_later_line_replaces_an_earlier(write_run, t
     judged = load_judged([write_run("a", [[50.0] * 4])])
     tasks, path = label.sample(judged, 4, retest=0.5), tmp_path / "l.jsonl"
     for rater, value in (("ann", 10.0), ("bob", 30.0)):
-        session = label.Session(tasks, path, CORRECTNESS, rater)
+        session = label.LabellingSession(tasks, path, CORRECTNESS, rater)
         label.rate(session, lambda response, place, total, value=value: value)
         session.rate(0, value + 2)  # thought better of
     found = label.read_labels(path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 import statistics
 import subprocess
 import sys
@@ -29,7 +31,7 @@ from judge.simulate.replies import (
     parse_model,
     read_question,
 )
-from judge.simulate.server import Service, serving
+from judge.simulate.server import Server, Service, serving
 
 WriteAnswers = Callable[..., list[Path]]
 CORRECTNESS = rubrics.load("correctness")
@@ -41,7 +43,7 @@ def ask(
     """The scores of a prompt on the scale of 0 to 1."""
     prompt = CORRECTNESS.render(Item("1", item.get("instruction", "Say it."), "", reference), answers)
     reply = simulation.reply({"model": item.get("model", "m"), "messages": prompt.messages})
-    return [one["correctness"] / 100 for one in json.loads(reply["content"]).values()]
+    return [one["correctness"] / 100 for one in json.loads(reply["content"] or "").values()]
 
 
 def planted(**fields: float) -> Simulation:
@@ -117,7 +119,7 @@ def test_malformed_replies_are_all_unreadable() -> None:
     prompt = CORRECTNESS.render(Item("1", "Say it.", "", "right"), ["a", "b"])
     question = read_question({"messages": prompt.messages})
     assert question is not None
-    content = Simulation().reply({"messages": prompt.messages})["content"]
+    content = str(Simulation().reply({"messages": prompt.messages})["content"])
     read(CORRECTNESS, prompt.labels, content)
     for kind in MALFORMED:
         with pytest.raises(Unreadable):
@@ -130,10 +132,10 @@ def test_it_understands_every_shipped_rubric_with_and_without_schema() -> None:
     for name in rubrics.names():
         rubric = rubrics.load(name)
         prompt = rubric.render(Item("1", "Say it.", "", "right"), ["right", "wrong"])
-        schema = {"type": "json_schema", "json_schema": {"name": "v", "schema": rubric.schema(prompt.labels)}}
-        for form in ({}, {"response_format": schema}):
-            reply = Simulation().reply({"messages": prompt.messages, **form})
-            found = read(rubric, prompt.labels, reply["content"])
+        schema: Any = {"type": "json_schema", "json_schema": {"name": "v", "schema": rubric.schema(prompt.labels)}}
+        for form in (None, schema):
+            reply = Simulation().reply({"messages": prompt.messages, "response_format": form})
+            found = read(rubric, prompt.labels, str(reply["content"]))
             assert set(found) == {"A", "B"}
 
 
@@ -189,6 +191,38 @@ def test_faults_come_at_their_rate_and_are_fixed_by_the_seed() -> None:
     first = seen(0)
     assert seen(0) == first != seen(1)
     assert 8 <= first.count(500) <= 28
+
+
+@pytest.mark.parametrize("kind", ["reset", "slow", "hang", "html", "503"])
+def test_each_fault_is_what_it_is_called(kind: str) -> None:
+    body = json.dumps({"messages": []}).encode()
+    with serving(Service(faults={kind: 1.0})) as server, socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.settimeout(1.0 if kind == "hang" else 60)
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        client.sendall(head.encode() + body)
+        text, ended = b"", ""
+        try:
+            while not text.endswith((b"</html>", b"}", b"  ")):
+                text += (part := client.recv(4096))
+                if not part:
+                    break
+        except (TimeoutError, ConnectionResetError) as error:
+            ended = type(error).__name__
+        assert server.counts[kind] == 1
+    if kind in ("reset", "hang"):
+        assert text == b""
+        assert ended == ("TimeoutError" if kind == "hang" else ended)
+    elif kind == "slow":
+        assert text.startswith(b"HTTP/1.1 200 OK")
+        assert b"Content-Length: 400" in text
+        assert text.endswith(b"\r\n\r\n  ")
+    else:
+        assert text.startswith(b"HTTP/1.1 200 OK" if kind == "html" else b"HTTP/1.1 503 Service Unavailable")
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with serving() as server, pytest.raises(InputError, match=f"cannot listen on port {server.port}: "):
+        asyncio.run(Server(Service()).run(server.port, 1, lambda _: None))
 
 
 def test_unknown_faults_are_refused() -> None:
