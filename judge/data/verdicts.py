@@ -27,9 +27,9 @@ _SEED = re.compile(r"^(?P<model>.+)\.s(?P<seed>\d+)$")
 
 Kind = Literal["responses", "verdicts", "failures", "canaries"]
 _SCHEMAS: dict[str, Kind] = {
-    "equiloss.verdict.": "verdicts",
-    "equiloss.failure.": "failures",
-    "equiloss.canary.": "canaries",
+    "equiloss.verdict": "verdicts",
+    "equiloss.failure": "failures",
+    "equiloss.canary": "canaries",
 }
 
 
@@ -157,9 +157,7 @@ def _look_into(path: Path) -> _ResultFile:
     except json.JSONDecodeError:
         first = None  # a JSON array of several lines
     row = cast("dict[str, object]", first) if isinstance(first, dict) else {}
-    schema = str(row.get("schema", ""))
-    kind: Kind = "responses"
-    kind = next((of_lines for start, of_lines in _SCHEMAS.items() if schema.startswith(start)), kind)
+    kind = _SCHEMAS.get(str(row.get("schema", "")).rpartition(".")[0], "responses")  # of any version
     generator = row.get("generator")
     if kind != "responses" and not isinstance(generator, str):
         raise InputError(f"{path}: line 1 names no generator", "judge the answers again")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from equiloss.records.provenance import Provenance
 from equiloss.records.response import Response, item_id, write_responses
 from judge.auditing import page
 from judge.auditing.audit import audit
@@ -138,7 +139,7 @@ def test_a_judge_that_rewards_control_answers_is_warned_of(tmp_path):
     assert fooled.control_answers["injection"].mean > 0.9
     assert any("texts that only ask for a high score" in one for one in fooled.warnings)
     assert fooled.findings[0].startswith("Warning: the judge gives texts")
-    text = page.html(fooled, [], {"equiloss": "0", "created": "now"})
+    text = page.html(fooled, [], Provenance(equiloss="0", created="now"))
     assert "Not as it is" in text
     assert ">yes<" not in text
     assert not any("differences of more than" in one for one in fooled.findings)
