@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from equiloss.statistics.bootstrap import Interval
+    from equiloss.statistics.estimate import Interval
 
 
 def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from equiloss.statistics.bootstrap import Floats, Interval, percentile, resampled_means
+from equiloss.statistics.bootstrap import Floats, percentile, resampled_means
+from equiloss.statistics.estimate import Interval
 
 Level = Literal["nominal", "ordinal", "interval", "ratio"]
 IccKind = Literal["1,1", "1,k", "2,1", "2,k", "3,1", "3,k"]

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from equiloss.statistics.estimate import Interval
+
 Floats: TypeAlias = NDArray[np.float64]
-Interval: TypeAlias = tuple[float, float]
 
 DRAWS = 10_000
 _CHUNK_VALUES = 4_000_000

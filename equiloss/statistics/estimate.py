@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from pydantic import BaseModel, ConfigDict
+
+Interval: TypeAlias = tuple[float, float]
+CONFIDENCE = 0.95
 
 
 class Estimate(BaseModel):
@@ -14,11 +19,44 @@ class Estimate(BaseModel):
     low: float | None = None
     high: float | None = None
     unit: str = ""
-    confidence: float = 0.95
+    confidence: float = CONFIDENCE
     p: float | None = None
     method: str = ""
     note: str = ""
 
+    @property
+    def interval(self) -> Interval:
+        """The interval's ends. Raises: ValueError where there is no interval."""
+        if self.low is None or self.high is None:
+            raise ValueError(f"no interval: {self.note}")
+        return self.low, self.high
+
     def excludes(self, reference: float) -> bool:
         """Whether the interval is known and leaves `reference` out."""
         return self.low is not None and self.high is not None and not self.low <= reference <= self.high
+
+
+def student_interval(value: float, error: float, df: float, confidence: float = CONFIDENCE) -> Interval:
+    """Student's interval of an estimate with this standard error on `df` degrees of freedom."""
+    from scipy import stats
+
+    half = float(stats.t.ppf((1 + confidence) / 2, df)) * error if error > 0 else 0.0
+    return value - half, value + half
+
+
+def student_p(value: float, error: float, df: float) -> float:
+    """Two-sided p of "the true value is 0", by Student's t; certain where nothing varies."""
+    from scipy import stats
+
+    if error == 0:
+        return 1.0 if value == 0 else 0.0
+    return float(2 * stats.t.sf(abs(value) / error, df))
+
+
+def student(
+    value: float, error: float, df: float, *, unit: str = "", confidence: float = CONFIDENCE, method: str = ""
+) -> Estimate:
+    """An estimate with Student's interval and p."""
+    low, high = student_interval(value, error, df, confidence)
+    p = student_p(value, error, df)
+    return Estimate(value=value, low=low, high=high, unit=unit, confidence=confidence, p=p, method=method)

@@ -1,10 +1,19 @@
-"""What missing verdicts could do to a result: the worst and the best case, never silence."""
+"""Scores with gaps: means of what is there, and what the missing could do to a result at worst and at best."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from equiloss.statistics.bootstrap import Floats, Interval
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.estimate import Interval
+
+
+def present_mean(values: Floats, axis: int = 0) -> Floats:
+    """Mean over an axis, leaving NaN out; NaN where there is nothing else (without a warning)."""
+    present = ~np.isnan(values)
+    count = present.sum(axis=axis)
+    total = np.where(present, values, 0.0).sum(axis=axis)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan), dtype=np.float64)
 
 
 def mean_bounds(values: Floats, scale: Interval) -> Interval:

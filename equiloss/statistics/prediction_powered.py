@@ -6,35 +6,34 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from equiloss.statistics.bootstrap import Floats, Interval
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.estimate import CONFIDENCE, Interval, student_interval, student_p
 
 FEWEST_LABELS = 5
 
 
 @dataclass(frozen=True)
-class PredictionPowered:
+class PredictionPoweredMean:
     """The mean that people would give, estimated from the judge and the labels.
 
-    `tuning` is the weight of the judge (0: the labels alone, 1: plain prediction-powered); `bias` is how far the
-    judge lies above the person on the labelled answers; `classical_standard_error` that of the labels alone.
+    `judge_weight` is 0 where the labels alone count, 1 for plain prediction-powered inference; `judge_bias` is how far
+    the judge lies above the person on the labelled answers; `labels_only_standard_error` is that of the labels alone.
     `influence` is each item's part in the estimate's error, (I,): its sum of squares is the variance.
     """
 
-    estimate: float
+    mean: float
     standard_error: float
     interval: Interval
-    tuning: float
-    bias: float
+    judge_weight: float
+    judge_bias: float
     n_labelled: int
-    n_items: int
-    classical_standard_error: float
+    labels_only_standard_error: float
     influence: Floats
 
 
 @dataclass(frozen=True)
-class Gap:
+class PredictionPoweredGap:
     """The gap that people would see between two models: a minus b."""
 
     difference: float
@@ -45,8 +44,8 @@ class Gap:
 
 
 def mean(
-    judge: Floats, human: Floats, confidence: float = 0.95, clusters: NDArray[np.intp] | None = None
-) -> PredictionPowered | None:
+    judge: Floats, human: Floats, confidence: float = CONFIDENCE, clusters: NDArray[np.intp] | None = None
+) -> PredictionPoweredMean | None:
     """The mean human value of judged answers (I,), or (S, I) for S seeds; `human` is NaN where there is no label.
 
     Labels must be of answers drawn at random, as `judge label` draws them. The seeds of an item go together, and so
@@ -72,35 +71,36 @@ def mean(
     influence = parts.sum(axis=0)
     estimate = weight * float(unseen.mean()) + float(rectifier.mean())
     error = _error(influence, clusters)
-    return PredictionPowered(
-        estimate=estimate,
+    return PredictionPoweredMean(
+        mean=estimate,
         standard_error=error,
-        interval=_interval(estimate, error, n - 1, confidence),
-        tuning=weight,
-        bias=float((seen - y).mean()),
+        interval=student_interval(estimate, error, n - 1, confidence),
+        judge_weight=weight,
+        judge_bias=float((seen - y).mean()),
         n_labelled=n,
-        n_items=n + rest,
-        classical_standard_error=float(y.std(ddof=1) / np.sqrt(n)),
+        labels_only_standard_error=float(y.std(ddof=1) / np.sqrt(n)),
         influence=influence,
     )
 
 
 def gap(
-    a: PredictionPowered, b: PredictionPowered, confidence: float = 0.95, clusters: NDArray[np.intp] | None = None
-) -> Gap:
+    a: PredictionPoweredMean,
+    b: PredictionPoweredMean,
+    confidence: float = CONFIDENCE,
+    clusters: NDArray[np.intp] | None = None,
+) -> PredictionPoweredGap:
     """The gap between two models' means, paired: what an item does to both cancels. `a` and `b` are of equal items."""
-    difference = a.estimate - b.estimate
-    error = _error(a.influence - b.influence, clusters)
+    difference, error = a.mean - b.mean, _error(a.influence - b.influence, clusters)
     df = min(a.n_labelled, b.n_labelled) - 1
-    p = 2 * float(stats.t.sf(abs(difference) / error, df)) if error > 0 else float(difference == 0)
-    return Gap(difference, error, _interval(difference, error, df, confidence), p, (a.n_labelled, b.n_labelled))
+    return PredictionPoweredGap(
+        difference=difference,
+        standard_error=error,
+        interval=student_interval(difference, error, df, confidence),
+        p=student_p(difference, error, df),
+        n_labelled=(a.n_labelled, b.n_labelled),
+    )
 
 
 def _error(influence: Floats, clusters: NDArray[np.intp] | None) -> float:
     sums = influence if clusters is None else np.bincount(clusters, weights=influence)
     return float(np.sqrt((sums**2).sum()))
-
-
-def _interval(value: float, error: float, df: int, confidence: float) -> Interval:
-    half = float(stats.t.ppf((1 + confidence) / 2, df)) * error
-    return value - half, value + half

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from equiloss.statistics.bootstrap import Floats, Interval
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.estimate import Interval
 
 _AWAY = 1.5  # standard deviations that an answer's mean keeps from the scale's ends
 _FEWEST = 5

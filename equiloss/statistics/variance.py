@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from equiloss.statistics.bootstrap import Floats, Interval
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.estimate import CONFIDENCE, Interval, student_interval, student_p
 
 LIMIT = 1_000_000
 
@@ -43,7 +44,7 @@ class Components:
 
 
 @dataclass(frozen=True)
-class Gap:
+class NestedGap:
     """The difference of two models' means, a minus b, with everything that makes it uncertain.
 
     `seeds` is the harmonic mean of the two numbers of seeds. `standard_error` is 0 when nothing varies.
@@ -66,14 +67,11 @@ class Gap:
     @property
     def p(self) -> float:
         """Two-sided p of "no difference", by Student's t."""
-        if self.standard_error == 0:
-            return 1.0 if self.difference == 0 else 0.0
-        return float(2 * stats.t.sf(abs(self.difference) / self.standard_error, self.df))
+        return student_p(self.difference, self.standard_error, self.df)
 
-    def interval(self, confidence: float = 0.95) -> Interval:
+    def interval(self, confidence: float = CONFIDENCE) -> Interval:
         """Student's interval of the difference."""
-        half = float(stats.t.ppf((1 + confidence) / 2, self.df)) * self.standard_error
-        return self.difference - half, self.difference + half
+        return student_interval(self.difference, self.standard_error, self.df, confidence)
 
     def shares(self) -> dict[str, float]:
         """The part of Var(gap) that each source makes, summing to 1; empty when nothing varies."""
@@ -137,7 +135,7 @@ class Gap:
         return min(max(1.0, total**2 / squares), 1e9) if squares > 0 else 1e9
 
 
-def gap(a: Floats, b: Floats) -> Gap | None:
+def nested_gap(a: Floats, b: Floats) -> NestedGap | None:
     """The gap between two models: `a` (S_a, I, R) and `b` (S_b, I, R) on the same items, NaN for missing.
 
     Items on which any run of either model lacks a score in every repeat are left out; with several repeats, an item's
@@ -159,7 +157,7 @@ def gap(a: Floats, b: Floats) -> Gap | None:
     return _split(kept[: len(a)], kept[len(a) :], n_repeats)
 
 
-def _split(a: Floats, b: Floats, n_repeats: int) -> Gap:
+def _split(a: Floats, b: Floats, n_repeats: int) -> NestedGap:
     n_seeds, items = (len(a), len(b)), a.shape[1]
     seeds = 2 / (1 / n_seeds[0] + 1 / n_seeds[1])
     cells = [one.mean(axis=2) for one in (a, b)]  # (S, I)
@@ -208,7 +206,7 @@ def _split(a: Floats, b: Floats, n_repeats: int) -> Gap:
         variance = scale * total
         below = sum(square**2 / one for square, one, _ in parts)
         df = total**2 / below if below > 0 else 1e9
-    return Gap(
+    return NestedGap(
         difference=difference,
         standard_error=math.sqrt(max(0.0, variance)),
         df=max(1.0, df),

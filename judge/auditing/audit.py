@@ -7,7 +7,7 @@ from typing import Any
 
 from equiloss import templates
 from equiloss.numerals import number
-from equiloss.statistics.bootstrap import Interval
+from equiloss.statistics.estimate import Interval
 from judge.auditing import checks, effects, trust
 from judge.auditing.documents import Audit, Bias
 from judge.data.control_answers import summarise

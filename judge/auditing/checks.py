@@ -10,7 +10,8 @@ from scipy import stats
 
 from equiloss.records.verdict import ControlVerdict
 from equiloss.statistics import agreement, bootstrap, repeat_noise
-from equiloss.statistics.bootstrap import Floats, Interval
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.estimate import Interval
 from judge.auditing import effects
 from judge.auditing.documents import Agreement, Bias, ControlAnswerResult, FailureRate, Jury, Repeatability, ScaleUse
 from judge.auditing.effects import Rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from equiloss.statistics.bootstrap import Interval
+from equiloss.statistics.estimate import Interval
 from judge.comparison.document import Document
 
 AUDIT_SCHEMA = "equiloss.audit.v1"

@@ -8,22 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
-from scipy.special import log_ndtr
 
-from equiloss.statistics.bootstrap import Floats, Interval, sums_by_cluster
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.estimate import Estimate, Interval
+from equiloss.statistics.regression import Regression, regress_clustered, tobit
 from judge.data import reference
 from judge.data.verdicts import Judged, Panel
-
-
-@dataclass(frozen=True)
-class Effect:
-    """An estimated effect, as a share of the rubric's scale, with its cluster-robust error (clusters are items)."""
-
-    value: float
-    standard_error: float
-    interval: Interval
-    p: float
 
 
 @dataclass(frozen=True)
@@ -92,8 +82,8 @@ def _measured(run: Judged, key: str) -> tuple[float, float]:
 class Estimates:
     """Effects on the scores as given, and behind the ends of the scale; None where the data do not vary in it."""
 
-    as_given: dict[str, Effect]
-    behind: dict[str, Effect]
+    as_given: dict[str, Estimate]
+    behind: dict[str, Estimate]
     share_at_ends: float
     n_rows: int
 
@@ -113,16 +103,16 @@ def estimate(data: Rows, confidence: float = 0.95) -> Estimates:
         return Estimates({}, {}, 0.0, len(share))
     names = list(kept)
     x = np.column_stack([np.ones(len(share)), *kept.values()])
-    as_given = _least_squares(x, share, item, ["level", *names], confidence)
+    as_given = _effects(regress_clustered(x, share, item), ["level", *names], confidence)
     several = len(np.unique(prompt)) < len(prompt)
     if several:
         within = {name: column - _means(column, prompt) for name, column in kept.items()}
         moving = [name for name in names if float(np.ptp(within[name])) > 1e-9]
-        as_given |= _least_squares(
-            np.column_stack([within[name] for name in moving]), share - _means(share, prompt), item, moving, confidence
-        )
+        if moving:
+            x_within = np.column_stack([within[name] for name in moving])
+            as_given |= _effects(regress_clustered(x_within, share - _means(share, prompt), item), moving, confidence)
     ends = float(((share <= 1e-9) | (share >= 1 - 1e-9)).mean())
-    behind = _tobit(x, share, item, ["level", *names], confidence)
+    behind = _effects(tobit(x, share, item), ["level", *names], confidence)
     return Estimates(as_given, behind, ends, len(share))
 
 
@@ -140,74 +130,7 @@ def _means(values: Floats, groups: NDArray[np.intp]) -> Floats:
     return (np.bincount(groups, weights=values) / np.maximum(counts, 1))[groups]
 
 
-def _least_squares(
-    x: Floats, y: Floats, clusters: NDArray[np.intp], names: Sequence[str], confidence: float
-) -> dict[str, Effect]:
-    if x.shape[1] == 0:
+def _effects(fit: Regression | None, names: Sequence[str], confidence: float) -> dict[str, Estimate]:
+    if fit is None:
         return {}
-    inverse = np.asarray(np.linalg.pinv(x.T @ x), dtype=np.float64)
-    coefficients = inverse @ (x.T @ y)
-    scores = x * (y - x @ coefficients)[:, None]
-    return _effects(coefficients, inverse, scores, clusters, names, confidence)
-
-
-def _tobit(
-    x: Floats, y: Floats, clusters: NDArray[np.intp], names: Sequence[str], confidence: float
-) -> dict[str, Effect]:
-    """Two-limit Tobit on [0, 1] by maximum likelihood, with cluster-robust (sandwich) errors."""
-    low, high = y <= 1e-9, y >= 1 - 1e-9
-    inside = ~(low | high)
-    if inside.sum() < x.shape[1] + 2:
-        return {}
-    start = np.linalg.lstsq(x, y, rcond=None)[0]
-    sigma = max(0.02, float((y - x @ start)[inside].std()))
-
-    def scores(parameters: Floats) -> tuple[float, Floats]:
-        """Negative log-likelihood, and every row's gradient of the log-likelihood (n, k + 1)."""
-        scale = math.exp(float(parameters[-1]))
-        mean = x @ parameters[:-1]
-        z = np.where(low, -mean, np.where(high, mean - 1, y - mean)) / scale
-        log_density = -0.5 * z**2 - 0.5 * math.log(2 * math.pi)
-        log_tail = log_ndtr(z)
-        value = np.where(inside, log_density - math.log(scale), log_tail)
-        mills = np.exp(np.minimum(log_density - log_tail, 50.0))
-        by_mean = np.where(inside, z, np.where(low, -mills, mills)) / scale
-        by_log_scale = np.where(inside, z**2 - 1, -mills * z)
-        return -float(value.sum()), np.column_stack([x * by_mean[:, None], by_log_scale])
-
-    def objective(parameters: Floats) -> tuple[float, Floats]:
-        value, gradient = scores(parameters)
-        return value / len(y), -gradient.sum(axis=0) / len(y)
-
-    bounds = [(None, None)] * x.shape[1] + [(math.log(1e-3), math.log(10.0))]
-    found = optimize.minimize(objective, np.append(start, math.log(sigma)), jac=True, method="L-BFGS-B", bounds=bounds)
-    best = np.asarray(found.x, dtype=np.float64)
-    hessian = np.empty((len(best), len(best)))
-    for index in range(len(best)):
-        step = np.zeros(len(best))
-        step[index] = 1e-4 * max(1.0, abs(best[index]))
-        up, down = scores(best + step)[1].sum(axis=0), scores(best - step)[1].sum(axis=0)
-        hessian[index] = (up - down) / (2 * step[index])
-    inverse = np.asarray(np.linalg.pinv(-(hessian + hessian.T) / 2), dtype=np.float64)
-    return _effects(best, inverse, scores(best)[1], clusters, [*names, "log sigma"], confidence)
-
-
-def _effects(
-    values: Floats,
-    inverse: Floats,
-    scores: Floats,
-    clusters: NDArray[np.intp],
-    names: Sequence[str],
-    confidence: float,
-) -> dict[str, Effect]:
-    """Effects with sandwich errors; G/(G-1) for G clusters, Student's t with G-1 degrees of freedom."""
-    summed = sums_by_cluster(scores, clusters)
-    groups = len(np.unique(clusters))
-    covariance = inverse @ (summed.T @ summed) @ inverse * groups / max(1, groups - 1)
-    errors = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    t = float(stats.t.ppf((1 + confidence) / 2, max(1, groups - 1)))
-    found: dict[str, Effect] = {}
-    for name, value, error in zip(names, map(float, values), map(float, errors), strict=True):
-        p = 2 * float(stats.t.sf(abs(value) / error, max(1, groups - 1))) if error > 0 else 1.0
-        found[name] = Effect(value, error, (value - t * error, value + t * error), p)
-    return found
+    return {name: fit.estimate(index, "share", "clustered", confidence) for index, name in enumerate(names)}

@@ -14,7 +14,7 @@ from equiloss import provenance
 from equiloss.errors import InputError
 from equiloss.numerals import number
 from equiloss.records.provenance import Provenance
-from equiloss.statistics.bootstrap import Interval
+from equiloss.statistics.estimate import Interval
 from judge.auditing import trust
 from judge.auditing.documents import Audit
 from judge.report import build, overview, plots

@@ -9,10 +9,10 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from equiloss.statistics.bootstrap import Interval
+from equiloss.statistics.estimate import Estimate, Interval
 from judge.auditing import effects
 from judge.auditing.documents import Bias, PairTrust, Repeatability
-from judge.auditing.effects import Effect, Rows
+from judge.auditing.effects import Rows
 
 
 def pairs(
@@ -29,8 +29,7 @@ def pairs(
         adjusted = _adjusted(part, confidence)
         survives = None
         if adjusted is not None:
-            away = adjusted.interval[0] > 0 or adjusted.interval[1] < 0
-            survives = away and (adjusted.value > 0) == (gap > 0)
+            survives = adjusted.excludes(0) and (adjusted.value > 0) == (gap > 0)
         nearer = float(part.place[first].mean() - part.place[second].mean())
         known = ~np.isnan(part.doublings)
         longer = None
@@ -99,7 +98,7 @@ def _of_noise(again: Repeatability | None, part: Rows, confidence: float) -> Int
     return -half, half
 
 
-def _adjusted(part: Rows, confidence: float) -> Effect | None:
+def _adjusted(part: Rows, confidence: float) -> Estimate | None:
     """The gap between two runs with place, length and order held fixed, but not the agreement with the reference."""
     blind = Rows(
         part.share,

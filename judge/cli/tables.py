@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from equiloss.numerals import interval, number, p_value
-from equiloss.statistics.bootstrap import Interval
+from equiloss.statistics.estimate import Interval
 from judge.auditing.documents import Audit
 from judge.comparison.document import Comparison, ModelScore
 

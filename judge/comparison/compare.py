@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from equiloss.errors import InputError
 from equiloss.statistics import bootstrap, length_adjustment, missing, multiplicity, variance
-from equiloss.statistics.bootstrap import Floats, Interval
-from equiloss.statistics.prediction_powered import PredictionPowered
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.estimate import Interval
+from equiloss.statistics.prediction_powered import PredictionPoweredMean
+from equiloss.statistics.regression import standard_error
 from judge.comparison import labelled, ranking
 from judge.comparison.clusters import clusters_of
 from judge.comparison.document import (
@@ -57,7 +59,7 @@ class ModelValues:
     @property
     def values(self) -> Floats:
         """Means over repeats, (S, I)."""
-        return _mean_there(self.repeats, 2)
+        return missing.present_mean(self.repeats, 2)
 
     def by_item(self) -> Floats:
         """Mean over runs, (I,); NaN where any run has no score."""
@@ -74,7 +76,7 @@ class _Table:
     clusters: NDArray[np.intp]
     won: Floats  # (I, M, M)
     scale: Interval
-    people: list[PredictionPowered | None]
+    people: list[PredictionPoweredMean | None]
     settings: Settings
 
     def clustered(self, items: NDArray[np.bool_]) -> NDArray[np.intp] | None:
@@ -169,13 +171,6 @@ def by_model(judged: Sequence[Judged], scores: Scores, *, pool_seeds: bool = Tru
     ]
 
 
-def standard_error(values: Floats, clusters: NDArray[np.intp] | None = None) -> float | None:
-    """Standard error of a mean over items, robust to clusters where given; None for fewer than two."""
-    if clusters is not None:
-        return length_adjustment.clustered_standard_error(values, clusters.astype(np.float64))
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
-
-
 def _models(judged: Sequence[Judged], panel: Panel, table: _Table) -> list[ModelScore]:
     settings, clustered = table.settings, table.clustered(table.common)
     shared = table.stacked[:, table.common]
@@ -264,7 +259,7 @@ def _difference(table: _Table, a: int, b: int, replicates: Floats, flipped: floa
         )
     clustered = table.clustered(there)
     percentile = bootstrap.percentile(replicates, settings.confidence)
-    split = variance.gap(left.repeats, right.repeats)
+    split = variance.nested_gap(left.repeats, right.repeats)
     error, p = standard_error(gap, clustered), flipped
     interval = percentile if clustered is not None else bootstrap.bca(gap, replicates, settings.confidence)
     covers_seeds = split is not None and split.covers_seeds
@@ -319,7 +314,7 @@ def _length(table: _Table, a: int, b: int) -> LengthEffect | None:
     )
 
 
-def _split(split: variance.Gap) -> VarianceSplit:
+def _split(split: variance.NestedGap) -> VarianceSplit:
     parts = split.components
     return VarianceSplit(
         seed=parts.seed,
@@ -335,7 +330,7 @@ def _split(split: variance.Gap) -> VarianceSplit:
     )
 
 
-def _needed(split: variance.Gap, table: _Table) -> Needed:
+def _needed(split: variance.NestedGap, table: _Table) -> Needed:
     effect = table.settings.effect or (table.scale[1] - table.scale[0]) / 20
     found = split.needed(effect, POWER, 1 - table.settings.confidence)
     return Needed(effect=effect, items=found["items"], seeds=found["seeds"], repeats=found["repeats"])
@@ -378,11 +373,3 @@ def _warnings(scores: Scores, table: _Table, panel: Panel) -> list[str]:
         alone = ", ".join(model.name for model in table.models if len(model.runs) == 1)
         warnings.append(f"{alone}: one seed only, so the spread over seeds is taken from the other models")
     return warnings
-
-
-def _mean_there(values: Floats, dimension: int) -> Floats:
-    """Mean over a dimension, leaving NaN out; NaN where there is nothing else."""
-    there = ~np.isnan(values)
-    count = there.sum(axis=dimension)
-    total = np.where(there, values, 0.0).sum(axis=dimension)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from equiloss.statistics.bootstrap import Interval
+from equiloss.statistics.estimate import Interval
 
 COMPARISON_SCHEMA = "equiloss.comparison.v1"
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from equiloss.statistics import prediction_powered
 from equiloss.statistics.bootstrap import Floats
-from equiloss.statistics.prediction_powered import PredictionPowered
+from equiloss.statistics.prediction_powered import PredictionPoweredMean
 from judge.comparison.document import HumanEstimate, HumanGap
 from judge.labelling.label import Key
 
@@ -21,7 +21,7 @@ def mean(
     ids: Sequence[str],
     clusters: NDArray[np.intp],
     confidence: float,
-) -> PredictionPowered | None:
+) -> PredictionPoweredMean | None:
     """The mean that the person would give a model with scores (S, I); None where too few answers are labelled."""
     if not ratings:
         return None
@@ -29,23 +29,23 @@ def mean(
     return prediction_powered.mean(values, human, confidence, clusters)
 
 
-def estimate(found: PredictionPowered | None) -> HumanEstimate | None:
+def estimate(found: PredictionPoweredMean | None) -> HumanEstimate | None:
     """A model's part of the document."""
     if found is None:
         return None
     return HumanEstimate(
-        mean=found.estimate,
+        mean=found.mean,
         standard_error=found.standard_error,
         interval=found.interval,
-        judge_bias=found.bias,
-        judge_weight=found.tuning,
+        judge_bias=found.judge_bias,
+        judge_weight=found.judge_weight,
         n_labelled=found.n_labelled,
-        labels_only_standard_error=found.classical_standard_error,
+        labels_only_standard_error=found.labels_only_standard_error,
     )
 
 
 def gap(
-    a: PredictionPowered | None, b: PredictionPowered | None, confidence: float, clusters: NDArray[np.intp]
+    a: PredictionPoweredMean | None, b: PredictionPoweredMean | None, confidence: float, clusters: NDArray[np.intp]
 ) -> HumanGap | None:
     """A difference's part of the document; None where one of the two has no estimate."""
     if a is None or b is None:
@@ -60,7 +60,7 @@ def gap(
     )
 
 
-def warnings(names: Sequence[str], found: Sequence[PredictionPowered | None], given: bool) -> list[str]:
+def warnings(names: Sequence[str], found: Sequence[PredictionPoweredMean | None], given: bool) -> list[str]:
     """Which models have too few labels, where labels were given at all."""
     alone = [name for name, one in zip(names, found, strict=True) if one is None]
     if not given or not alone:

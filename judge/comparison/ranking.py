@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from equiloss.statistics import bootstrap
-from equiloss.statistics.bootstrap import Floats, Interval
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.estimate import Interval
 from judge.data.scores import Scores
 from judge.data.scores import shipped_rubric as shipped
 from judge.data.verdicts import Judged, Panel

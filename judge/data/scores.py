@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from equiloss.errors import InputError
 from equiloss.records.verdict import Verdict
+from equiloss.statistics.missing import present_mean
 from judge import rubrics
 from judge.data.verdicts import Judged, Panel
 from judge.rubrics import Rubric
@@ -83,10 +84,7 @@ class Scores:
 
     def by_item(self) -> NDArray[np.float64]:
         """Mean over repeats, (G, I); NaN where no repeat gave a score."""
-        present = ~np.isnan(self.values)
-        count = present.sum(axis=2)
-        total = np.where(present, self.values, 0.0).sum(axis=2)
-        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        return present_mean(self.values, axis=2)
 
 
 def panels_of(judged: Sequence[Judged]) -> list[Panel]:

@@ -19,7 +19,8 @@ from equiloss.loss_comparison import compare
 from equiloss.records import evaluation
 from equiloss.records.diagnosis import Side
 from equiloss.records.evaluation import Evaluation
-from equiloss.statistics.gap import Array, Gap
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.gap import Gap
 from judge.data.reference import agreement
 from judge.data.scores import Scores, choose_panel, scale_of
 from judge.data.verdicts import Judged, Panel, kind_of, load_judged
@@ -150,7 +151,7 @@ class Case:
     def side(self, arm: Arm) -> Side:
         """The arm as the document describes it."""
         gap = self.gap
-        values: Array | None = None if gap is None else (gap.a if arm is self.a else gap.b)
+        values: Floats | None = None if gap is None else (gap.a if arm is self.a else gap.b)
         files = [path for run in arm.runs for path in run.files]
         more = [one.path for one in arm.base.evaluations if one.path]
         more += [arm.base.probe_path] if arm.base.probe_path else []

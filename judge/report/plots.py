@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup, escape
 
-from equiloss.statistics.bootstrap import Interval
+from equiloss.statistics.estimate import Interval
 
 # One shape per model besides its colour, so that colour never carries a meaning alone.
 SHAPES = (

@@ -23,7 +23,7 @@ from equiloss.config import to_toml
 from equiloss.errors import InputError
 from equiloss.files import write_text
 from equiloss.records.counterfactual import Gain, Tried
-from equiloss.statistics.gap import Array
+from equiloss.statistics.bootstrap import Floats
 from judge.diagnose.case import Arm
 from judge.diagnose.causes import item_kinds
 from study.counterfactual.session import Session, base_path, closed, interval_of_gain
@@ -119,7 +119,7 @@ def _read_on(session: Session, name: str, text: Text, config: Mapping[str, Any])
     return session.fine_tune(session.low, name, {}, checkpoint, threads=max(1, cores() // SIDE_BY_SIDE))
 
 
-def gains(session: Session, control: Array, changed: Array) -> tuple[Gain, ...]:
+def gains(session: Session, control: Floats, changed: Floats) -> tuple[Gain, ...]:
     """What the change gains over the control on items of knowledge, of copying, and on the others."""
     knowledge, copying = item_kinds.knowledge_items(session.case), item_kinds.copying_items(session.case)
     copying &= ~knowledge

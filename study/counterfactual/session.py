@@ -22,8 +22,9 @@ import numpy as np
 from equiloss.config import to_toml
 from equiloss.errors import BudgetError, EquilossError, InputError
 from equiloss.files import sha256_of, write_text
-from equiloss.statistics.estimate import Estimate
-from equiloss.statistics.gap import CONFIDENCE, DRAWS, Array, interval
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.estimate import CONFIDENCE, Estimate
+from equiloss.statistics.gap import DRAWS, interval
 from judge.data.scores import Scores, choose_panel
 from judge.data.verdicts import Judged, kind_of, load_judged
 from judge.diagnose.case import Arm, Case
@@ -119,7 +120,9 @@ class Session:
         self.call(argv, f"fine-tuning {name}")
         return [self.work / f"{name}.s{seed}.jsonl" for seed in range(1, self.seeds + 1)]
 
-    def judged(self, high: Sequence[Path], low: Sequence[Path], changed: Sequence[Path]) -> tuple[Array, Array, Array]:
+    def judged(
+        self, high: Sequence[Path], low: Sequence[Path], changed: Sequence[Path]
+    ) -> tuple[Floats, Floats, Floats]:
         """Judge all answers in the same prompts; the scores of each (seeds, I), items in the order of the case."""
         panel = self.case.panel
         assert panel is not None
@@ -160,7 +163,7 @@ class Session:
 METHOD = f"bootstrap over items and seeds, {100 * CONFIDENCE:g} %"
 
 
-def closed(high: Array, low: Array, changed: Array) -> tuple[Estimate, Estimate, Estimate]:
+def closed(high: Floats, low: Floats, changed: Floats) -> tuple[Estimate, Estimate, Estimate]:
     """The share of the gap high - low that `changed` closes, and the gaps before and after; scores (seeds, I) each."""
     top, bottom, new = _resampled(high, low, changed)
     ahead = top > bottom
@@ -174,13 +177,13 @@ def closed(high: Array, low: Array, changed: Array) -> tuple[Estimate, Estimate,
     )
 
 
-def interval_of_gain(control: Array, changed: Array) -> Estimate:
+def interval_of_gain(control: Floats, changed: Floats) -> Estimate:
     """The mean of `changed` minus that of `control`, scores (seeds, I) each."""
     before, after = _resampled(control, changed)
     return interval(float(np.nanmean(changed) - np.nanmean(control)), after - before, "points", METHOD)
 
 
-def _resampled(*arms: Array) -> Array:
+def _resampled(*arms: Floats) -> Floats:
     """Each arm's mean score in every bootstrap draw (arms, DRAWS): over items, the same for all arms, and its seeds."""
     rng = np.random.default_rng(20240615)
     items = int(arms[0].shape[1])

@@ -6,7 +6,8 @@ import numpy as np
 from scipy import stats
 
 from equiloss.records.diagnosis import Cause, Evidence
-from equiloss.statistics.gap import Array, Draw, Gap, mean_difference
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.gap import Draw, Gap, mean_difference
 from judge.diagnose import prose
 from judge.diagnose.case import Case
 from judge.diagnose.causes.presentation import rescore
@@ -29,7 +30,7 @@ def test(case: Case, gap: Gap) -> tuple[list[Evidence], Cause | None]:
     if reference is None:
         return [Evidence(name="failures", says=says, a=rates[0], b=rates[1])], None
 
-    def imputed(a: Array, b: Array, draw: Draw) -> float:
+    def imputed(a: Floats, b: Floats, draw: Draw) -> float:
         """The gap with missing scores predicted from agreement with the reference, one line for both models."""
         q_a, q_b = draw.of_a(reference.a), draw.of_b(reference.b)
         q, y = np.concatenate([q_a.ravel(), q_b.ravel()]), np.concatenate([a.ravel(), b.ravel()])

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from equiloss.records.diagnosis import Cause, Evidence
-from equiloss.statistics.gap import Array, Draw, Fit, Gap, mean_difference, regress, row_mean
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.gap import Draw, Gap, mean_difference
+from equiloss.statistics.missing import present_mean
+from equiloss.statistics.regression import Regression, regress
 from judge.diagnose import prose
 from judge.diagnose.answer_faults import count_words
 from judge.diagnose.case import Case
@@ -21,20 +24,20 @@ def test(case: Case, gap: Gap) -> tuple[list[Evidence], Cause | None]:
         np.array([[float("nan") if one is None else float(count_words(one)) for one in row] for row in rows])
         for rows in (case.outputs_a, case.outputs_b)
     )
-    x = row_mean(np.log2(a + 1)) - row_mean(np.log2(b + 1))  # (I,) doublings of length
+    x = present_mean(np.log2(a + 1)) - present_mean(np.log2(b + 1))  # (I,) doublings of length
     if np.isnan(x).all() or np.nanstd(x) == 0:
         return [Evidence(name="length", says="A's and B's answers differ by the same length everywhere.")], None
     reference = case.reference
-    q = None if reference is None else row_mean(reference.a) - row_mean(reference.b)
+    q = None if reference is None else present_mean(reference.a) - present_mean(reference.b)
     vary = q is not None and float(np.nanstd(q)) > 0
     doublings = (np.log2(a + 1), np.log2(b + 1))
 
-    def fitted(a: Array, b: Array, draw: Draw) -> tuple[Fit | None, Array]:
-        d = row_mean(a) - row_mean(b)
-        x = row_mean(draw.of_a(doublings[0])) - row_mean(draw.of_b(doublings[1]))
+    def fitted(a: Floats, b: Floats, draw: Draw) -> tuple[Regression | None, Floats]:
+        d = present_mean(a) - present_mean(b)
+        x = present_mean(draw.of_a(doublings[0])) - present_mean(draw.of_b(doublings[1]))
         columns = [x]
         if reference is not None and vary:
-            columns.append(row_mean(draw.of_a(reference.a)) - row_mean(draw.of_b(reference.b)))
+            columns.append(present_mean(draw.of_a(reference.a)) - present_mean(draw.of_b(reference.b)))
         both = ~np.isnan(d) & np.all([~np.isnan(one) for one in columns], axis=0)
         return regress(d[both], [one[both] for one in columns]), x[both]
 
@@ -61,7 +64,7 @@ def test(case: Case, gap: Gap) -> tuple[list[Evidence], Cause | None]:
     if not favours or at_mean * gap.value <= 0:
         return evidence, None
 
-    def at_equal_length(a: Array, b: Array, draw: Draw) -> float:
+    def at_equal_length(a: Floats, b: Floats, draw: Draw) -> float:
         again, x_used = fitted(a, b, draw)
         if again is None:
             return float("nan")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from equiloss.records.diagnosis import Cause, Evidence
+from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.estimate import Estimate
-from equiloss.statistics.gap import Array, Draw, Gap, regress, row_mean
+from equiloss.statistics.gap import Draw, Gap
+from equiloss.statistics.missing import present_mean
+from equiloss.statistics.regression import regress
 from judge.diagnose import prose
 from judge.diagnose.case import Case
 from judge.diagnose.causes.judge_share import unless_fair
@@ -16,7 +19,7 @@ from judge.diagnose.naming import ALPHA, explains
 SOURCE = "Shi et al., arXiv 2406.07791 (position bias of LLM judges)"
 
 
-def _places(case: Case) -> tuple[Array, Array]:
+def _places(case: Case) -> tuple[Floats, Floats]:
     """Where A and B stood on average, from 0 (first) to 1 (last): (I, R) each; NaN where not shown together."""
     index = {one: i for i, one in enumerate(case.ids)}
     repeats = case.scores.values.shape[2] if case.scores else 1
@@ -45,8 +48,8 @@ def test(case: Case, gap: Gap, equal: Estimate | None, made: Estimate | None) ->
         return [Evidence(name="position", says="A and B were not shown in one prompt: no position effect.")], None
     values = case.scores.values if case.scores else np.empty((0, 0, 0))
     split = len(case.a.runs)
-    d = row_mean(values[:split]) - row_mean(values[split:])  # (I, R)
-    mean_place = row_mean(distance.T)  # (I,)
+    d = present_mean(values[:split]) - present_mean(values[split:])  # (I, R)
+    mean_place = present_mean(distance.T)  # (I,)
     there = ~np.isnan(distance) & ~np.isnan(d)
     balance = float(np.nanmean(distance))
     varies = float(np.nanstd(distance)) > 1e-9
@@ -69,7 +72,7 @@ def test(case: Case, gap: Gap, equal: Estimate | None, made: Estimate | None) ->
         )
     columns = [distance[there]]
     if case.reference is not None:  # which answer is better must not pass for where it stood
-        q = np.broadcast_to((row_mean(case.reference.a) - row_mean(case.reference.b))[:, None], d.shape)
+        q = np.broadcast_to((present_mean(case.reference.a) - present_mean(case.reference.b))[:, None], d.shape)
         there &= ~np.isnan(q)
         columns = [distance[there], *([q[there]] if there.any() and float(np.ptp(q[there])) > 0 else [])]
     fit = regress(d[there], columns)
@@ -90,8 +93,8 @@ def test(case: Case, gap: Gap, equal: Estimate | None, made: Estimate | None) ->
     if not significant:
         return evidence, None
 
-    def at_equal_place(a: Array, b: Array, draw: Draw) -> float:
-        x, y = mean_place[draw.items], row_mean(a) - row_mean(b)
+    def at_equal_place(a: Floats, b: Floats, draw: Draw) -> float:
+        x, y = mean_place[draw.items], present_mean(a) - present_mean(b)
         both = ~np.isnan(x) & ~np.isnan(y)
         return float(np.mean(y[both] - effect.value * x[both])) if both.sum() > 4 else float("nan")
 

@@ -8,8 +8,11 @@ import numpy as np
 from scipy import stats
 
 from equiloss.records.diagnosis import CauseStatus, Evidence
-from equiloss.statistics.estimate import Estimate
-from equiloss.statistics.gap import Array, Draw, Gap, row_mean
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.estimate import Estimate, student
+from equiloss.statistics.gap import Draw, Gap
+from equiloss.statistics.missing import present_mean
+from equiloss.statistics.regression import standard_error
 from judge.diagnose import prose
 from judge.diagnose.case import Case
 from judge.diagnose.causes.presentation import Place, panel_of, places_of
@@ -44,10 +47,10 @@ def reference_score(case: Case, gap: Gap) -> tuple[list[Evidence], Estimate | No
             )
         )
 
-    def unpredicted(a: Array, b: Array, draw: Draw) -> float:
+    def unpredicted(a: Floats, b: Floats, draw: Draw) -> float:
         """The gap that is left at equal agreement: the intercept of d on the difference in agreement."""
-        d = row_mean(a) - row_mean(b)
-        q = row_mean(draw.of_a(reference.a)) - row_mean(draw.of_b(reference.b))
+        d = present_mean(a) - present_mean(b)
+        q = present_mean(draw.of_a(reference.a)) - present_mean(draw.of_b(reference.b))
         both = ~np.isnan(d) & ~np.isnan(q)
         d, q = d[both], q[both]
         if len(d) < 5:
@@ -89,12 +92,8 @@ def equal_answers(case: Case, gap: Gap) -> tuple[Estimate | None, list[Evidence]
     if len(differences) < 5:
         return None, []
     d = np.array(differences, dtype=np.float64)
-    mean = float(d.mean())
-    error = float(d.std(ddof=1)) / math.sqrt(len(d))
-    half = float(stats.t.ppf(0.975, len(d) - 1)) * error
-    p = float(2 * stats.t.sf(abs(mean) / error, len(d) - 1)) if error else float(mean == 0)
-    estimate = Estimate(value=mean, low=mean - half, high=mean + half, unit=gap.unit, p=p, method="t")
-    differs = p < ALPHA
+    estimate = student(float(d.mean()), standard_error(d) or 0.0, len(d) - 1, unit=gap.unit, method="t")
+    differs = estimate.p is not None and estimate.p < ALPHA
     says = (
         f"On the {len(d)} items where A and B gave the same answer, the judge scores A minus B {prose.span(estimate)}"
         + (": equal answers are not scored equally." if differs else ".")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from equiloss.statistics.gap import Array, Draw, Gap, mean_difference, on_items
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.gap import Draw, Gap, mean_difference, on_items
 from judge.diagnose import prose
 from judge.diagnose.causes.patterns import Pattern
 
@@ -28,7 +29,7 @@ def located(gap: Gap, chosen: NDArray[np.bool_], items: str) -> Pattern:
     within = mean_difference(gap.a[:, chosen], gap.b[:, chosen])
     without = mean_difference(gap.a[:, ~chosen], gap.b[:, ~chosen])
 
-    def contrast(a: Array, b: Array, draw: Draw) -> float:
+    def contrast(a: Floats, b: Floats, draw: Draw) -> float:
         here = chosen[draw.items]
         return mean_difference(a[:, here], b[:, here]) - mean_difference(a[:, ~here], b[:, ~here])
 

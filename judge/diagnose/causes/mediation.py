@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from equiloss.statistics.gap import Array, Draw, Gap, regress, row_mean
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.gap import Draw, Gap
+from equiloss.statistics.missing import present_mean
+from equiloss.statistics.regression import regress
 from judge.diagnose import prose
 from judge.diagnose.case import Case
 from judge.diagnose.causes.location import LEAST_ITEMS
@@ -25,8 +28,8 @@ def mediated(case: Case, gap: Gap, a: Measure, b: Measure) -> Pattern:
     slope = fit.estimate(1, gap.unit)
     fits = slope.value > 0 and slope.p is not None and slope.p < ALPHA
 
-    def left(one_a: Array, one_b: Array, draw: Draw) -> float:
-        d, x = row_mean(one_a) - row_mean(one_b), m[draw.items]
+    def left(one_a: Floats, one_b: Floats, draw: Draw) -> float:
+        d, x = present_mean(one_a) - present_mean(one_b), m[draw.items]
         both = ~np.isnan(d) & ~np.isnan(x)
         again = regress(d[both], [x[both]])
         return float("nan") if again is None else float(d[both].mean() - again.coefficients[1] * x[both].mean())

@@ -12,8 +12,9 @@ from scipy import stats
 
 from equiloss.records.diagnosis import Cause, Evidence, Level, not_tested, tested
 from equiloss.records.response import Response
+from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.estimate import Estimate
-from equiloss.statistics.gap import Array, Draw, Gap, mean_difference, on_items
+from equiloss.statistics.gap import Draw, Gap, mean_difference, on_items
 from judge.data.reference import agreement
 from judge.diagnose import answer_faults, prose
 from judge.diagnose.answer_faults import KINDS, TITLES
@@ -250,7 +251,7 @@ def _mended(case: Case, kind: str, faults: Faults) -> Estimate | None:
                 elif own_faults[row, index]:
                     values[row, index] = agreement(mend(kind, text, wanted), wanted)
 
-    def left(_a: Array, _b: Array, draw: Draw) -> float:
+    def left(_a: Floats, _b: Floats, draw: Draw) -> float:
         return mean_difference(draw.of_a(a), draw.of_b(b))
 
     return reference.share(left, "the texts mended, in the reference score")

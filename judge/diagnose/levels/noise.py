@@ -8,7 +8,8 @@ import numpy as np
 
 from equiloss.records.diagnosis import Evidence, Level, not_tested, tested
 from equiloss.statistics.estimate import Estimate
-from equiloss.statistics.gap import Gap, mean_difference, row_mean
+from equiloss.statistics.gap import Gap, mean_difference
+from equiloss.statistics.missing import present_mean
 from judge.diagnose import prose
 from judge.diagnose.case import Case
 
@@ -77,7 +78,7 @@ def _detectable(gap: Gap) -> Evidence:
 
 
 def _seed_evidence(gap: Gap) -> Evidence:
-    spreads = [float(np.std(row_mean(one.T), ddof=1)) if len(one) > 1 else None for one in (gap.a, gap.b)]
+    spreads = [float(np.std(present_mean(one.T), ddof=1)) if len(one) > 1 else None for one in (gap.a, gap.b)]
     return Evidence(name="seed spread", says=prose.seed_spread(spreads[0], spreads[1]), a=spreads[0], b=spreads[1])
 
 

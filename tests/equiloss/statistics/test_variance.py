@@ -28,7 +28,7 @@ def sample(rng, seeds=(4, 4), items=60, repeats=3, gap=0.0, shared=0.0, true=TRU
 
 
 def found(a, b):
-    split = variance.gap(a, b)
+    split = variance.nested_gap(a, b)
     assert split is not None
     return split
 
@@ -151,7 +151,7 @@ def test_missing_scores():
     split = found(a, b)
     assert (split.n_items, split.n_repeats) == (19, 1)
     assert split.components.residual is None
-    assert variance.gap(np.full((1, 5, 1), np.nan), np.zeros((1, 5, 1))) is None
+    assert variance.nested_gap(np.full((1, 5, 1), np.nan), np.zeros((1, 5, 1))) is None
 
 
 @given(shift=st.floats(-50, 50), seed=st.integers(0, 1000))

@@ -42,30 +42,6 @@ def test_without_ends_both_ways_agree_with_the_truth():
     assert found.behind["order"].interval[0] < 0.2 < found.behind["order"].interval[1]
 
 
-def test_tobit_without_ends_is_least_squares():
-    rng = np.random.default_rng(1)
-    x = np.column_stack([np.ones(200), rng.normal(size=200)])
-    y = 0.5 + 0.02 * x[:, 1] + rng.normal(0, 0.05, 200)
-    item = np.arange(200)
-    tobit = effects._tobit(x, y, item, ["level", "slope"], 0.95)
-    ordinary = effects._least_squares(x, y, item, ["level", "slope"], 0.95)
-    assert tobit["slope"].value == pytest.approx(ordinary["slope"].value, abs=1e-5)
-    assert tobit["slope"].standard_error == pytest.approx(ordinary["slope"].standard_error, rel=1e-3)
-    assert np.exp(tobit["log sigma"].value) == pytest.approx((y - x @ np.linalg.lstsq(x, y)[0]).std(), rel=1e-3)
-
-
-def test_cluster_robust_errors_are_those_of_statsmodels():
-    api = pytest.importorskip("statsmodels.api")
-    rng = np.random.default_rng(2)
-    item = np.repeat(np.arange(30), 4)
-    x = np.column_stack([np.ones(120), rng.normal(size=120)])
-    y = x @ [0.3, 0.1] + rng.normal(0, 0.1, 30)[item] + rng.normal(0, 0.1, 120)
-    fit = api.OLS(y, x).fit(cov_type="cluster", cov_kwds={"groups": item, "use_correction": False})
-    mine = effects._least_squares(x, y, item, ["level", "slope"], 0.95)
-    assert mine["slope"].value == pytest.approx(fit.params[1])
-    assert mine["slope"].standard_error == pytest.approx(fit.bse[1] * np.sqrt(30 / 29))
-
-
 @pytest.mark.parametrize(("place", "length"), [(0.2, 0.0), (0.0, 0.08), (-0.1, 0.05)])
 def test_planted_biases_are_covered_although_scores_end(place, length):
     """The intervals behind the ends cover what was planted; those of the scores as given fall short of it."""

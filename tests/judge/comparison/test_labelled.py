@@ -60,7 +60,7 @@ def test_each_model_is_estimated_on_the_persons_scale(labelled):
     assert alone is not None
     mine = found.models[0].human
     assert mine is not None
-    assert (mine.mean, *mine.interval) == pytest.approx((alone.estimate, *alone.interval))
+    assert (mine.mean, *mine.interval) == pytest.approx((alone.mean, *alone.interval))
 
 
 def test_too_few_labels_are_said_and_none_is_made_up(labelled):

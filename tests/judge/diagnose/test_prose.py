@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from equiloss.records.diagnosis import Cause, Diagnosis, Evidence, Level, Side, Verdict
 from equiloss.records.response import Response
 from equiloss.statistics.estimate import Estimate
-from equiloss.statistics.gap import Gap, on_items, regress
+from equiloss.statistics.gap import Gap, on_items
+from equiloss.statistics.regression import regress
 from judge.diagnose import answer_faults, prose
 from judge.diagnose.causes import item_kinds
 from judge.diagnose.diagnose import diagnose
