@@ -16,12 +16,12 @@ pytest.importorskip("torch")
 @pytest.fixture
 def endpoint() -> Iterator[str]:
     """The base URL of `judge simulate`, run as its users run it."""
-    command = [sys.executable, "-m", "judge", "simulate", "--port", "0", "--seconds", "240"]
+    command = [sys.executable, "-m", "judge", "simulate", "--port", "0", "--seconds", "1200"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     yield server.stdout.readline().strip()
     server.terminate()
-    server.wait(timeout=20)
+    server.wait(timeout=300)
 
 
 def verdicts(path: Path) -> list[dict[str, object]]:

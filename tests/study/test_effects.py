@@ -121,7 +121,7 @@ def test_the_command_reads_evaluations_and_writes_the_page(tmp_path: Path) -> No
     for seed in range(3):
         evaluation(tmp_path, f"fast-{seed}", 3.5 + 0.001 * seed, seed=seed, lr=0.01)
     flags = ["study", "effects", "evals", "-o", "effects.html", "--document", "effects.json", "--json"]
-    done = subprocess.run(argv_of(flags), cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(argv_of(flags), cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["mean_nats"] == pytest.approx(4.002)

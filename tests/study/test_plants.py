@@ -31,7 +31,7 @@ def plant() -> ModuleType:
 @pytest.fixture
 def biased() -> Iterator[str]:
     """The URL of a simulated judge that favours the first place."""
-    command = [sys.executable, "-m", "judge", "simulate", "--position-bias", "0.4", "--seconds", "60"]
+    command = [sys.executable, "-m", "judge", "simulate", "--position-bias", "0.4", "--seconds", "1200"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         yield server.stdout.readline().strip()

@@ -211,7 +211,7 @@ def test_a_sweep_picks_by_validation_loss_and_records_its_curve(base: Path, item
 
 def with_two_processes(arguments: list[str], directory: Path) -> str:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ift"]
-    done = subprocess.run([*launch, *arguments], cwd=directory, capture_output=True, text=True, timeout=200)
+    done = subprocess.run([*launch, *arguments], cwd=directory, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 

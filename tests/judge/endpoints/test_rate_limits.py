@@ -32,9 +32,9 @@ def test_retry_after_in_all_its_forms() -> None:
     assert retry_after_s({"retry-after-ms": "250", "retry-after": "9"}) == 0.25
     assert retry_after_s({}) is None
     assert retry_after_s({"retry-after": "soon"}) is None
-    later = retry_after_s({"retry-after": formatdate(time.time() + 30, usegmt=True)})
+    later = retry_after_s({"retry-after": formatdate(time.time() + 900, usegmt=True)})
     assert later is not None
-    assert 25 < later <= 30
+    assert 300 < later <= 900
 
 
 def test_a_pause_holds_everybody_back() -> None:
@@ -132,7 +132,7 @@ def test_a_slow_loris_has_a_deadline(write_answers: WriteAnswers, tmp_path: Path
     files = write_answers(10)
     with serving(Service(faults={"slow": 0.1, "hang": 0.1})) as server:
         args = ["score", *map(str, files), "-o", str(tmp_path / "o"), "--judge", f"sim@{server.url}"]
-        result = CliRunner().invoke(program, [*args, "--timeout", "2"])
+        result = CliRunner().invoke(program, [*args, "--timeout", "5"])
         assert result.exit_code == 0
         assert server.counts["200"] == 10
         assert server.counts.get("slow", 0) + server.counts.get("hang", 0) > 0

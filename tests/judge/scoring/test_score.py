@@ -406,7 +406,7 @@ def test_killed_runs_resume_to_the_same_bytes(write_answers: WriteAnswers, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_killed_at_two_hundred_moments(write_answers: WriteAnswers, tmp_path: Path) -> None:
     for round_ in range(40):
         directory = tmp_path / str(round_)
@@ -457,7 +457,7 @@ def test_interrupt_is_130_and_nothing_is_lost(write_answers: WriteAnswers, tmp_p
         while server.counts.get("200", 0) < 10:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(300) == 130
         assert process.stderr is not None
         assert process.stderr.read().decode().splitlines()[-1] == "error: interrupted"
         done = server.counts["200"]

@@ -196,7 +196,7 @@ def test_torchrun_restarts_a_killed_worker_and_the_run_goes_on(shards_directory:
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "3",
         str(launcher), "run", "tiny", "--data", str(shards_directory), "-o", str(tmp_path / "runs"), "--name", "a",
     ]  # fmt: skip
-    done = subprocess.run([*call, *options], capture_output=True, text=True, timeout=200)
+    done = subprocess.run([*call, *options], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert "going on from step-00000005" in done.stderr
     assert "lost another one; the last state is step-00000005" in done.stderr
@@ -213,7 +213,7 @@ def test_two_nodes_meet_at_a_rendezvous(shards_directory: Path, tmp_path: Path) 
         "-m", "pretrain", "run", "tiny", "--data", str(shards_directory), "-o", str(tmp_path), "--name", "a", *options,
     ]  # fmt: skip
     nodes = [subprocess.Popen(call, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    messages = [node.communicate(timeout=250)[1] for node in nodes]
+    messages = [node.communicate(timeout=900)[1] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], messages
     assert_close_runs(tmp_path / "whole", tmp_path / "a")
     assert checkpoint.load(tmp_path / "a" / "checkpoint.pt").run["processes"] == 2
@@ -227,7 +227,7 @@ def test_an_error_under_torchrun_is_told_once(shards_directory: Path, tmp_path: 
     ]  # fmt: skip
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "checkpoint.pt").write_bytes(b"")
-    done = subprocess.run(call, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(call, capture_output=True, text=True, timeout=900)
     assert done.returncode != 0
     assert done.stderr.count("a checkpoint without its config.toml is there") == 1
 

@@ -163,7 +163,7 @@ def test_ctrl_c_writes_a_state_and_exits_130(shards_directory: Path, tmp_path: P
     while not (file.exists() and file.stat().st_size) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, messages = process.communicate(timeout=60)
+    _, messages = process.communicate(timeout=600)
     assert process.returncode == 130, messages
     assert "--resume goes on from" in messages
     assert "Traceback" not in messages

@@ -85,7 +85,7 @@ def test_cells_are_spread_over_the_nodes_and_finished_ones_skipped(engine: Any, 
 
 
 def test_a_killed_worker_takes_its_command_along_and_the_cell_is_taken_up_again(engine: Any, tmp_path: Path) -> None:
-    study, directory = cells(tmp_path, ("a", 120.0))
+    study, directory = cells(tmp_path, ("a", 1200.0))
     pids: dict[str, int] = {}
 
     def kill_worker() -> None:
@@ -107,7 +107,7 @@ def test_a_failing_command_is_not_started_again(engine: Any, tmp_path: Path) -> 
 
 
 def test_an_interrupt_ends_the_tasks(engine: Any, tmp_path: Path) -> None:
-    study, directory = cells(tmp_path, ("a", 120.0))
+    study, directory = cells(tmp_path, ("a", 1200.0))
     pids: dict[str, int] = {}
 
     def interrupt() -> None:
@@ -127,7 +127,7 @@ def test_no_cluster_there() -> None:
         RayEngine("127.0.0.1:1")
 
 
-def wait_for(path: Path, patience_s: float = 60) -> str:
+def wait_for(path: Path, patience_s: float = 600) -> str:
     deadline_s = time.monotonic() + patience_s
     while not path.exists() or not path.read_text():
         assert time.monotonic() < deadline_s, "waited in vain"
