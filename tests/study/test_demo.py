@@ -18,8 +18,8 @@ def test_the_riddle_is_the_demo_in_a_larger_world_with_more_seeds() -> None:
     demo, riddle = (spec.read(DEMO.with_name(name)) for name in ("demo.toml", "riddle.toml"))
     assert [cell.name for cell in demo.cells] == [cell.name for cell in riddle.cells]
     commands = [{cell.name: cell.command for cell in study.cells} for study in (demo, riddle)]
-    assert "world:riddle" in commands[1]["data-told-anew"]
-    for name in ("ift-told-anew", "explain"):
+    assert "world:riddle" in commands[1]["data-diverse"]
+    for name in ("ift-diverse", "explain"):
         assert "--seeds 2" in commands[0][name]
         assert "--seeds 3" in commands[1][name]
 
@@ -45,7 +45,7 @@ def test_the_demo_runs_to_its_report(tmp_path: Path) -> None:
     lines = done.stdout.rstrip().splitlines()
     assert lines[-1] == "demo/report/report.html"
     assert any(line.startswith("Answer:") for line in lines)
-    tried = json.loads((tmp_path / "demo/results/told-anew.vs.told-by-rote.explain.json").read_text(encoding="utf-8"))
+    tried = json.loads((tmp_path / "demo/results/diverse.vs.repeated.explain.json").read_text(encoding="utf-8"))
     assert [one["cause"] for one in tried["tried"]] == ["base-data"]
     report = json.loads((tmp_path / "demo/report/report.json").read_text(encoding="utf-8"))
     assert report
