@@ -39,12 +39,3 @@ def test_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, progr
 def test_the_readme_names_files_that_exist():
     for path in re.findall(r"\]\((?!https?:)([^)#]+)\)", README.read_text()):
         assert (README.parent / path).exists(), path
-
-
-def test_the_readme_names_commands_that_exist():
-    import importlib
-
-    for name, command in re.findall(r"\b(pretrain|ift|judge|study) ([a-z]+)\b", README.read_text()):
-        if command in importlib.import_module(f"{name}.cli.main").program.commands:
-            continue
-        assert not re.search(rf"^\$ {name} {command}", README.read_text(), flags=re.MULTILINE), f"{name} {command}"

@@ -4,10 +4,31 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from equiloss import console
 from equiloss.numerals import interval, number, p_value
 from equiloss.statistics.estimate import Interval
 from judge.auditing.documents import Audit
 from judge.comparison.document import Comparison, ModelScore
+
+
+def emit_comparison(comparison: Comparison) -> None:
+    """Print a comparison: tables on stdout, warnings and planted answers on stderr."""
+    for warning in comparison.warnings:
+        console.warn(warning)
+    console.emit_table(models(comparison))
+    if comparison.differences:
+        console.emit_table(differences(comparison))
+    if comparison.categories:
+        console.emit_table(categories(comparison))
+    if line := control_answers(comparison):
+        console.say(line)
+
+
+def emit_audit(found: Audit) -> None:
+    """Print an audit: what was measured, and what it means."""
+    console.emit_table(audit(found))
+    for finding in found.findings:
+        console.out().print(finding, markup=False)
 
 
 def models(comparison: Comparison) -> Table:

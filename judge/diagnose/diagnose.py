@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from equiloss.files import write_json
 from equiloss.provenance import provenance
 from equiloss.records import counterfactual
 from equiloss.records.diagnosis import Diagnosis
@@ -35,27 +36,19 @@ def diagnose(
     return diagnose_case(read_case(a, b, results_dir, rubric, judge, verdicts_dir), margin_nats, explanation)
 
 
-def report_on(
-    a: str,
-    b: str,
-    *,
-    results_dir: Path = Path("results"),
-    rubric: str | None = None,
-    judge: str | None = None,
-    verdicts_dir: Path | None = None,
-    margin_nats: float = premise.MARGIN_NATS,
-    explanation: Path | None = None,
-    title: str = "",
-) -> tuple[Diagnosis, Report | None]:
-    """The diagnosis of A and B with the report that it leads; no report where the answers are not judged.
+def write(case: Case, diagnosis: Diagnosis, directory: Path) -> list[Path]:
+    """Write diagnosis.json and, where the answers are judged, report.json and report.html; their paths.
 
-    Raises: InputError for what cannot be read or compared.
+    Raises: InputError when `directory` is a file.
     """
     from judge.diagnose import page
+    from judge.report import build
 
-    case = read_case(a, b, results_dir, rubric, judge, verdicts_dir)
-    found = diagnose_case(case, margin_nats, explanation)
-    return found, page.report(case, found, title) if case.gap is not None else None
+    path = directory / "diagnosis.json"
+    report = page.report(case, diagnosis) if case.gap is not None else None
+    written = build.write(report, directory) if report is not None else ()
+    write_json(path, diagnosis.model_dump(mode="json"))
+    return [path, *written]
 
 
 def report_of_two(judged: Sequence[Judged], rubric: str | None, judge: str | None, title: str) -> Report | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from equiloss import console
 from equiloss.records.diagnosis import Diagnosis, Level
 from judge.diagnose import prose
 
@@ -59,3 +60,16 @@ def closing(diagnosis: Diagnosis) -> list[str]:
     if verdict.command:
         lines.append(f"Next: {verdict.command}")
     return lines
+
+
+def show(diagnosis: Diagnosis) -> None:
+    """Print a diagnosis: tables and the answer on stdout, warnings on stderr."""
+    if diagnosis.judge is not None and not diagnosis.judge_is_llm:
+        console.warn(f"the judge {diagnosis.judge} is not an LLM: it measures agreement with the reference answer")
+    for note in diagnosis.notes:
+        console.warn(note)
+    console.emit_table(ladder(diagnosis))
+    if diagnosis.causes:
+        console.emit_table(causes(diagnosis))
+    for line in closing(diagnosis):
+        console.out().print(line, markup=False, soft_wrap=True)

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from importlib import resources
 
-import click
 from aiohttp import web
 
 from equiloss import console
@@ -45,7 +44,7 @@ def announcing(browser: bool) -> Callable[[str], None]:
     """Prints the page's address on stdout, and opens it in a browser where asked."""
 
     def announce(url: str) -> None:
-        click.echo(url)
+        print(url, flush=True)
         console.say("rate in that page; Ctrl-C ends it, and every rating is kept at once")
         if browser:
             webbrowser.open(url)

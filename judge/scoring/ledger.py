@@ -80,6 +80,13 @@ class Ledger:
             raise InputError(f"{path}: is not a ledger: {error}", "name another with --ledger") from None
         self._registered = False
 
+    @classmethod
+    def existing(cls, path: Path) -> Ledger:
+        """Open a ledger that must be there. Raises: InputError when it is not."""
+        if not path.is_file():
+            raise InputError(f"{path}: no such file", "a ledger lies where `judge score` put the verdicts")
+        return cls(path)
+
     def __enter__(self) -> Ledger:
         return self
 

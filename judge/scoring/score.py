@@ -52,26 +52,16 @@ class Request:
     batch_poll: float = 60.0
     settings: Settings = field(default_factory=Settings)
 
-    @classmethod
-    def of(cls, files: Sequence[Path], options: dict[str, Any]) -> Request:
-        """From the options of the command line.
 
-        Raises: InputError for a --param that is not KEY=VALUE.
-        """
-        options = dict(options)
-        settings = Settings(
-            concurrency=options.pop("concurrency"),
-            requests_per_minute=options.pop("rpm"),
-            tokens_per_minute=options.pop("tpm"),
-            timeout_s=options.pop("timeout"),
-            max_usd=options.pop("max_usd"),
-            retry_failures=options.pop("retry_failures"),
-        )
-        try:
-            parameters = apply_sets({}, options.pop("parameters"))
-        except InputError as error:
-            raise InputError(error.message.replace("--set", "--param"), "e.g. --param temperature=0.7") from None
-        return cls(files=tuple(files), parameters=parameters, settings=settings, **options)
+def parse_parameters(texts: Sequence[str]) -> dict[str, Any]:
+    """Parameters of the request from KEY=VALUE texts.
+
+    Raises: InputError for a text that is not KEY=VALUE.
+    """
+    try:
+        return apply_sets({}, texts)
+    except InputError as error:
+        raise InputError(error.message.replace("--set", "--param"), "e.g. --param temperature=0.7") from None
 
 
 @dataclass

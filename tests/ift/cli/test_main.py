@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner
+from typer.testing import CliRunner
 
 from equiloss.errors import EquilossError, InputError
 from equiloss.records.response import read_responses

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
+from typer.testing import CliRunner
 
 from equiloss.files import write_jsonl
 from equiloss.records.response import Example, Response, read_responses

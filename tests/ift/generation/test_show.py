@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from typer.testing import CliRunner
 
 from equiloss.records.response import Example, Response, write_responses
 from ift.cli.main import program

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from typer.testing import CliRunner
 
 from equiloss.records.provenance import Provenance
 from equiloss.records.response import Response, item_id, write_responses

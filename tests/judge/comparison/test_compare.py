@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from scipy import stats
+from typer.testing import CliRunner
 
 from equiloss.errors import InputError
 from judge.cli.main import program
@@ -123,7 +123,7 @@ def test_the_command_prints_one_document_whose_keys_are_documented(write_run):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys, judge.cli.main; from click.testing import CliRunner;"
+        "import sys, judge.cli.main; from typer.testing import CliRunner;"
         "assert CliRunner().invoke(judge.cli.main.program, ['compare', '--help']).exit_code == 0;"
         "print(sorted({'numpy', 'scipy', 'pandas', 'torch', 'openai', 'statsmodels'} & set(sys.modules)))"
     )

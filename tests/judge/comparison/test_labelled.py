@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from typer.testing import CliRunner
 
 from equiloss.statistics import prediction_powered
 from judge import rubrics

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from judge.diagnose.diagnose import report_on
-from judge.report import build
+from judge.diagnose.case import read_case
+from judge.diagnose.diagnose import diagnose_case, write
 
 CHROMIUM = Path("/usr/bin/chromium")
 pytestmark = [
@@ -29,9 +29,8 @@ def page(pair: Any, make_record: Callable[..., dict[str, Any]]) -> Iterator[Any]
         *pair.seeds("b", lambda i: 0.4, run=make_record(dropout=0.5), first=20),
     ]
     pair.judge(runs)
-    _, report = report_on("a", "b", results_dir=pair.folder)
-    assert report is not None
-    build.write(report, pair.folder / "report")
+    case = read_case("a", "b", pair.folder)
+    write(case, diagnose_case(case), pair.folder / "report")
     with api.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         opened = browser.new_page(viewport={"width": 1100, "height": 800})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from typer.testing import CliRunner
 
 from equiloss.errors import InputError
 from equiloss.records.verdict import read_verdicts

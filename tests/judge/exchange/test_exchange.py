@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from equiloss.errors import InputError
 from equiloss.records.response import read_responses
@@ -218,4 +218,4 @@ def test_one_run_at_a_time_where_the_format_holds_one(write_run, tmp_path):
     with pytest.raises(InputError, match="known: csv"):
         exchange(tmp_path, "--to", "word", "-o", tmp_path / "x")
     both = CliRunner().invoke(program, ["exchange", "x", "--to", "csv", "--from", "csv", "-o", "y"])
-    assert both.exit_code == 2
+    assert isinstance(both.exception, InputError)

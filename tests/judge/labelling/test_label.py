@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from click.testing import CliRunner
+from typer.testing import CliRunner
 
 from equiloss.errors import InputError
 from judge import rubrics

@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from markupsafe import Markup
+from typer.testing import CliRunner
 
 from equiloss.errors import InputError
 from judge.cli.main import program

@@ -12,7 +12,7 @@ from typing import Any
 from zlib import crc32
 
 import pytest
-from click.testing import CliRunner
+from typer.testing import CliRunner
 
 from equiloss.errors import BudgetError, IncompleteError
 from judge.cli.main import program

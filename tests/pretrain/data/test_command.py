@@ -81,7 +81,7 @@ def test_an_empty_split_is_said(program: Program, tmp_path: Path) -> None:
         (["good.jsonl", "--tokenizer", "gpt9"], "no tokenizer 'gpt9'"),
         (["good.jsonl", "--train-tokenizer", "10"], "too small"),
         (["good.jsonl", "--validation", "1.5"], "leave nothing to train on"),
-        (["good.jsonl", "--workers", "0"], "0 is not in the range"),
+        (["good.jsonl", "--workers", "0"], "greater than or equal to 1"),
         (["world:atlantis"], "atlantis"),
     ],
 )

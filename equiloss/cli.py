@@ -1,0 +1,123 @@
+"""What the four programs share: how they are put together and run, exit codes, and the options that several take."""
+
+import os
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.main import get_command
+
+from equiloss.errors import EquilossError
+
+INTERRUPTED = 130
+
+# Which extra of the distribution brings a library that a command imports when it runs.
+EXTRAS = {
+    "torch": "train",
+    "datasets": "train",
+    "huggingface_hub": "train",
+    "matplotlib": "train",
+    "pyarrow": "train",
+    "safetensors": "train",
+    "tokenizers": "train",
+    "tensorboard": "tensorboard",
+    "trackio": "trackio",
+    "ray": "cluster",
+}
+
+
+def repeatable(*flags: str, metavar: str, help: str) -> Any:
+    """An option that may be given several times; its values are a list, empty by default."""
+    return typer.Option(*flags, metavar=metavar, help=help, default_factory=list, show_default=False)
+
+
+def positive(value: float | None) -> float | None:
+    """Refuse an option's value that is not above 0; a typer callback."""
+    if value is not None and not value > 0:
+        raise typer.BadParameter("must be greater than 0")
+    return value
+
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Sets = Annotated[
+    list[str], repeatable("--set", metavar="KEY=VALUE", help="Override a field, e.g. --set train.lr=0.01.")
+]
+
+
+def program(help: str, *commands: typer.Typer) -> typer.Typer:
+    """A program of these commands, with `--version`, `-h` and shell completion. Its help is plain text: it is quick."""
+    whole = typer.Typer(
+        help=help,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    whole.callback()(_root)
+    for part in commands:
+        whole.add_typer(part)
+    return whole
+
+
+def _show_version(context: typer.Context, asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"{context.info_name}, version {version('equiloss')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    del version  # its callback has acted on it
+
+
+def run(program: typer.Typer, name: str) -> NoReturn:
+    """Run a program and turn whatever happens into the documented exit code.
+
+    0 done; 1 failed; 2 usage or bad input; 3 incomplete, resumable by the same command; 4 stopped at the budget;
+    5 a gate did not pass; 130 interrupted. Set EQUILOSS_TRACEBACK=1 to see the traceback of an expected error.
+    """
+    command = get_command(program)
+    if f"_{name.upper()}_COMPLETE" in os.environ:
+        command.main(prog_name=name)  # the shell asks for completions
+    try:
+        with command.make_context(name, sys.argv[1:]) as context:
+            command.invoke(context)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except typer.TyperException as error:
+        usage = getattr(error, "ctx", None)
+        message = error.format_message().replace("Value error, ", "")  # pydantic's way to begin
+        _fail(message, f"`{usage.command_path if usage else name} --help` shows the usage", code=2)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", code=INTERRUPTED)
+    except EquilossError as error:
+        if os.environ.get("EQUILOSS_TRACEBACK"):
+            raise
+        _fail(str(error), code=error.exit_code)
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in EXTRAS:
+            raise
+        hint = f"in a checkout of equiloss: pip install '.[{EXTRAS[library]}]'"
+        _fail(f"this needs {library}, which is not installed", hint, code=2)
+    except BrokenPipeError:
+        # The reader of stdout went away (`| head`): not an error. Keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        if os.environ.get("EQUILOSS_TRACEBACK"):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}", code=1)
+    sys.exit(0)
+
+
+def _fail(message: str, hint: str = "", *, code: int) -> NoReturn:
+    text = " ".join(message.split())
+    ending = " " if text.endswith("?") else ". "
+    sys.stderr.write(f"error: {text.rstrip('.')}{ending + hint if hint else ''}\n")
+    sys.exit(code)

@@ -1,0 +1,11 @@
+"""Options that several commands of `ift` take."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+Data = Annotated[str, Option("--data", help="Instruction data.")]
+Model = Annotated[str, Option("--model", help="A directory of `ift run`, a checkpoint.pt, or a Hugging Face model.")]
+Results = Annotated[Path, Option("-o", "--output")]
+Template = Annotated[str | None, Option("--template", help="A template's name or path.", show_default="the model's")]

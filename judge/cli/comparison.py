@@ -1,0 +1,148 @@
+"""The commands `judge compare`, `report` and `audit`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from typer import Option, Typer
+
+from equiloss import console
+from equiloss.cli import JsonFlag
+from judge.cli.options import Confidence, Draws, DrawsSeed, Files, Judge, Labels, Rubric
+
+commands = Typer()
+
+ReportDirectory = Annotated[Path, Option("-o", "--output", help="Directory for report.json and report.html.")]
+
+
+@commands.command()
+def compare(
+    files: Files,
+    rubric: Rubric = None,
+    judge: Judge = None,
+    criterion: Annotated[str | None, Option(help="One criterion of the rubric.", show_default="the whole")] = None,
+    confidence: Confidence = 0.95,
+    draws: Draws = 10_000,
+    seed: DrawsSeed = 0,
+    by: Annotated[
+        Literal["model", "run"], Option(help="Pool the seeds NAME.s1, NAME.s2, ... into NAME, or keep every run apart.")
+    ] = "model",
+    cluster: Annotated[
+        str | None, Option(metavar="FIELD", help="Items that share this field of the responses go together.")
+    ] = None,
+    effect: Annotated[
+        float | None, Option(help="The gap worth finding, in points.", show_default="a twentieth of the scale")
+    ] = None,
+    labels: Labels = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare judged FILES: means, paired differences, intervals, categories.
+
+    FILES are result files (their verdicts lie beside them) or verdict files. With labels, means and gaps are also
+    estimated as the person who labelled some of the answers would see them.
+
+    \b
+    Examples:
+      judge compare results/run1.jsonl results/run2.jsonl
+      judge compare results/run1.jsonl results/run2.jsonl --labels labels.jsonl
+    """
+    from judge.cli import tables
+    from judge.comparison.compare import compare
+    from judge.data.verdicts import load_judged
+    from judge.labelling.label import read_labels
+
+    comparison = compare(
+        load_judged(files),
+        rubric=rubric,
+        judge=judge,
+        criterion=criterion,
+        confidence=confidence,
+        draws=draws,
+        seed=seed,
+        pool_seeds=by == "model",
+        cluster=cluster,
+        effect=effect,
+        labels=read_labels(labels) if labels else (),
+    )
+    if as_json:
+        console.emit_json(comparison.model_dump(mode="json"))
+    else:
+        tables.emit_comparison(comparison)
+
+
+@commands.command()
+def report(
+    files: Files,
+    output: ReportDirectory = Path("report"),
+    rubric: Rubric = None,
+    judge: Judge = None,
+    title: Annotated[str, Option(help="The page's title.", show_default="the models' names")] = "",
+    labels: Labels = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write report.json and report.html (one self-contained page) about judged FILES; of two models, with a diagnosis.
+
+    \b
+    Example:
+      judge report results/run1.jsonl results/run2.jsonl -o report
+    """
+    from judge.data.verdicts import load_judged
+    from judge.diagnose.diagnose import report_of_two
+    from judge.labelling.label import read_labels
+    from judge.report import build
+
+    judged = load_judged(files)
+    whole = report_of_two(judged, rubric, judge, title) or build.build(judged, rubric=rubric, judge=judge, title=title)
+    if labels:
+        whole = build.with_people(whole, judged, read_labels(labels), rubric, judge)
+    json_path, html_path = build.write(whole, output)
+    if as_json:
+        console.emit_json(build.document(whole))
+        return
+    console.say(whole.answer)
+    console.out().print(f"{html_path}\n{json_path}", markup=False)
+
+
+@commands.command()
+def audit(
+    files: Files,
+    rubric: Rubric = None,
+    judge: Judge = None,
+    injection: Annotated[
+        str | None, Option(metavar="MODEL[@URL]", help="Instead, ask this judge about texts that demand a score.")
+    ] = None,
+    labels: Labels = None,
+    output: Annotated[Path | None, Option("-o", "--output", help="Directory for audit.html and audit.json.")] = None,
+    confidence: Confidence = 0.95,
+    draws: Draws = 1000,
+    seed: DrawsSeed = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say how far the judge of FILES can be trusted: place, length, drift, repeats, control answers, agreement.
+
+    \b
+    Examples:
+      judge audit results/run1.jsonl results/run2.jsonl -o audit
+      judge audit results/run1.jsonl results/run2.jsonl --labels labels.jsonl
+      judge audit results/run1.jsonl results/run2.jsonl --injection gpt-4.1-mini
+    """
+    from judge.auditing import page
+    from judge.auditing.audit import audit
+    from judge.cli import score_output, tables
+    from judge.data.verdicts import load_judged
+    from judge.labelling.label import read_labels
+    from judge.scoring.injection import measure
+
+    if injection is not None:
+        score_output.emit_injection(measure(files, injection, rubric=rubric or "correctness"), as_json=as_json)
+        return
+    rated = read_labels(labels) if labels else []
+    found = audit(
+        load_judged(files), rubric=rubric, judge=judge, labels=rated, confidence=confidence, draws=draws, seed=seed
+    )
+    written = page.write(found, files, output) if output else ()
+    if as_json:
+        console.emit_json(found.model_dump(mode="json"))
+    else:
+        tables.emit_audit(found)
+        for path in written:
+            console.say(f"wrote {path}")

@@ -1,0 +1,51 @@
+"""The command `judge diagnose`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option, Typer
+
+from equiloss import console
+from equiloss.cli import JsonFlag, positive
+from judge.cli.options import A, B, Judge, Results, Rubric, Verdicts
+
+commands = Typer()
+
+
+@commands.command()
+def diagnose(
+    a: A,
+    b: B,
+    results: Results = Path("results"),
+    verdicts: Verdicts = None,
+    rubric: Rubric = None,
+    judge: Judge = None,
+    margin: Annotated[float, Option(callback=positive, help="Nats per token.")] = 0.05,
+    explanation: Annotated[
+        Path | None, Option(help="What `study explain` wrote.", show_default="found beside the results")
+    ] = None,
+    output: Annotated[Path | None, Option("-o", "--output", help="Also write diagnosis.json there.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say why A and B score differently: six levels of elimination, and a verdict.
+
+    A and B are result files, verdict files, or names of runs (all seeds NAME.s1, NAME.s2, ... of a name together).
+    What is beside them is used: verdicts, run records, losses and probes of the base models, `study explain`'s reruns.
+
+    \b
+    Examples:
+      judge diagnose results/run1.jsonl results/run2.jsonl
+      judge diagnose base-a base-b --json
+    """
+    from judge.diagnose import terminal
+    from judge.diagnose.case import read_case
+    from judge.diagnose.diagnose import diagnose_case, write
+
+    case = read_case(a, b, results, rubric, judge, verdicts)
+    diagnosis = diagnose_case(case, margin, explanation)
+    for path in write(case, diagnosis, output) if output else ():
+        console.say(f"wrote {path}")
+    if as_json:
+        console.emit_json(diagnosis.model_dump(mode="json"))
+    else:
+        terminal.show(diagnosis)

@@ -1,0 +1,52 @@
+"""The command `judge exchange`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option, Typer
+
+from equiloss.cli import repeatable
+from judge.cli.options import Files
+
+commands = Typer()
+
+
+@commands.command()
+def exchange(
+    files: Files,
+    *,
+    to: Annotated[
+        str | None, Option(metavar="KIND", help="Write FILES as csv, parquet, alpaca-eval, diary or inspect.")
+    ] = None,
+    origin: Annotated[
+        str | None,
+        Option("--from", metavar="KIND", help="Read FILES as alpaca-eval, lm-eval, inspect, diary, csv, parquet."),
+    ] = None,
+    output: Annotated[Path, Option("-o", "--output", help="--to: the file. --from: the directory.")],
+    generator: Annotated[
+        str, Option(help="--from: the model's name, where the file gives none.", show_default="the file's name")
+    ] = "",
+    judge: Annotated[str, Option(help="--from: who gave the scores, where the file does not say.")] = "",
+    scores: Annotated[
+        list[Path], repeatable("--scores", metavar="FILE", help="--from: a JSON list of a model's scores.")
+    ],
+) -> None:
+    """Write result FILES, with their verdicts, for other tools; or read other tools' FILES into result files.
+
+    Described in docs/exchange.md. AlpacaEval's model_outputs.json and the diary's file are read by all commands as
+    they are.
+
+    \b
+    Examples:
+      judge exchange results/run1.jsonl results/run2.jsonl --to csv -o verdicts.csv
+      judge exchange annotations.json --from alpaca-eval -o results
+    """
+    from equiloss.errors import InputError
+    from judge.exchange.exchange import read_into, write_as
+
+    if to is not None and origin is None:
+        write_as(files, to, output)
+    elif origin is not None and to is None:
+        read_into(files, origin, output, generator, judge, scores)
+    else:
+        raise InputError("neither or both of --to and --from are given", "give --to KIND or --from KIND")

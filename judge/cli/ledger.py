@@ -1,0 +1,73 @@
+"""The commands of `judge ledger`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option, Typer
+
+from equiloss import console
+from equiloss.cli import JsonFlag
+
+commands = Typer()
+ledger = Typer(help="Look at, export or prune the ledger of paid answers.")
+commands.add_typer(ledger, name="ledger")
+
+LedgerPath = Annotated[Path, Argument(metavar="PATH")]
+DEFAULT = Path("results/ledger.sqlite")
+
+
+@ledger.command()
+def show(path: LedgerPath = DEFAULT, as_json: JsonFlag = False) -> None:
+    """Sum up what was asked and paid, by judge and rubric.
+
+    \b
+    Example:
+      judge ledger show results/ledger.sqlite
+    """
+    from judge.cli.score_output import emit_ledger
+    from judge.scoring.ledger import Ledger
+
+    with Ledger.existing(path) as opened:
+        emit_ledger(opened, as_json=as_json)
+
+
+@ledger.command()
+def export(
+    output: Annotated[Path, Option("-o", "--output", help="A JSON Lines file.")], path: LedgerPath = DEFAULT
+) -> None:
+    """Write every reply, with what it settled, as JSON Lines.
+
+    \b
+    Example:
+      judge ledger export results/ledger.sqlite -o replies.jsonl
+    """
+    from equiloss.files import write_jsonl
+    from judge.scoring.ledger import Ledger
+
+    with Ledger.existing(path) as opened:
+        write_jsonl(output, opened.rows())
+    console.say(f"wrote {output}")
+
+
+@ledger.command()
+def prune(
+    path: LedgerPath = DEFAULT,
+    failures: Annotated[bool, Option("--failures", help="Only requests that ended in a failure.")] = False,
+    judge: Annotated[str | None, Option(help="Only this judge's.")] = None,
+    rubric: Annotated[str | None, Option(help="Only this rubric's.")] = None,
+    before: Annotated[str | None, Option(metavar="DATE", help="Only what is older (2026-01-31).")] = None,
+) -> None:
+    """Forget replies, so that they are asked (and paid) again.
+
+    \b
+    Example:
+      judge ledger prune results/ledger.sqlite --failures
+    """
+    from equiloss.errors import InputError
+    from judge.scoring.ledger import Ledger
+
+    if not (failures or judge or rubric or before):
+        raise InputError("nothing says what to forget", "give --failures, --judge, --rubric or --before")
+    with Ledger.existing(path) as opened:
+        count = opened.prune(failures=failures, judge=judge, rubric=rubric, before=before)
+    console.say(f"forgot {count:,} requests")

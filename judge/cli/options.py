@@ -1,0 +1,39 @@
+"""Arguments and options that several commands of `judge` and `study` take."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from typer import Argument, Option
+
+Files = Annotated[list[Path], Argument(metavar="FILES")]
+
+# Which verdicts are meant, where there are several.
+Rubric = Annotated[str | None, Option("--rubric", help="The rubric to use, where there are several.")]
+Judge = Annotated[str | None, Option("--judge", help="The judge to use, where there are several.")]
+Labels = Annotated[Path | None, Option("--labels", help="A person's ratings, by `judge label`.")]
+
+# How they are compared.
+Confidence = Annotated[float, Option("--confidence", min=0.5, max=0.999)]
+Draws = Annotated[int, Option("--draws", min=100, help="Bootstrap draws.")]
+DrawsSeed = Annotated[int, Option("--seed", help="Seed of the draws.")]
+
+# What a judge is sent.
+AskedRubric = Annotated[str, Option("--rubric", help="A shipped rubric's name, or a path.")]
+Layout = Annotated[
+    Literal["joint", "pointwise", "pairwise"] | None,
+    Option("--layout", show_default="joint for several files, pointwise for one"),
+]
+GroupSize = Annotated[int, Option("--group-size", help="Most answers in one prompt.")]
+ControlAnswers = Annotated[
+    float, Option("--control-answers", "--canaries", help="Share of items with a planted control answer.")
+]
+OrderSeed = Annotated[int, Option("--seed", help="Seed of orders and control answers.")]
+
+# Two runs.
+A = Annotated[str, Argument(metavar="A")]
+B = Annotated[str, Argument(metavar="B")]
+Results = Annotated[Path, Option("--results", help="Where runs are looked for by name.")]
+Verdicts = Annotated[
+    Path | None,
+    Option("--verdicts", help="Where `judge score -o` put them.", show_default="beside the answers"),
+]

@@ -1,0 +1,71 @@
+"""The command `judge simulate`."""
+
+from typing import Annotated
+
+from typer import Option, Typer
+
+from equiloss.cli import repeatable
+
+commands = Typer()
+
+
+@commands.command()
+def simulate(
+    *,
+    port: Annotated[int, Option(help="A port on 127.0.0.1; 0 takes a free one.")] = 0,
+    latency: Annotated[float, Option(help="Seconds until an answer.")] = 0.0,
+    latency_sigma: Annotated[float, Option(help="Its log-normal spread.")] = 0.0,
+    faults: Annotated[list[str], repeatable("--fault", metavar="KIND=RATE", help="A fault and its share of requests.")],
+    retry_after: Annotated[float, Option(help="What a 429 asks for, in seconds.")] = 1.0,
+    rpm: Annotated[int | None, Option(help="Requests per minute, enforced and announced.")] = None,
+    tpm: Annotated[int | None, Option(help="Tokens per minute, enforced and announced.")] = None,
+    server: Annotated[str, Option(help="The server whose peculiarities to imitate.")] = "openai",
+    position_bias: Annotated[float, Option(help="Share of the scale from last to first place.")] = 0.0,
+    length_bias: Annotated[float, Option(help="Share of the scale per doubling of the length.")] = 0.0,
+    noise: Annotated[float, Option(help="Standard deviation, as a share of the scale.")] = 0.0,
+    drift: Annotated[float, Option(help="Share of the scale per 1,000 calls.")] = 0.0,
+    offset: Annotated[float, Option(help="Leniency, as a share of the scale.")] = 0.0,
+    susceptible: Annotated[float, Option(help="Share of injections that it falls for.")] = 0.0,
+    models: Annotated[
+        list[str], repeatable("--model", metavar="NAME:KEY=X,...", help="A model of its own personality.")
+    ],
+    fallback: Annotated[str, Option(help="The reply to any other request.")] = "I can only grade answers.",
+    batch_seconds: Annotated[float, Option(help="How long a batch takes.")] = 0.0,
+    seed: Annotated[int, Option(help="Seed of noise and faults.")] = 0,
+    requests: Annotated[int | None, Option(help="Stop after so many answers.")] = None,
+    seconds: Annotated[float | None, Option(help="Stop after so long.")] = None,
+) -> None:
+    """Serve a simulated judge on 127.0.0.1: OpenAI-compatible, deterministic, with the biases and faults you set.
+
+    It scores by agreement with the reference answer in the prompt. Prints its base URL on stdout once it listens.
+    Faults: 429, 500, 503, reset, slow, html, hang; refusal, malformed, truncated; batch-error, batch-expired.
+    Servers: openai, reasoning, llama-cpp, llama-cpp-python, ollama, vllm, plain, strict-plain.
+
+    \b
+    Example:
+      judge simulate --port 8123 --latency 0.2 --fault 429=0.05 --position-bias 0.1 --seconds 600
+    """
+    from judge.simulate.run import run_simulation
+
+    run_simulation(
+        port=port,
+        seconds=seconds,
+        requests=requests,
+        latency=latency,
+        latency_sigma=latency_sigma,
+        faults=faults,
+        retry_after=retry_after,
+        rpm=rpm,
+        tpm=tpm,
+        server=server,
+        models=models,
+        fallback=fallback,
+        batch_seconds=batch_seconds,
+        seed=seed,
+        position_bias=position_bias,
+        length_bias=length_bias,
+        noise=noise,
+        drift=drift,
+        offset=offset,
+        susceptible=susceptible,
+    )

@@ -1,0 +1,97 @@
+"""The commands `pretrain data` and `pretrain world`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option, Typer
+
+from equiloss import console
+from equiloss.cli import JsonFlag
+
+commands = Typer()
+
+
+@commands.command()
+def data(
+    source: Annotated[str, Argument(metavar="SOURCE")],
+    output: Annotated[Path, Option("-o", "--output", help="The data directory to write.")],
+    tokenizer: Annotated[str, Option(help="gpt2, or a tokenizer.json of an earlier run.")] = "gpt2",
+    train_tokenizer: Annotated[
+        int | None, Option(metavar="N", help="Train a byte-level BPE of N ids on the training split.")
+    ] = None,
+    validation: Annotated[float, Option(help="Share of documents for validation.")] = 0.05,
+    test: Annotated[float, Option(help="Share of documents for the test.")] = 0.05,
+    seed: Annotated[int, Option(help="Decides which documents go where.")] = 0,
+    text_field: Annotated[str, Option(help="The field of a record that holds its text.")] = "text",
+    domain_field: Annotated[
+        str | None, Option(help="The field that names its domain.", show_default="the folder or file names it")
+    ] = None,
+    separator: Annotated[
+        str | None, Option(help="Cut text files into documents at this text, e.g. '<|endoftext|>'.")
+    ] = None,
+    workers: Annotated[int | None, Option(min=1, help="Tokenizing processes.", show_default="one per CPU")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Turn the text of SOURCE into token shards: DIR/{train,validation,test}.bin and data.json.
+
+    \b
+    SOURCE is a text file, .jsonl, .json or .parquet (each also .gz), a folder of those (its folders are the
+    domains), hub:NAME[:CONFIG][:SPLIT] for a Hugging Face data set, world:NAME for the built-in world, or tokens
+    already made: a .safetensors with a vector "tokens", or a folder with train.safetensors and its like:
+      pretrain data speeches/ -o data/speeches --train-tokenizer 2048
+      pretrain data hub:HuggingFaceFW/fineweb:sample-10BT -o data/fineweb
+      pretrain data world:demo -o data/demo --train-tokenizer 1024
+    Equal documents are kept once; which split a document goes to depends on its text and the seed alone.
+    """
+    from equiloss.progress import counting
+    from pretrain.data.corpus import Fields
+    from pretrain.data.shard_writer import Fractions, write_source, written
+    from pretrain.data.token_files import is_token_source, write_token_files
+
+    fractions = Fractions(validation, test)
+    with counting("pretrain data", "tokens") as on_progress:
+        if is_token_source(source):
+            shards = write_token_files(
+                source, output, tokenizer=tokenizer, seed=seed, fractions=fractions, on_progress=on_progress
+            )
+        else:
+            shards = write_source(
+                source,
+                output,
+                tokenizer=tokenizer,
+                train_tokenizer=train_tokenizer,
+                fields=Fields(text_field, domain_field, separator),
+                seed=seed,
+                fractions=fractions,
+                workers=workers,
+                on_progress=on_progress,
+            )
+    for line in written(shards):
+        console.say(line)
+    if as_json:
+        console.emit_json(shards.summary())
+
+
+@commands.command()
+def world(
+    name: Annotated[str, Argument(metavar="NAME")],
+    output: Annotated[Path, Option("-o", "--output", help="The JSON file to write.")],
+) -> None:
+    """Write instruction data about the built-in world NAME: Alpaca-style JSON with a category and a reference each.
+
+    \b
+    NAME is a preset, with overrides after a question mark (docs/world.md lists them):
+      pretrain world demo -o demo.json
+      pretrain world 'demo?people=50&skill_items=20' -o small.json
+    The text that goes with it: pretrain data 'world:demo?people=50' -o data/small
+    """
+    from collections import Counter
+
+    from equiloss.files import write_json
+    from pretrain.data.world import instructions
+
+    items = instructions(name)
+    write_json(output, items)
+    counts = Counter(str(item["category"]) for item in items)
+    parts = ", ".join(f"{count} {category}" for category, count in sorted(counts.items()))
+    console.say(f"{output}: {len(items)} items: {parts}")

@@ -1,0 +1,153 @@
+"""The commands `pretrain eval`, `pretrain probe` and `pretrain sample`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from typer import Argument, Option, Typer, echo
+
+from equiloss import console
+from equiloss.cli import JsonFlag, repeatable
+from pretrain.cli.options import (
+    COUNT,
+    MAX_NEW_TOKENS,
+    TEMPERATURE,
+    TOP_K,
+    TOP_P,
+    Checkpoint,
+    DataDirectory,
+    Device,
+    Seed,
+)
+
+commands = Typer()
+
+
+@commands.command("eval")
+def evaluate(
+    checkpoints: Annotated[list[Path], Argument(metavar="CHECKPOINTS")],
+    data: DataDirectory,
+    split: Annotated[str, Option(help="train, validation or test.")] = "test",
+    output: Annotated[
+        Path | None, Option("-o", "--output", help="Where to write.", show_default="beside CHECKPOINTS")
+    ] = None,
+    stride: Annotated[
+        int | None,
+        Option(help="Tokens a window moves on by in long documents.", show_default="half the context"),
+    ] = None,
+    documents: Annotated[int | None, Option(min=1, help="Only this many, spread evenly.", show_default="all")] = None,
+    precision: Annotated[Literal["fp32", "tf32", "bf16", "fp16", "auto"], Option()] = "fp32",
+    margin: Annotated[float, Option(help="Nats within which losses are equivalent.")] = 0.05,
+    device: Device = "cpu",
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure the loss of CHECKPOINTS document by document; several are compared in pairs.
+
+    \b
+      pretrain eval runs/first/checkpoint.pt --data data/speeches
+      pretrain eval runs/*/checkpoint.pt --data data/speeches --margin 0.02 --json
+    Dropout is off. Each document is seen alone; intervals are clustered by document. The files
+    DATA.SPLIT.eval.json and .npz beside each checkpoint keep the losses of every document.
+    """
+    from equiloss.progress import counting
+    from pretrain.evaluation import tables
+    from pretrain.evaluation.evaluate import Method, evaluate_all
+
+    method = Method(split, stride, precision, documents)
+    with counting("pretrain eval", "tokens") as on_progress:
+        result = evaluate_all(checkpoints, data, method, output, margin, device, on_progress)
+    for row in result["evaluations"]:
+        console.say(f"wrote {row['file']}")
+    if as_json:
+        console.emit_json(result)
+        return
+    console.emit_table(tables.losses(result["evaluations"]))
+    for part, title in (("domains", "domain"), ("frequency_deciles", "frequency decile"), ("positions", "position")):
+        console.emit_table(tables.breakdown(result["evaluations"], part, title))
+    if result["comparisons"]:
+        console.emit_table(tables.comparisons(result["comparisons"]))
+
+
+@commands.command()
+def probe(
+    checkpoint: Checkpoint,
+    *,
+    data: Annotated[Path | None, Option(help="The data directory: its test split.")] = None,
+    facts: Annotated[Path | None, Option(help="Facts.", show_default="those of the data's world")] = None,
+    items: Annotated[Path | None, Option(help="Instruction items: the whole data set.")] = None,
+    test: Annotated[Path | None, Option(help="The held-out items, or answers to them.")] = None,
+    tuned: Annotated[Path | None, Option(help="A fine-tuning of the checkpoint, to see forgetting.")] = None,
+    only: Annotated[list[str], repeatable("--only", metavar="PROBE", help="This probe alone; may be repeated.")],
+    tokens: Annotated[int, Option(min=64, help="Test text for losses.")] = 65_536,
+    seed: Annotated[int, Option(help="Of random sequences, noise and samples.")] = 0,
+    output: Annotated[
+        Path | None, Option("-o", "--output", help="The record.", show_default="beside the checkpoint")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure what the loss of CHECKPOINT does not show, for `judge diagnose`: facts, copying, sharpness, items.
+
+    \b
+    Probes: cloze, copying, noise, sharpness, weights, items, domains, tolerance (only when named), forgetting.
+    Those that lack their input are skipped, and the record says so.
+
+    \b
+    Examples:
+      pretrain probe runs/a/checkpoint.pt --data data/demo --items alpaca.json --test results/a.jsonl
+      pretrain probe runs/a/checkpoint.pt --data data/speeches --facts facts.jsonl --only cloze
+    """
+    from pretrain.probes import tables
+    from pretrain.probes.run import run
+    from pretrain.probes.subject import ProbeOptions
+
+    options = ProbeOptions(data, facts, items, test, tuned, only, tokens, seed)
+    document, path = run(checkpoint, options, output)
+    if as_json:
+        console.emit_json(document)
+        return
+    console.emit_table(tables.table(document))
+    for name, reason in document["skipped"].items():
+        console.say(f"{name}: skipped, {reason}")
+    console.out().print(str(path), markup=False)
+
+
+@commands.command()
+def sample(
+    checkpoint: Checkpoint,
+    prompt: Annotated[str, Argument(metavar="PROMPT")] = "",
+    count: Annotated[int, COUNT] = 1,
+    max_new_tokens: Annotated[int, MAX_NEW_TOKENS] = 100,
+    temperature: Annotated[float, TEMPERATURE] = 0.0,
+    top_k: Annotated[int, TOP_K] = 0,
+    top_p: Annotated[float, TOP_P] = 1.0,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Let a model write on after PROMPT (without one: from the start of a document).
+
+    \b
+      pretrain sample runs/first/checkpoint.pt "My fellow citizens"
+      pretrain sample runs/first/checkpoint.pt "My fellow" -n 3 --temperature 0.8 --top-p 0.95
+    """
+    from dataclasses import asdict
+
+    from pretrain.model import sample as sampling
+
+    samples = sampling.sample(
+        checkpoint,
+        prompt,
+        count=count,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        device=device,
+    )
+    if as_json:
+        console.emit_json({"prompt": prompt, "seed": seed, "samples": [asdict(text) for text in samples]})
+        return
+    for number, continuation in enumerate(samples, start=1):
+        if count > 1:
+            console.say(f"-- {number} of {count} ({continuation.finish_reason})")
+        echo(prompt + continuation.text)

@@ -1,0 +1,67 @@
+"""The commands `pretrain export` and `pretrain import`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option, Typer
+
+from equiloss import console
+from pretrain.cli.options import Checkpoint
+
+commands = Typer()
+
+
+@commands.command()
+def export(
+    checkpoint: Checkpoint,
+    directory: Annotated[Path, Argument(metavar="DIRECTORY")],
+    template: Annotated[
+        str | None,
+        Option(help="The instruction template of the chat template.", show_default="its own, or alpaca"),
+    ] = None,
+    push: Annotated[
+        str | None,
+        Option(metavar="OWNER/NAME", help="Upload it to the Hugging Face Hub as well (token: HF_TOKEN)."),
+    ] = None,
+    private: Annotated[bool, Option("--private", help="With --push: a repository that only you see.")] = False,
+) -> None:
+    """Write CHECKPOINT as a Hugging Face DIRECTORY that transformers loads with no custom code.
+
+    \b
+      pretrain export runs/first/checkpoint.pt hf/first
+      pretrain export runs/ift/first/checkpoint.pt hf/first-ift --push me/first-ift --private
+    """
+    from pretrain.exchange import export as exporting
+    from pretrain.model.checkpoint import load
+
+    name = exporting.export(load(checkpoint), directory, template, push)
+    console.say(f"wrote {directory} (chat template: {name})")
+    if push:
+        console.say(f"uploaded to {exporting.push(directory, push, private)}")
+
+
+@commands.command("import")
+def import_(
+    source: Annotated[Path, Argument(metavar="SOURCE")],
+    output: Annotated[Path, Option("-o", "--output", help="The checkpoint.pt to write.")],
+    tokenizer: Annotated[
+        str | None,
+        Option(help="gpt2, or a tokenizer.json of `pretrain data`.", show_default="the source's own"),
+    ] = None,
+) -> None:
+    """Read a model from elsewhere: SOURCE becomes a checkpoint.pt.
+
+    \b
+    SOURCE is a GPT-2 directory of Hugging Face, a directory with model.json and model.safetensors
+    (gpjt/ddp-base-model-from-scratch), or a checkpoint of nanoGPT:
+      pretrain import downloads/gpt2 -o runs/gpt2/checkpoint.pt
+      pretrain import nanoGPT/out/ckpt.pt -o runs/nano/checkpoint.pt --tokenizer gpt2
+    """
+    from pretrain.exchange.importing import import_checkpoint
+
+    imported = import_checkpoint(source, output, tokenizer)
+    for note in imported.notes:
+        console.say(f"note: {note}")
+    shape = imported.config
+    size = f"{shape.n_layer} layers, {shape.n_embd} wide, {shape.vocab_size:,} ids"
+    console.say(f"wrote {output} ({imported.layout}: {size})")
