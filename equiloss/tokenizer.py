@@ -85,10 +85,8 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Encoding:
         raise InputError(
             f"a vocabulary of {vocab_size} is too small", f"{BYTES + 1} are needed: every byte and the end"
         )
-    try:
-        from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-    except ImportError:
-        raise InputError("training a tokenizer needs the `tokenizers` package", "pip install equiloss[train]") from None
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
     library: Any = Tokenizer(models.BPE())
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     trainer: Any = trainers.BpeTrainer(

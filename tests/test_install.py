@@ -75,4 +75,4 @@ def test_a_fresh_environment_judges_without_torch(wheel: Path, tmp_path: Path):
         [environment / "bin" / "pretrain", "run", "tiny", "--data", "x"], capture_output=True, text=True
     )
     assert trained.returncode == 2
-    assert "equiloss[train]" in trained.stderr
+    assert "pip install '.[train]'" in trained.stderr

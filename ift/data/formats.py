@@ -53,10 +53,7 @@ def _rows(source: str) -> Iterable[dict[str, Any]]:
 
 
 def _parquet_rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        parquet: Any = import_module("pyarrow.parquet")
-    except ImportError:
-        raise InputError("reading Parquet needs pyarrow", "pip install equiloss[train]") from None
+    parquet: Any = import_module("pyarrow.parquet")
     if not path.exists():
         raise InputError(f"{path}: no such file", "check the path")
     try:
@@ -70,10 +67,7 @@ def _parquet_rows(path: Path) -> list[dict[str, Any]]:
 
 def _hub_rows(name: str) -> list[dict[str, Any]]:
     """Rows of a Hub data set, NAME[:CONFIG][:SPLIT]. Without a split all are read, with their names in `split`."""
-    try:
-        datasets: Any = import_module("datasets")
-    except ImportError:
-        raise InputError("a data set from the Hub needs the `datasets` package", "pip install equiloss[hub]") from None
+    datasets: Any = import_module("datasets")
     repository, _, rest = name.partition(":")
     config, _, split = rest.partition(":")
     try:

@@ -125,11 +125,9 @@ def _only(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parquet(rows: list[dict[str, Any]], path: Path) -> None:
-    try:
-        import pyarrow as pa  # pyright: ignore
-        from pyarrow import parquet  # pyright: ignore
-    except ImportError:
-        raise InputError("Parquet needs pyarrow", 'pip install "equiloss[train]"') from None
+    import pyarrow as pa  # pyright: ignore
+    from pyarrow import parquet  # pyright: ignore
+
     columns = {key: [row.get(key) for row in rows] for key in COLUMNS}
     with atomic(path, "wb") as f:
         parquet.write_table(pa.table(columns), f)  # pyright: ignore

@@ -62,10 +62,8 @@ def _take_scores(found: Found, generator: str, path: Path, judge: str) -> None:
 def _table_rows(path: Path, kind: str) -> list[Mapping[str, Any]]:
     if kind == "csv":
         return list(csv.DictReader(io.StringIO(read_text(path), newline="")))
-    try:
-        from pyarrow import ArrowInvalid, parquet  # pyright: ignore
-    except ImportError:
-        raise InputError("Parquet needs pyarrow", 'pip install "equiloss[train]"') from None
+    from pyarrow import ArrowInvalid, parquet  # pyright: ignore
+
     try:
         return cast("list[Mapping[str, Any]]", parquet.read_table(path).to_pylist())  # pyright: ignore
     except (ArrowInvalid, OSError):

@@ -199,11 +199,8 @@ def _known(names: Iterable[str], flag: str) -> str:
 
 
 def _parquet(path: Path, domain: str, fields: Fields) -> Iterator[Document]:
-    try:
-        arrow = import_module("pyarrow")
-        library = import_module("pyarrow.parquet")
-    except ImportError:
-        raise InputError("reading Parquet needs the `pyarrow` package", "pip install equiloss[train]") from None
+    arrow = import_module("pyarrow")
+    library = import_module("pyarrow.parquet")
     errors = cast("tuple[type[Exception], ...]", (arrow.ArrowException, OSError))
     try:
         file = library.ParquetFile(path)
@@ -229,10 +226,7 @@ def _parquet(path: Path, domain: str, fields: Fields) -> Iterator[Document]:
 
 
 def _hub(name: str, fields: Fields) -> Iterator[Document]:
-    try:
-        load = import_module("datasets").load_dataset
-    except ImportError:
-        raise InputError("a Hub data set needs the `datasets` package", "pip install equiloss[hub]") from None
+    load = import_module("datasets").load_dataset
     repository, _, rest = name.partition(":")
     config, _, split = rest.partition(":")
     hint = "check the name, the network, and HF_TOKEN if it is gated; the form is hub:NAME[:CONFIG][:SPLIT]"

@@ -90,10 +90,7 @@ def _batches(
 
 def _open(path: Path, stack: ExitStack) -> Any:
     """A slice of the file's `tokens`, read piece by piece."""
-    try:
-        library = import_module("safetensors")
-    except ImportError:
-        raise InputError("reading token files needs the `safetensors` package", "pip install equiloss[train]") from None
+    library = import_module("safetensors")
     if not path.is_file():
         raise InputError(f"{path}: no such file", "check the path")
     try:

@@ -170,10 +170,8 @@ def push(directory: Path, repository: str, private: bool = False, api: Any = Non
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise InputError(f"{repository!r} is not the name of a repository", "write OWNER/NAME")
     if api is None:
-        try:
-            from huggingface_hub import HfApi
-        except ImportError:
-            raise InputError("uploading needs the `huggingface_hub` package", "pip install equiloss[hub]") from None
+        from huggingface_hub import HfApi
+
         api = HfApi()
     try:
         api.create_repo(repository, private=private, exist_ok=True)

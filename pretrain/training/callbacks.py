@@ -134,12 +134,8 @@ class TensorBoard(Observer):
     """Scalars for TensorBoard, in NAME/tensorboard."""
 
     def __init__(self, directory: Path, step: int) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise InputError(
-                "train.tracker is tensorboard, which is not installed", "pip install 'equiloss[tensorboard]'"
-            ) from None
+        from torch.utils.tensorboard import SummaryWriter
+
         # What a killed run wrote behind its last state is hidden.
         self.writer: Any = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1 if step else None)
 
@@ -164,12 +160,8 @@ class Trackio(Observer):
     """Metrics for trackio; its project is the folder of the runs, its run the run's name."""
 
     def __init__(self, config: RunConfig, directory: Path, step: int) -> None:
-        try:
-            import trackio  # pyright: ignore[reportMissingImports]
-        except ImportError:
-            raise InputError(
-                "train.tracker is trackio, which is not installed", "pip install 'equiloss[trackio]'"
-            ) from None
+        import trackio  # pyright: ignore[reportMissingImports]
+
         self.trackio: Any = trackio
         with redirect_stdout(sys.stderr):
             self.trackio.init(

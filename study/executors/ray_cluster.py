@@ -34,12 +34,8 @@ class RayEngine:
     """Jobs as tasks of a Ray cluster: the one at `address`, or a local one of this machine's cores."""
 
     def __init__(self, address: str | None = None, grace_s: float = GRACE_S) -> None:
-        try:
-            import ray as ray_module  # pyright: ignore[reportMissingImports]
-        except ImportError:
-            raise InputError(
-                "the ray engine needs Ray, which is not installed", "pip install 'equiloss[cluster]'"
-            ) from None
+        import ray as ray_module  # pyright: ignore[reportMissingImports]
+
         self._ray: Any = ray_module
         ray = self._ray
         self._grace_s = grace_s
