@@ -135,10 +135,8 @@ def audit(
     if injection is not None:
         score_output.emit_injection(measure(files, injection, rubric=rubric or "correctness"), as_json=as_json)
         return
-    rated = read_labels(labels) if labels else []
-    found = audit(
-        load_judged(files), rubric=rubric, judge=judge, labels=rated, confidence=confidence, draws=draws, seed=seed
-    )
+    judged, rated = load_judged(files), read_labels(labels) if labels else []
+    found = audit(judged, rubric=rubric, judge=judge, labels=rated, confidence=confidence, draws=draws, seed=seed)
     written = page.write(found, files, output) if output else ()
     if as_json:
         console.emit_json(found.model_dump(mode="json"))

@@ -42,8 +42,7 @@ def label(
     from judge.labelling.terminal import prompt
     from judge.labelling.web import announcing, serve
 
-    session = LabellingSession(
-        sample(load_judged(files), count, retest, seed), output, Ruler.of(rubrics.load(rubric)), rater
-    )
+    tasks = sample(load_judged(files), count, retest, seed)
+    session = LabellingSession(tasks, output, Ruler.of(rubrics.load(rubric)), rater)
     rated = serve(session, announcing(not no_browser), port, idle) if web else rate(session, prompt(session.ruler))
     console.say(f"{output}: {session.done:,} of {len(session.tasks):,} rated, {rated:,} of them now")
