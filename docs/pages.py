@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import typer.main
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from typer.main import get_command
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("equiloss", "pretrain", "ift", "judge", "study")
@@ -75,12 +75,12 @@ def commands() -> str:
     parts = ["# Commands", "The help of each program, as `--help` prints it."]
     for program in PROGRAMS:
         main = importlib.import_module(f"{program}.cli.main")
-        parts += helped(typer.main.get_command(main.app) if hasattr(main, "app") else main.program, program, 2)
+        parts += helped(get_command(main.program), program, 2)
     return "\n\n".join(parts) + "\n"
 
 
 def helped(command: Any, path: str, level: int) -> list[str]:
-    """A heading and the help of a command (click's, or typer's own kind), and of the commands below it."""
+    """A heading and the help of a command, and of the commands below it."""
     context = command.context_class(command, info_name=path, max_content_width=100, terminal_width=100)
     parts = [f"{'#' * level} {path}", f"```text\n{command.get_help(context)}\n```"]
     for name, inner in getattr(command, "commands", {}).items():
