@@ -8,7 +8,6 @@ number of arms by Holm's method (Scandinavian Journal of Statistics 6, 1979).
 
 from __future__ import annotations
 
-import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -194,18 +193,13 @@ def welch(first: Sequence[float], second: Sequence[float], level: float = LEVEL)
     difference = statistics.fmean(first) - statistics.fmean(second)
     if len(first) < 2 or len(second) < 2:
         return Welch(difference)
-    parts = [statistics.variance(values) / len(values) for values in (first, second)]
-    error = math.sqrt(sum(parts))
-    if error == 0:
+    if not any(statistics.variance(values) for values in (first, second)):
         return Welch(difference, difference, difference, 1.0 if difference == 0 else 0.0, 0.0)
-    degrees = sum(parts) ** 2 / sum(
-        part**2 / (len(values) - 1) for part, values in zip(parts, (first, second), strict=True)
-    )
-    t = stats.t(degrees)
-    margin = float(t.ppf((1 + level) / 2)) * error
-    p = 2 * float(t.sf(abs(difference) / error))
-    detectable = (float(t.ppf((1 + level) / 2)) + float(t.ppf(POWER))) * error
-    return Welch(difference, difference - margin, difference + margin, p, detectable)
+    test = stats.ttest_ind(first, second, equal_var=False)
+    low, high = map(float, test.confidence_interval(level))
+    t = stats.t(test.df)
+    detectable = (high - low) / 2 * (1 + float(t.ppf(POWER)) / float(t.ppf((1 + level) / 2)))
+    return Welch(difference, low, high, float(test.pvalue), detectable)
 
 
 def _verdict(difference: float, p_holm: float | None) -> Verdict:

@@ -30,30 +30,22 @@ LIMIT = 1_000_000
 
 
 @dataclass(frozen=True)
-class Components:
-    """Variance components of scores, in squared points; None where the design cannot tell.
-
-    With one seed a side `seed` is None and everything is conditional on these runs; with one repeat `seed_item`
-    holds the residual too, and `residual` is None.
-    """
-
-    seed: float | None
-    model_item: float
-    seed_item: float
-    residual: float | None
-
-
-@dataclass(frozen=True)
 class NestedGap:
     """The difference of two models' means, a minus b, with everything that makes it uncertain.
 
-    `seeds` is the harmonic mean of the two numbers of seeds. `standard_error` is 0 when nothing varies.
+    `seed`, `model_item`, `seed_item` and `residual` are the variance components of scores in squared points, None where
+    the design cannot tell: with one seed a side `seed` is None and everything is conditional on these runs; with one
+    repeat `seed_item` holds the residual too. `seeds` is the harmonic mean of the two numbers of seeds.
+    `standard_error` is 0 when nothing varies.
     """
 
     difference: float
     standard_error: float
     df: float
-    components: Components
+    seed: float | None
+    model_item: float
+    seed_item: float
+    residual: float | None
     seeds: float
     n_seeds: tuple[int, int]
     n_items: int
@@ -62,7 +54,7 @@ class NestedGap:
     @property
     def covers_seeds(self) -> bool:
         """Whether the uncertainty includes that of fine-tuning with other seeds."""
-        return self.components.seed is not None
+        return self.seed is not None
 
     @property
     def p(self) -> float:
@@ -73,9 +65,10 @@ class NestedGap:
         """Student's interval of the difference."""
         return student_interval(self.difference, self.standard_error, self.df, confidence)
 
+    @property
     def shares(self) -> dict[str, float]:
         """The part of Var(gap) that each source makes, summing to 1; empty when nothing varies."""
-        parts = _parts(self.components, self.seeds, self.n_items, self.n_repeats)
+        parts = self._parts(self.seeds, self.n_items, self.n_repeats)
         total = sum(parts.values())
         return {name: part / total for name, part in parts.items()} if total > 0 else {}
 
@@ -84,7 +77,7 @@ class NestedGap:
 
         With one repeat at hand, the seed-by-item part is not split and more repeats are not credited.
         """
-        parts = _parts(self.components, seeds or self.seeds, items or self.n_items, repeats or self.n_repeats)
+        parts = self._parts(seeds or self.seeds, items or self.n_items, repeats or self.n_repeats)
         return sum(parts.values())
 
     def detectable(
@@ -116,20 +109,29 @@ class NestedGap:
             "seeds": None,
             "repeats": None,
         }
-        if self.components.seed is not None:
+        if self.seed is not None:
             found["seeds"] = _least(lambda n: self.detectable(power, alpha, seeds=n), effect, 2)
-        if self.components.residual is not None:
+        if self.residual is not None:
             found["repeats"] = _least(lambda n: self.detectable(power, alpha, repeats=n), effect, 1)
         return found
 
+    def _parts(self, seeds: float, items: int, repeats: int) -> dict[str, float]:
+        """The parts of Var(gap) for a design."""
+        return {
+            "seed": 2 * (self.seed or 0.0) / seeds,
+            "model_item": 2 * self.model_item / items,
+            "seed_item": 2 * self.seed_item / (items * seeds),
+            "residual": 2 * (self.residual or 0.0) / (items * seeds * repeats),
+        }
+
     def _df(self, seeds: float, items: int, repeats: int) -> float:
         """Satterthwaite's degrees of freedom if the components were as estimated, for another design."""
-        parts = _parts(self.components, seeds, items, repeats)
+        parts = self._parts(seeds, items, repeats)
         total = sum(parts.values())
         within = parts["seed_item"] + parts["residual"]
         below = parts["model_item"] + within  # the mean squares of items: one value an item
         squares = below**2 / max(1, items - 1)
-        if self.components.seed is not None:
+        if self.seed is not None:
             squares += (parts["seed"] + within) ** 2 / max(1.0, 2 * (seeds - 1))
             squares += within**2 / max(1.0, 2 * (seeds - 1) * (items - 1))
         return min(max(1.0, total**2 / squares), 1e9) if squares > 0 else 1e9
@@ -174,24 +176,17 @@ def _split(a: Floats, b: Floats, n_repeats: int) -> NestedGap:
             for cell, run, mean in zip(cells, runs, means, strict=True)
         )
         ms_seed_item = n_repeats * leftover / (df_seed * (items - 1))
-    residual = None
-    if n_repeats > 1:
-        residual = _residual(np.concatenate([a, b]))
-    scale = 2 / (items * seeds * n_repeats)
-    difference = float(differences.mean())
+    residual = _residual(np.concatenate([a, b])) if n_repeats > 1 else None
+    within = residual or 0.0
     if ms_seed is None or ms_seed_item is None:
         # One seed a side: seed x item cannot be told from model x item, and the seeds are taken as given.
-        within = residual or 0.0
-        components = Components(None, max(0.0, (ms_model_item - within) / n_repeats), 0.0, residual)
-        variance, df = scale * ms_model_item, float(items - 1)
+        seed, seed_item = None, 0.0
+        model_item = max(0.0, (ms_model_item - within) / n_repeats)
+        total, df = ms_model_item, float(items - 1)
     else:
-        within = residual if residual is not None else 0.0
-        components = Components(
-            seed=max(0.0, (ms_seed - ms_seed_item) / (items * n_repeats)),
-            model_item=max(0.0, (ms_model_item - ms_seed_item) / (seeds * n_repeats)),
-            seed_item=max(0.0, (ms_seed_item - within) / n_repeats),
-            residual=residual,
-        )
+        seed = max(0.0, (ms_seed - ms_seed_item) / (items * n_repeats))
+        seed_item = max(0.0, (ms_seed_item - within) / n_repeats)
+        model_item = max(0.0, (ms_model_item - ms_seed_item) / (seeds * n_repeats))
         # A component estimated below zero counts as zero, so that the variance is never less than either mean square.
         parts = [
             (ms_seed, df_seed, 1.0),
@@ -203,14 +198,16 @@ def _split(a: Floats, b: Floats, n_repeats: int) -> NestedGap:
         elif ms_model_item <= ms_seed_item:
             parts = [parts[0]]
         total = sum(sign * square for square, _, sign in parts)
-        variance = scale * total
         below = sum(square**2 / one for square, one, _ in parts)
         df = total**2 / below if below > 0 else 1e9
     return NestedGap(
-        difference=difference,
-        standard_error=math.sqrt(max(0.0, variance)),
+        difference=float(differences.mean()),
+        standard_error=math.sqrt(max(0.0, 2 / (items * seeds * n_repeats) * total)),
         df=max(1.0, df),
-        components=components,
+        seed=seed,
+        model_item=model_item,
+        seed_item=seed_item,
+        residual=residual,
         seeds=seeds,
         n_seeds=n_seeds,
         n_items=items,
@@ -228,16 +225,6 @@ def _residual(values: Floats) -> float:
     if runs > 1:
         centred = centred - centred.mean(axis=0, keepdims=True)
     return float((centred**2).sum()) / (items * (repeats - 1) * max(1, runs - 1))
-
-
-def _parts(components: Components, seeds: float, items: int, repeats: int) -> dict[str, float]:
-    """The parts of Var(gap) for a design."""
-    return {
-        "seed": 2 * (components.seed or 0.0) / seeds,
-        "model_item": 2 * components.model_item / items,
-        "seed_item": 2 * components.seed_item / (items * seeds),
-        "residual": 2 * (components.residual or 0.0) / (items * seeds * repeats),
-    }
 
 
 def _least(detectable: Callable[[int], float], effect: float, first: int) -> int | None:

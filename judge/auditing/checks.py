@@ -63,7 +63,7 @@ def repeatability(
         icc_one_interval=one.interval if one else None,
         icc_mean=mean.value if mean else None,
         alpha=agreement.krippendorff_alpha(kept),
-        alpha_interval=agreement.alpha_interval(kept, "interval", confidence, draws, seed),
+        alpha_interval=agreement.alpha_interval(kept, confidence, draws, seed),
     )
 
 
@@ -228,7 +228,7 @@ def jury(judged: Sequence[Judged], panel: Panel, confidence: float, draws: int, 
         judges=judges,
         n_answers=int((~np.isnan(ratings).any(axis=0)).sum()),
         alpha=agreement.krippendorff_alpha(ratings),
-        alpha_interval=agreement.alpha_interval(ratings, "interval", confidence, draws, seed),
+        alpha_interval=agreement.alpha_interval(ratings, confidence, draws, seed),
         icc=together.value if together else None,
         kendalls_w=w.w if w else None,
         kendalls_w_p=w.p if w else None,

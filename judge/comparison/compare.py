@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -10,41 +11,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiloss.errors import InputError
-from equiloss.statistics import bootstrap, length_adjustment, missing, multiplicity, variance
+from equiloss.statistics import bootstrap, length_adjustment, missing, multiplicity, prediction_powered, variance
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.estimate import Interval
 from equiloss.statistics.prediction_powered import PredictionPoweredMean
 from equiloss.statistics.regression import standard_error
-from judge.comparison import labelled, ranking
+from judge.comparison import ranking
 from judge.comparison.clusters import clusters_of
 from judge.comparison.document import (
     CategoryScore,
     Comparison,
     Difference,
+    HumanEstimate,
+    HumanGap,
     LengthEffect,
     ModelScore,
     Needed,
-    Strength,
     VarianceSplit,
 )
 from judge.data.control_answers import summarise
 from judge.data.scores import Scores, choose_panel, scale_of
 from judge.data.verdicts import Judged, Panel
-from judge.labelling.label import Label, first_ratings, fitting
+from judge.labelling.label import Key, Label, first_ratings, fitting
 
 POWER = 0.8
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to compare. `effect` is the difference worth finding, in points; None: a twentieth of the scale."""
-
-    confidence: float = 0.95
-    draws: int = bootstrap.DRAWS
-    seed: int = 0
-    pool_seeds: bool = True
-    cluster: str | None = None
-    effect: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,12 +67,21 @@ class _Table:
     won: Floats  # (I, M, M)
     scale: Interval
     people: list[PredictionPoweredMean | None]
-    settings: Settings
+    confidence: float
+    draws: int
+    seed: int
+    effect: float
 
     def clustered(self, items: NDArray[np.bool_]) -> NDArray[np.intp] | None:
         """Clusters of these items, numbered from 0; None where every item stands alone."""
         kept, numbers = np.unique(self.clusters[items], return_inverse=True)
         return None if len(kept) == int(items.sum()) else numbers.astype(np.intp)
+
+    def interval(self, values: Floats, replicates: Floats, clustered: NDArray[np.intp] | None) -> Interval:
+        """The interval of a mean of values (I,) from its bootstrap replicates (draws,)."""
+        if clustered is not None:
+            return bootstrap.percentile(replicates, self.confidence)
+        return bootstrap.bca(values, replicates, self.confidence)
 
 
 def compare(
@@ -103,26 +102,28 @@ def compare(
 
     Items with the same question (ids that differ in a "-2", "-3", ...) are one cluster; with `cluster`, those that
     share the value of that field of the responses. With a person's `labels`, each model's mean and each gap are also
-    estimated on the person's scale.
+    estimated on the person's scale. `effect` is the gap worth finding, in points; None: a twentieth of the scale.
     Raises: InputError when they share no panel, or when no item was judged for all of them.
     """
-    settings = Settings(confidence, draws, seed, pool_seeds, cluster, effect)
     panel = choose_panel(judged, rubric, judge)
     scores = Scores.of(judged, panel, criterion)
     models = by_model(judged, scores, pool_seeds=pool_seeds)
     clusters, scale = clusters_of(judged, scores.ids, cluster), scale_of(judged, panel)
     ratings = first_ratings(fitting(labels, panel.rubric, scale))
-    people = [labelled.mean(one.runs, one.values, ratings, scores.ids, clusters, confidence) for one in models]
+    people = [
+        prediction_powered.mean(model.values, _labelled(model, scores.ids, ratings), confidence, clusters)
+        for model in models
+    ]
     stacked = np.stack([model.by_item() for model in models])  # (M, I)
     common: NDArray[np.bool_] = np.asarray(~np.isnan(stacked).any(axis=0))
     if not common.any():
         raise InputError(
             "no item has a score for every file", "judge the same items for all: `judge score` with all files"
         )
-    won = ranking.preferences(judged, scores, panel)
-    if won is None or len(models) < len(judged):
-        won = ranking.outcomes(stacked)
-    table = _Table(models, stacked, common, clusters, won, scale, people, settings)
+    won = ranking.preferences(judged, scores, panel) if len(models) == len(judged) else None
+    won = ranking.outcomes(stacked) if won is None else won
+    effect = effect or (scale[1] - scale[0]) / 20
+    table = _Table(models, stacked, common, clusters, won, scale, people, confidence, draws, seed, effect)
     clustered = table.clustered(common)
     control = summarise([one for run in judged for one in run.control_answers_of(panel)], *scale)
     return Comparison.model_validate(
@@ -145,8 +146,7 @@ def compare(
             "warnings": [
                 *control["warnings"],
                 *scores.warnings,
-                *_warnings(scores, table, panel),
-                *labelled.warnings([one.name for one in models], people, bool(labels)),
+                *_warnings(scores, table, panel, bool(labels)),
             ],
         }
     )
@@ -171,26 +171,26 @@ def by_model(judged: Sequence[Judged], scores: Scores, *, pool_seeds: bool = Tru
     ]
 
 
+def _labelled(model: ModelValues, ids: Sequence[str], ratings: Mapping[Key, float]) -> Floats:
+    """A person's ratings of a model's answers, (S, I); NaN where there is none."""
+    return np.array([[ratings.get((run, id), np.nan) for id in ids] for run in model.runs])
+
+
 def _models(judged: Sequence[Judged], panel: Panel, table: _Table) -> list[ModelScore]:
-    settings, clustered = table.settings, table.clustered(table.common)
+    clustered = table.clustered(table.common)
     shared = table.stacked[:, table.common]
-    replicates = bootstrap.resampled_means(shared, settings.draws, settings.seed, clustered)
-    strengths: list[tuple[float, Interval] | None] = [None] * len(table.models)
-    if len(table.models) > 1:
-        draws = min(settings.draws, 1000)
-        strengths = ranking.strength_intervals(table.won, settings.confidence, draws, settings.seed)
+    replicates = bootstrap.resampled_means(shared, table.draws, table.seed, clustered)
+    strengths = ranking.strength_intervals(table.won, table.confidence, min(table.draws, 1000), table.seed)
     rows: list[ModelScore] = []
     for index, model in enumerate(table.models):
         own = table.stacked[index][~np.isnan(table.stacked[index])]
+        interval = table.interval(shared[index], replicates[:, index], clustered)
         if len(model.runs) > 1:
-            kept = model.values[:, table.common]
-            crossed = bootstrap.resampled_crossed_means([kept], settings.draws, settings.seed)[:, 0]
-            interval = bootstrap.percentile(crossed, settings.confidence)
-        elif clustered is not None:
-            interval = bootstrap.percentile(replicates[:, index], settings.confidence)
-        else:
-            interval = bootstrap.bca(shared[index], replicates[:, index], settings.confidence)
-        strength = strengths[index]
+            crossed = bootstrap.resampled_crossed_means([model.values[:, table.common]], table.draws, table.seed)
+            interval = bootstrap.percentile(crossed[:, 0], table.confidence)
+        failed = Counter(
+            failure.reason for run in judged if run.generator in model.runs for failure in run.failures_of(panel)
+        )
         rows.append(
             ModelScore(
                 name=model.name,
@@ -202,161 +202,95 @@ def _models(judged: Sequence[Judged], panel: Panel, table: _Table) -> list[Model
                 mean_scored=float(own.mean()) if len(own) else None,
                 n_missing=table.stacked.shape[1] - len(own),
                 bounds=missing.mean_bounds(table.stacked[index], table.scale),
-                failures=_failures(judged, panel, model.runs),
-                strength=Strength(value=strength[0], interval=strength[1]) if strength else None,
-                human=labelled.estimate(table.people[index]),
+                failures=dict(sorted(failed.items())),
+                strength=strengths[index],
+                human=HumanEstimate.of(table.people[index]),
             )
         )
     return rows
 
 
-def _failures(judged: Sequence[Judged], panel: Panel, runs: Sequence[str]) -> dict[str, int]:
-    counted: dict[str, int] = {}
-    for run in judged:
-        for one in run.failures_of(panel) if run.generator in runs else ():
-            counted[one.reason] = counted.get(one.reason, 0) + 1
-    return dict(sorted(counted.items()))
-
-
 def _differences(table: _Table) -> list[Difference]:
-    settings = table.settings
     pairs = list(combinations(range(len(table.models)), 2))
     if not pairs:
         return []
     gaps = np.stack([table.stacked[a] - table.stacked[b] for a, b in pairs])  # (P, I)
     everything = np.ones(gaps.shape[1], dtype=np.bool_)
     clustered = table.clustered(everything)
-    replicates = bootstrap.resampled_means(gaps, settings.draws, settings.seed, clustered)
-    flipped = bootstrap.sign_flip_p(gaps, settings.draws, settings.seed, clustered)
+    replicates = bootstrap.resampled_means(gaps, table.draws, table.seed, clustered)
+    flipped = bootstrap.sign_flip_p(gaps, table.draws, table.seed, clustered)
     rows = [_difference(table, a, b, replicates[:, index], float(flipped[index])) for index, (a, b) in enumerate(pairs)]
-    with_p = [index for index, row in enumerate(rows) if row.p is not None]
-    corrected = multiplicity.holm([rows[index].p or 0.0 for index in with_p])
-    for index, p in zip(with_p, corrected, strict=True):
-        rows[index] = rows[index].model_copy(update={"p_holm": p, "significant": p < 1 - settings.confidence})
-    return rows
+    adjusted = multiplicity.holm([row.p for row in rows])
+    return [
+        row.model_copy(update={"p_holm": p, "significant": p is not None and p < 1 - table.confidence})
+        for row, p in zip(rows, adjusted, strict=True)
+    ]
 
 
 def _difference(table: _Table, a: int, b: int, replicates: Floats, flipped: float) -> Difference:
-    settings, left, right = table.settings, table.models[a], table.models[b]
+    left, right = table.models[a], table.models[b]
     there: NDArray[np.bool_] = np.asarray(~np.isnan(table.stacked[a] - table.stacked[b]))
     gap = (table.stacked[a] - table.stacked[b])[there]
+    bounds = missing.difference_bounds(table.stacked[a], table.stacked[b], table.scale)
     if not len(gap):
-        return Difference(
-            a=left.name,
-            b=right.name,
-            n_items=0,
-            difference=None,
-            standard_error=None,
-            interval=None,
-            p=None,
-            p_holm=None,
-            significant=False,
-            interval_percentile=None,
-            wins=0,
-            ties=0,
-            losses=0,
-            bounds=missing.difference_bounds(table.stacked[a], table.stacked[b], table.scale),
-        )
-    clustered = table.clustered(there)
-    percentile = bootstrap.percentile(replicates, settings.confidence)
+        return Difference(a=left.name, b=right.name, n_items=0, bounds=bounds)
+    clustered, confidence = table.clustered(there), table.confidence
     split = variance.nested_gap(left.repeats, right.repeats)
-    error, p = standard_error(gap, clustered), flipped
-    interval = percentile if clustered is not None else bootstrap.bca(gap, replicates, settings.confidence)
-    covers_seeds = split is not None and split.covers_seeds
-    if split is not None and covers_seeds:
-        crossed = bootstrap.resampled_crossed_means(
-            [left.values[:, there], right.values[:, there]], settings.draws, settings.seed
-        )
-        percentile = bootstrap.percentile(crossed[:, 0] - crossed[:, 1], settings.confidence)
-        error, p, interval = split.standard_error, split.p, split.interval(settings.confidence)
+    measured = split if split is not None and split.covers_seeds else None
+    if measured:
+        sides = [left.values[:, there], right.values[:, there]]
+        crossed = bootstrap.resampled_crossed_means(sides, table.draws, table.seed)
+        replicates = crossed[:, 0] - crossed[:, 1]
     wins = ranking.win_rate(np.where(gap > 0, 1.0, np.where(gap == 0, 0.5, 0.0)))
+    longer = length_adjustment.adjusted(table.stacked[a] - table.stacked[b], left.lengths, right.lengths, confidence)
+    one, other = table.people[a], table.people[b]
+    human = prediction_powered.gap(one, other, confidence, table.clusters) if one and other else None
     return Difference(
         a=left.name,
         b=right.name,
         n_items=len(gap),
-        difference=split.difference if split is not None and covers_seeds else float(gap.mean()),
-        standard_error=error,
-        interval=interval,
-        p=p,
-        method="seeds and items" if covers_seeds else "items",
-        p_holm=p,
-        significant=False,
-        interval_percentile=percentile,
+        difference=measured.difference if measured else float(gap.mean()),
+        standard_error=measured.standard_error if measured else standard_error(gap, clustered),
+        interval=measured.interval(confidence) if measured else table.interval(gap, replicates, clustered),
+        p=measured.p if measured else flipped,
+        method="seeds and items" if measured else "items",
+        interval_percentile=bootstrap.percentile(replicates, confidence),
         wins=wins.wins,
         ties=wins.ties,
         losses=wins.losses,
         win_rate=wins.rate,
         win_rate_standard_error=wins.standard_error,
-        bounds=missing.difference_bounds(table.stacked[a], table.stacked[b], table.scale),
-        length_adjusted=_length(table, a, b),
-        variance=_split(split) if split else None,
-        minimum_detectable=split.detectable(POWER, 1 - settings.confidence) if split else None,
-        needed=_needed(split, table) if split else None,
-        human=labelled.gap(table.people[a], table.people[b], table.settings.confidence, table.clusters),
+        bounds=bounds,
+        length_adjusted=LengthEffect.of(longer),
+        variance=VarianceSplit.of(split),
+        minimum_detectable=split.detectable(POWER, 1 - confidence) if split else None,
+        needed=Needed(effect=table.effect, **split.needed(table.effect, POWER, 1 - confidence)) if split else None,
+        human=HumanGap.of(human),
     )
-
-
-def _length(table: _Table, a: int, b: int) -> LengthEffect | None:
-    found = length_adjustment.adjusted(
-        table.stacked[a] - table.stacked[b],
-        table.models[a].lengths,
-        table.models[b].lengths,
-        table.settings.confidence,
-    )
-    if found is None:
-        return None
-    return LengthEffect(
-        difference=found.difference,
-        interval=found.interval,
-        slope=found.slope,
-        slope_interval=found.slope_interval,
-        mean_length_difference=found.mean_length_difference,
-    )
-
-
-def _split(split: variance.NestedGap) -> VarianceSplit:
-    parts = split.components
-    return VarianceSplit(
-        seed=parts.seed,
-        model_item=parts.model_item,
-        seed_item=parts.seed_item,
-        residual=parts.residual,
-        shares=split.shares(),
-        standard_error=split.standard_error,
-        df=split.df,
-        n_seeds=split.n_seeds,
-        n_items=split.n_items,
-        n_repeats=split.n_repeats,
-    )
-
-
-def _needed(split: variance.NestedGap, table: _Table) -> Needed:
-    effect = table.settings.effect or (table.scale[1] - table.scale[0]) / 20
-    found = split.needed(effect, POWER, 1 - table.settings.confidence)
-    return Needed(effect=effect, items=found["items"], seeds=found["seeds"], repeats=found["repeats"])
 
 
 def _categories(table: _Table, categories: Sequence[str | None]) -> list[CategoryScore]:
-    settings = table.settings
     rows: list[CategoryScore] = []
     for category in sorted({one for one in categories if one is not None}):
         inside = table.common & np.array([one == category for one in categories])
         if not inside.any():
             continue
         values, clustered = table.stacked[:, inside], table.clustered(inside)
-        replicates = bootstrap.resampled_means(values, settings.draws, settings.seed, clustered)
-        intervals = {
-            model.name: bootstrap.bca(values[i], replicates[:, i], settings.confidence)
-            if clustered is None
-            else bootstrap.percentile(replicates[:, i], settings.confidence)
-            for i, model in enumerate(table.models)
-        }
-        means = {model.name: float(values[i].mean()) for i, model in enumerate(table.models)}
-        rows.append(CategoryScore(category=category, n_items=int(inside.sum()), means=means, intervals=intervals))
+        replicates = bootstrap.resampled_means(values, table.draws, table.seed, clustered)
+        names = [model.name for model in table.models]
+        intervals = [table.interval(values[i], replicates[:, i], clustered) for i in range(len(names))]
+        rows.append(
+            CategoryScore(
+                category=category,
+                n_items=int(inside.sum()),
+                means=dict(zip(names, map(float, values.mean(axis=1)), strict=True)),
+                intervals=dict(zip(names, intervals, strict=True)),
+            )
+        )
     return rows
 
 
-def _warnings(scores: Scores, table: _Table, panel: Panel) -> list[str]:
+def _warnings(scores: Scores, table: _Table, panel: Panel, labels_given: bool) -> list[str]:
     warnings: list[str] = []
     if not panel.is_llm:
         warnings.append("the offline reference judge measures agreement with the reference answer; it is not an LLM")
@@ -368,8 +302,11 @@ def _warnings(scores: Scores, table: _Table, panel: Panel) -> list[str]:
         )
     if kept < 20:
         warnings.append(f"only {kept} items in common: bootstrap intervals are too narrow for so few")
-    seeds = [len(model.runs) for model in table.models]
-    if len(seeds) > 1 and max(seeds) > 1 and min(seeds) == 1:
-        alone = ", ".join(model.name for model in table.models if len(model.runs) == 1)
-        warnings.append(f"{alone}: one seed only, so the spread over seeds is taken from the other models")
+    alone = [model.name for model in table.models if len(model.runs) == 1]
+    if alone and len(alone) < len(table.models):
+        warnings.append(f"{', '.join(alone)}: one seed only, so the spread over seeds is taken from the other models")
+    bare = [model.name for model, person in zip(table.models, table.people, strict=True) if person is None]
+    if labels_given and bare:
+        few = f"fewer than {prediction_powered.FEWEST_LABELS} labelled answers, so no human estimate"
+        warnings.append(f"{', '.join(bare)}: {few}")
     return warnings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +15,11 @@ class Document(BaseModel):
     """A part of a comparison: immutable, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+    @classmethod
+    def of(cls, statistic: object | None) -> Self | None:
+        """The part that holds what a statistic computed, field by field; None where there is nothing."""
+        return None if statistic is None else cls.model_validate(statistic, from_attributes=True)
 
 
 class Strength(Document):
@@ -105,21 +110,21 @@ class Difference(Document):
     a: str
     b: str
     n_items: int = Field(description="items with a score for both")
-    difference: float | None = Field(description="mean of a's score minus b's, over those items")
-    standard_error: float | None = Field(description="over items (clusters), or over seeds, items and repeats")
-    interval: Interval | None = Field(description="of the difference, by the method named")
-    p: float | None = Field(description="two-sided p of no difference, by the method named")
+    difference: float | None = Field(default=None, description="mean of a's score minus b's, over those items")
+    standard_error: float | None = Field(default=None, description="over items (clusters), or seeds, items and repeats")
+    interval: Interval | None = Field(default=None, description="of the difference, by the method named")
+    p: float | None = Field(default=None, description="two-sided p of no difference, by the method named")
     method: Literal["items", "seeds and items"] = Field(
         default="items",
         description="items: bootstrap interval and sign-flip permutation over items, for these very runs; "
         "seeds and items: Student's t with the variance split, for other seeds too",
     )
-    p_holm: float | None = Field(description="p after Holm's correction for all differences in the table")
-    significant: bool = Field(description="p_holm is below 1 - confidence")
-    interval_percentile: Interval | None = Field(description="plain percentile bootstrap, over items (and seeds)")
-    wins: int = Field(description="items on which a's score is higher")
-    ties: int
-    losses: int
+    p_holm: float | None = Field(default=None, description="p after Holm's correction for all differences in the table")
+    significant: bool = Field(default=False, description="p_holm is below 1 - confidence")
+    interval_percentile: Interval | None = Field(default=None, description="percentile bootstrap, items (and seeds)")
+    wins: int = Field(default=0, description="items on which a's score is higher")
+    ties: int = 0
+    losses: int = 0
     win_rate: float | None = Field(default=None, description="wins plus half the ties, over items; 0 to 1")
     win_rate_standard_error: float | None = None
     bounds: Interval | None = Field(default=None, description="over all items, missing scores at worst and at best")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equiloss.statistics import bootstrap
 from equiloss.statistics.bootstrap import Floats
-from equiloss.statistics.estimate import Interval
-from judge.data.scores import Scores
-from judge.data.scores import shipped_rubric as shipped
+from equiloss.statistics.regression import standard_error
+from judge.comparison.document import Strength
+from judge.data.scores import Scores, shipped_rubric
 from judge.data.verdicts import Judged, Panel
 
 ITERATIONS = 10_000
 TOLERANCE = 1e-10
+TOGETHER = 100  # rows of the table that evalica is given at once: its time grows with their square
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def win_rate(preferences: Floats) -> WinRate:
         raise ValueError("no preferences")
     return WinRate(
         rate=float(given.mean()),
-        standard_error=float(given.std(ddof=1) / np.sqrt(len(given))) if len(given) > 1 else None,
+        standard_error=standard_error(given),
         wins=int((given > 0.5).sum()),
         ties=int((given == 0.5).sum()),
         losses=int((given < 0.5).sum()),
@@ -61,7 +64,7 @@ def outcomes(stacked: Floats) -> Floats:
 def preferences(judged: Sequence[Judged], scores: Scores, panel: Panel) -> Floats | None:
     """Who beat whom on each item (I, M, M) from a pairwise rubric's verdicts; None for a rubric that gives scores."""
     verdicts = [one for run in judged for one in run.verdicts_of(panel)]
-    rubric = shipped(panel, verdicts[0].rubric_sha) if verdicts else None
+    rubric = shipped_rubric(panel, verdicts[0].rubric_sha) if verdicts else None
     if rubric is None or rubric.front.output.type != "preference":
         return None
     place = {name: index for index, name in enumerate(scores.generators)}
@@ -77,35 +80,43 @@ def preferences(judged: Sequence[Judged], scores: Scores, panel: Panel) -> Float
 def strengths(wins: Floats) -> Floats:
     """Bradley–Terry strengths from win counts (..., M, M), as natural logarithms with mean zero: (..., M).
 
-    Hunter (2004), "MM algorithms for generalized Bradley-Terry models", equation 3. NaN where the maximum does not
-    exist: a model that never wins or never loses, or groups that never meet.
+    By evalica, in Newman's (2023) iteration, "Efficient computation of rankings from pairwise comparisons"; several
+    tables go to it as one whose parts never meet. NaN where the maximum does not exist: a model that never wins or
+    never loses, or groups that never meet.
     """
+    import evalica
+    import pandas as pd
+
     models = wins.shape[-1]
-    games = wins + np.swapaxes(wins, -1, -2)
-    won = wins.sum(axis=-1)
-    lost = wins.sum(axis=-2)
-    defined = ((won > 0) & (lost > 0)).all(axis=-1) & _connected(wins)
-    strength = np.ones(wins.shape[:-1])
-    for _ in range(ITERATIONS):
-        with np.errstate(invalid="ignore", divide="ignore"):
-            update = won / (games / (strength[..., :, None] + strength[..., None, :])).sum(axis=-1)
-            update = update / np.exp(np.log(update).mean(axis=-1, keepdims=True))
-        change = np.abs(update - strength)[defined].max(initial=0.0)
-        strength = np.where(defined[..., None], update, 1.0)
-        if change < TOLERANCE:
-            break
-    return np.where(defined[..., None], np.log(strength), np.nan) if models > 1 else np.zeros(wins.shape[:-1])
+    result = np.full((math.prod(wins.shape[:-2]), models), np.nan)
+    tables = wins.reshape(-1, models, models)
+    defined = np.flatnonzero(_connected(tables))
+    step = max(1, TOGETHER // models)
+    for places in (defined[first : first + step] for first in range(0, len(defined), step)):
+        table, winner, loser = np.nonzero(tables[places])
+        ranked = evalica.bradley_terry(
+            table * models + winner,
+            table * models + loser,
+            [evalica.Winner.X] * len(table),
+            index=pd.RangeIndex(len(places) * models),
+            weights=tables[places][table, winner, loser],
+            tolerance=TOLERANCE,
+            limit=ITERATIONS,
+        )
+        logs = np.log(ranked.scores.sort_index().to_numpy()).reshape(-1, models)
+        result[places] = logs - logs.mean(axis=1, keepdims=True)
+    return result.reshape(wins.shape[:-1])
 
 
 def strength_intervals(
     won: Floats, confidence: float = 0.95, draws: int = 1000, seed: int = 0
-) -> list[tuple[float, Interval] | None]:
+) -> list[Strength] | list[None]:
     """Every model's strength with its bootstrap interval over items (I, M, M); None where it does not exist.
 
     Resamples in which the maximum does not exist are left out; None too when they are more than a tenth.
     """
     items, models = won.shape[0], won.shape[1]
-    point = strengths(won.sum(axis=0))
+    point = strengths(won.sum(axis=0)) if models > 1 else np.array([np.nan])
     if np.isnan(point).any():
         return [None] * models
     resampled = bootstrap.resampled_means(won.reshape(items, -1).T, draws, seed).reshape(draws, models, models)
@@ -113,12 +124,12 @@ def strength_intervals(
     kept = replicates[~np.isnan(replicates).any(axis=1)]
     if len(kept) < 0.9 * draws:
         return [None] * models
-    return [(float(point[m]), bootstrap.percentile(kept[:, m], confidence)) for m in range(models)]
+    return [Strength(value=point[m], interval=bootstrap.percentile(kept[:, m], confidence)) for m in range(models)]
 
 
-def _connected(wins: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def _connected(wins: Floats) -> NDArray[np.bool_]:
     """Whether every model can be reached from every other by a chain of wins: then the maximum exists (Ford 1957)."""
-    reach = (wins > 0) | np.eye(wins.shape[-1], dtype=np.bool_)
-    for _ in range(max(1, wins.shape[-1].bit_length())):
-        reach = (reach.astype(np.float64) @ reach.astype(np.float64)) > 0
-    return np.asarray(reach.all(axis=(-1, -2)))
+    reach = ((wins > 0) | np.eye(wins.shape[-1], dtype=np.bool_)).astype(np.float64)
+    for _ in range(wins.shape[-1].bit_length()):
+        reach = np.minimum(reach @ reach, 1.0)
+    return np.asarray((reach > 0).all(axis=(-1, -2)))

@@ -6,11 +6,11 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 from equiloss.errors import InputError
 from equiloss.records.verdict import ControlVerdict
+from equiloss.statistics.estimate import Interval
 from judge import rubrics
 from judge.data.answers import compare_files
 from judge.data.control_answers import INJECTIONS
@@ -67,10 +67,9 @@ def _summary(planted: Sequence[ControlVerdict], low: float, high: float) -> dict
     }
 
 
-def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
     """Wilson's interval for a share. Source: E. B. Wilson, JASA 22 (1927), 209-212."""
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share = successes / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * ((share * (1 - share) + z * z / (4 * n)) / n) ** 0.5 / (1 + z * z / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    from scipy import stats
+
+    interval = stats.binomtest(successes, n).proportion_ci(confidence, "wilson")
+    return float(interval.low), float(interval.high)

@@ -22,13 +22,17 @@ losses = st.lists(st.floats(1, 10), min_size=2, max_size=8)
 
 
 @given(losses, losses)
-def test_welch_is_scipys(first: list[float], second: list[float]) -> None:
+def test_welch_is_that_of_statsmodels(first: list[float], second: list[float]) -> None:
+    weightstats = pytest.importorskip("statsmodels.stats.weightstats")
     if np.var(first) + np.var(second) < 1e-6:
-        return  # where nothing varies, scipy warns and divides by nothing
-    ours, theirs = welch(first, second), stats.ttest_ind(first, second, equal_var=False)
-    interval: Any = theirs.confidence_interval(0.95)  # type: ignore[attr-defined]
-    assert ours.p == pytest.approx(theirs.pvalue, abs=1e-9)  # type: ignore[attr-defined]
-    assert (ours.low, ours.high) == pytest.approx((interval.low, interval.high), rel=1e-6, abs=1e-9)
+        return  # where nothing varies there is nothing to divide by
+    ours = welch(first, second)
+    theirs = weightstats.CompareMeans.from_data(first, second)
+    _, p, df = theirs.ttest_ind(usevar="unequal")
+    assert ours.p == pytest.approx(p, abs=1e-9)
+    assert (ours.low, ours.high) == pytest.approx(theirs.tconfint_diff(usevar="unequal"), rel=1e-6, abs=1e-9)
+    seen = theirs.std_meandiff_separatevar * (stats.t.ppf(0.975, df) + stats.t.ppf(0.8, df))
+    assert ours.detectable == pytest.approx(seen, rel=1e-6)
 
 
 def test_welch_where_it_cannot_tell_and_where_nothing_varies() -> None:

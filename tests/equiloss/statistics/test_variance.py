@@ -52,7 +52,7 @@ def test_without_differences_between_items_it_is_the_t_test_over_seeds():
     t = stats.ttest_ind(a[:, 0, 0], b[:, 0, 0])
     assert split.p == pytest.approx(float(t.pvalue), rel=1e-9)
     assert split.df == pytest.approx(8)
-    assert split.shares()["seed"] == pytest.approx(1.0)
+    assert split.shares["seed"] == pytest.approx(1.0)
 
 
 def test_mean_squares_are_those_of_a_nested_analysis_of_variance():
@@ -83,15 +83,15 @@ def test_mean_squares_are_those_of_a_nested_analysis_of_variance():
     split = found(a, b)
     if ms_seed > ms_seed_item and ms_model_item > ms_seed_item:
         assert split.standard_error**2 == pytest.approx(expected)
-    assert split.components.seed == pytest.approx(max(0, (ms_seed - ms_seed_item) / (items * repeats)))
-    assert split.components.model_item == pytest.approx(max(0, (ms_model_item - ms_seed_item) / (seeds * repeats)))
+    assert split.seed == pytest.approx(max(0, (ms_seed - ms_seed_item) / (items * repeats)))
+    assert split.model_item == pytest.approx(max(0, (ms_model_item - ms_seed_item) / (seeds * repeats)))
 
 
 @pytest.mark.parametrize("seeds", [(4, 4), (3, 6)])
 def test_components_are_unbiased_and_the_formula_gives_the_variance_of_the_gap(seeds):
     rng = np.random.default_rng(3)
     splits = [found(*sample(rng, seeds, 40, 2, shared=30.0)) for _ in range(600)]
-    mean = {name: float(np.mean([getattr(split.components, name) for split in splits])) for name in TRUE}
+    mean = {name: float(np.mean([getattr(split, name) for split in splits])) for name in TRUE}
     assert mean["residual"] == pytest.approx(TRUE["residual"], rel=0.02)  # the shared noise of a prompt is not in it
     assert mean["seed_item"] == pytest.approx(TRUE["seed_item"], rel=0.03)
     assert mean["model_item"] == pytest.approx(TRUE["model_item"], rel=0.08)
@@ -150,7 +150,7 @@ def test_missing_scores():
     a[0, :, 1] = np.nan  # one run has one repeat only: all are averaged
     split = found(a, b)
     assert (split.n_items, split.n_repeats) == (19, 1)
-    assert split.components.residual is None
+    assert split.residual is None
     assert variance.nested_gap(np.full((1, 5, 1), np.nan), np.zeros((1, 5, 1))) is None
 
 
@@ -161,10 +161,10 @@ def test_adding_a_constant_moves_the_gap_and_nothing_else(shift, seed):
     first, second = found(a, b), found(a + shift, b)
     assert second.difference == pytest.approx(first.difference + shift, abs=1e-8)
     assert second.standard_error == pytest.approx(first.standard_error, rel=1e-6)
-    assert sum(first.shares().values()) == pytest.approx(1.0)
+    assert sum(first.shares.values()) == pytest.approx(1.0)
 
 
 def test_equal_scores_have_no_uncertainty():
     split = found(np.full((2, 5, 1), 3.0), np.full((2, 5, 1), 3.0))
-    assert (split.difference, split.standard_error, split.p, split.shares()) == (0.0, 0.0, 1.0, {})
+    assert (split.difference, split.standard_error, split.p, split.shares) == (0.0, 0.0, 1.0, {})
     assert found(np.full((2, 5, 1), 4.0), np.full((2, 5, 1), 3.0)).p == 0.0
