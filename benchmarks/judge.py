@@ -33,7 +33,7 @@ sys.path[:] = [one for one in sys.path if Path(one or ".").resolve() != HERE]  #
 
 from equiloss.tokenizer import gpt2  # noqa: E402
 from judge import rubrics  # noqa: E402
-from judge.data.answers import compare_files  # noqa: E402
+from judge.data.answers import open_jointly  # noqa: E402
 from judge.scoring.plan import Options, Plan  # noqa: E402
 
 LATENCY_S, CONCURRENCY = 0.2, 32
@@ -220,9 +220,9 @@ def tokens() -> dict[str, Any]:
             paths = [write_answers(Path(name) / f"{words}-{m}.jsonl", f"m{m}", 60, words, seed=m) for m in range(8)]
             for k in (2, 4, 6, 8):
                 spent: dict[str, int] = {}
-                comparison = compare_files(paths[:k])
+                answers = open_jointly(paths[:k])
                 for layout in ("joint", "pointwise"):
-                    plan = Plan(comparison, rubric, Options(layout, control_answers=0.0))  # pyright: ignore[reportArgumentType]
+                    plan = Plan(answers, rubric, Options(layout, control_answers=0.0))  # pyright: ignore[reportArgumentType]
                     prompts = [ask.prompt(rubric) for ask in plan]
                     spent[layout] = sum(len(encoding.encode_ordinary(p.system + p.user)) for p in prompts)
                 share = spent["joint"] / spent["pointwise"]
@@ -278,7 +278,7 @@ def write_answers(path: Path, generator: str, n: int, words: int = 25, seed: int
 def write_prompts(path: Path, answers: Path) -> Path:
     """The very prompts that `judge score` sends, for the bare loops."""
     rubric = rubrics.load("correctness")
-    plan = Plan(compare_files([answers]), rubric, Options("pointwise"))
+    plan = Plan(open_jointly([answers]), rubric, Options("pointwise"))
     path.write_text("".join(json.dumps(ask.prompt(rubric).messages) + "\n" for ask in plan), encoding="utf-8")
     return path
 

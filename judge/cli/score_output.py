@@ -21,15 +21,15 @@ def document(result: Result) -> dict[str, Any]:
         "rubric": {"name": result.rubric.name, "version": result.rubric.front.version, "sha256": result.rubric.sha},
         "layout": result.layout,
         "repeats": result.request.repeats,
-        "items": len(result.comparison.ids),
+        "items": len(result.answers.ids),
         "files": [
             {
                 "path": str(file.path),
                 "generator": file.generator,
                 "items": len(file),
-                "not_judged": result.comparison.unmatched.get(file.generator, 0),
+                "not_judged": result.answers.unmatched.get(file.generator, 0),
             }
-            for file in result.comparison.files
+            for file in result.answers.files
         ],
         "judges": [_judge(result, one) for one in result.scored],
         "ledger": str(result.ledger) if result.ledger else None,

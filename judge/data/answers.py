@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO
 
 from equiloss.errors import InputError
 from equiloss.files import read_text
@@ -15,8 +14,12 @@ from equiloss.records.response import Response, read_responses, response_from_ro
 from judge.rubrics import Item
 
 
-class AnswerFile:
-    """A model's answers. JSON Lines stay on disk, with an index in memory; a JSON array is held in memory."""
+class AnswerFile(Mapping[str, Response]):
+    """A model's answers by item id, in the order of the file: the one reader of answers that are judged or were.
+
+    JSON Lines stay on disk, with an index in memory; a JSON array is held in memory. Use it as a context manager, or
+    `close` it. Ids are made unique as in `equiloss.records.response.number_repeats`.
+    """
 
     def __init__(self, path: Path) -> None:
         """Check every line and index it by item id.
@@ -25,82 +28,94 @@ class AnswerFile:
         """
         self.path = path
         self.stem = stem_of(path)
-        self._held: list[Response] = []
-        self._starts = array("Q")
+        self.generator = ""
+        self._held: dict[str, Response] = {}
+        self._lines: dict[str, tuple[int, int]] = {}  # by id: place in bytes, and number
         self._stream: BinaryIO | None = None
         if _is_array(path):
-            self._held = read_responses(path)
-            self.ids = [one.id for one in self._held]
-            self.generator = self._held[0].generator
+            self._held = {response.id: _clean(response) for response in read_responses(path)}
+            self.generator = next(iter(self._held.values())).generator
         else:
-            self.ids, self.generator = self._index()
             self._stream = path.open("rb")
-        self._place = {one: index for index, one in enumerate(self.ids)}
+            self._index(self._stream)
+
+    def __enter__(self) -> AnswerFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._held) or len(self._lines)
 
-    def __contains__(self, id: str) -> bool:
-        return id in self._place
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held or self._lines)
 
-    def get(self, id: str) -> Response:
-        """The answer to an item.
+    def __contains__(self, id: object) -> bool:
+        return id in self._held or id in self._lines
 
-        Raises: KeyError when there is none.
-        """
-        index = self._place[id]
+    def __getitem__(self, id: str) -> Response:
         if self._stream is None:
-            return _clean(self._held[index])
-        self._stream.seek(self._starts[index])
-        row = json.loads(self._stream.readline().decode("utf-8-sig"))
-        return _clean(response_from_row(row, self.generator, f"{self.path}: line {index + 1}"))
+            return self._held[id]
+        start, number = self._lines[id]
+        self._stream.seek(start)
+        response = _clean(self._parse(self._stream.readline(), number))
+        return response if response.id == id else response.model_copy(update={"id": id})
 
     def close(self) -> None:
         """Close the file."""
         if self._stream is not None:
             self._stream.close()
 
-    def _index(self) -> tuple[list[str], str]:
-        ids: list[str] = []
+    def _index(self, stream: BinaryIO) -> None:
         seen: dict[str, int] = {}
-        generator = ""
         start = 0
-        with self.path.open("rb") as f:
-            for number, raw in enumerate(f, start=1):
-                if raw.strip():
-                    response = _parse(raw, self.stem, f"{self.path}: line {number}")
-                    generator = generator or response.generator
-                    if response.generator != generator:
-                        raise InputError(
-                            f"{self.path}: line {number}: holds answers of several models "
-                            f"({generator}, {response.generator})",
-                            "split it into one file a model",
-                        )
-                    seen[response.id] = seen.get(response.id, 0) + 1
-                    count = seen[response.id]
-                    ids.append(response.id if count == 1 else f"{response.id}-{count}")
-                    self._starts.append(start)
-                start += len(raw)
-        return ids, generator
+        for number, raw in enumerate(stream, start=1):
+            if raw.strip():
+                response = self._parse(raw, number)
+                self.generator = self.generator or response.generator
+                if response.generator != self.generator:
+                    raise InputError(
+                        f"{self.path}: line {number}: holds answers of several models "
+                        f"({self.generator}, {response.generator})",
+                        "split it into one file a model",
+                    )
+                count = seen[response.id] = seen.get(response.id, 0) + 1
+                self._lines[response.id if count == 1 else f"{response.id}-{count}"] = (start, number)
+            start += len(raw)
+
+    def _parse(self, raw: bytes, number: int) -> Response:
+        where = f"{self.path}: line {number}"
+        try:
+            row: Any = json.loads(raw.decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            raise InputError(f"{where} is not UTF-8 text (byte {error.start})", "convert the file to UTF-8") from None
+        except json.JSONDecodeError as error:
+            raise InputError(f"{where} is not JSON: {error.msg}", "mend or delete that line") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{where} is not an object", "each item needs named fields")
+        if str(row.get("schema", "")).startswith(("equiloss.verdict.", "equiloss.failure.")):  # pyright: ignore
+            raise InputError(f"{where} is a verdict, not an answer", "name the results file that was judged")
+        return response_from_row(row, self.stem, where)  # pyright: ignore[reportUnknownArgumentType]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class JointAnswers:
     """Files judged together: the items that all of them answer, and how many each has besides."""
 
     files: Sequence[AnswerFile]
     ids: Sequence[str]
-    unmatched: dict[str, int]
+    unmatched: Mapping[str, int]
 
     def read(self, id: str) -> tuple[Item, list[str]]:
         """An item, as the first file with a reference for it states it, and the answers in the order of the files."""
-        found = [file.get(id) for file in self.files]
-        best = next((one for one in found if one.reference.strip()), found[0])
+        responses = [file[id] for file in self.files]
+        best = next((response for response in responses if response.reference.strip()), responses[0])
         item = Item(id, best.instruction, best.input, best.reference, best.category)
-        return item, [one.output for one in found]
+        return item, [response.output for response in responses]
 
 
-def compare_files(paths: Sequence[Path]) -> Comparison:
+def open_jointly(paths: Sequence[Path]) -> JointAnswers:
     """Open the files that are to be judged together; items that not all of them answer are left out and counted.
 
     Raises: InputError when a file is bad, two hold the same generator, or they have no item in common.
@@ -108,20 +123,19 @@ def compare_files(paths: Sequence[Path]) -> Comparison:
     files = [AnswerFile(path) for path in dict.fromkeys(paths)]
     by_generator: dict[str, AnswerFile] = {}
     for file in files:
-        if other := by_generator.get(file.generator):
+        if (other := by_generator.setdefault(file.generator, file)) is not file:
             raise InputError(
                 f"{other.path} and {file.path} both hold answers of {file.generator!r}",
                 "give one of them another generator name",
             )
-        by_generator[file.generator] = file
-    ids = [one for one in files[0].ids if all(one in file for file in files)]
+    ids = [id for id in files[0] if all(id in file for file in files)]
     if not ids:
         raise InputError(
             f"{', '.join(str(file.path) for file in files)} have no item in common",
             "judge answers to the same instructions together, others one file at a time",
         )
     unmatched = {file.generator: len(file) - len(ids) for file in files if len(file) > len(ids)}
-    return Comparison(files, ids, unmatched)
+    return JointAnswers(files, ids, unmatched)
 
 
 def _is_array(path: Path) -> bool:
@@ -138,20 +152,6 @@ def _is_array(path: Path) -> bool:
         pass
     read_text(path)  # raises, saying why
     raise InputError(f"{path}: cannot be read", "check the file")
-
-
-def _parse(raw: bytes, stem: str, where: str) -> Response:
-    try:
-        row = json.loads(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{where} is not UTF-8 text (byte {error.start})", "convert the file to UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where} is not JSON: {error.msg}", "mend or delete that line") from None
-    if not isinstance(row, dict):
-        raise InputError(f"{where} is not an object", "each item needs named fields")
-    if str(row.get("schema", "")).startswith(("equiloss.verdict.", "equiloss.failure.")):  # pyright: ignore
-        raise InputError(f"{where} is a verdict, not an answer", "name the results file that was judged")
-    return response_from_row(cast("dict[str, object]", row), stem, where)
 
 
 def _clean(response: Response) -> Response:

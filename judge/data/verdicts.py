@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from equiloss.errors import InputError
 from equiloss.files import read_json, read_text
-from equiloss.records.response import Response, read_responses, stem_of
+from equiloss.records.response import Response, stem_of
 from equiloss.records.verdict import (
     ControlVerdict,
     Failure,
@@ -21,6 +21,7 @@ from equiloss.records.verdict import (
     read_verdicts,
     safe_name,
 )
+from judge.data.answers import AnswerFile
 
 OFFLINE_JUDGE = "offline-reference"
 _SEED = re.compile(r"^(?P<model>.+)\.s(?P<seed>\d+)$")
@@ -102,24 +103,23 @@ def load_judged(paths: Iterable[Path]) -> list[Judged]:
     verdict files of a generator are named, only those are used, and its response file is looked for beside them.
     Raises: InputError for a missing or broken file, or two response files of one generator.
     """
-    answers: dict[str, tuple[Path, list[Response]]] = {}
+    answers: dict[str, AnswerFile] = {}
     named: dict[str, list[_ResultFile]] = {}  # verdict and failures files by generator, in the order named
     for path in dict.fromkeys(paths):
         if path.name.endswith(".run.json"):
             raise InputError(f"{path}: is a run's record, not its answers", "name the .jsonl file beside it")
-        file = _look_into(path)
-        if file.kind == "responses":
-            responses = read_responses(path)
-            generator = responses[0].generator
-            if generator in answers and answers[generator][0].resolve() != path.resolve():
+        result = _look_into(path)
+        if result.kind == "responses":
+            file = AnswerFile(path)
+            other = answers.setdefault(file.generator, file)
+            if other.path.resolve() != path.resolve():
                 raise InputError(
-                    f"{answers[generator][0]} and {path} both hold answers of {generator!r}",
+                    f"{other.path} and {path} both hold answers of {file.generator!r}",
                     "give one of them another generator name",
                 )
-            answers[generator] = (path, responses)
-            named.setdefault(generator, [])
-        elif file.kind != "canaries":  # those come with their verdicts
-            named.setdefault(file.generator, []).append(file)
+            named.setdefault(file.generator, [])
+        elif result.kind != "canaries":  # those come with their verdicts
+            named.setdefault(result.generator, []).append(result)
     return [_join(generator, answers.get(generator), files) for generator, files in named.items()]
 
 
@@ -164,8 +164,12 @@ def _look_into(path: Path) -> _ResultFile:
     return _ResultFile(path, kind, str(generator or ""))
 
 
-def _join(generator: str, answers: tuple[Path, list[Response]] | None, named: Sequence[_ResultFile]) -> Judged:
-    path, responses = answers or _find_responses(generator, [file.path for file in named])
+def _join(generator: str, answers: AnswerFile | None, named: Sequence[_ResultFile]) -> Judged:
+    answers = answers or _find_answers(generator, [file.path for file in named])
+    path, responses = None, {}
+    if answers is not None:
+        with answers:
+            path, responses = answers.path, dict(answers)
     verdict_files = [file.path for file in named if file.kind == "verdicts"]
     failure_files = [file.path for file in named if file.kind == "failures"]
     if path is not None and not verdict_files:
@@ -183,7 +187,7 @@ def _join(generator: str, answers: tuple[Path, list[Response]] | None, named: Se
     run_files = [run_path] if run_path and run_path.exists() else []
     return Judged(
         generator=generator,
-        responses={response.id: response for response in responses},
+        responses=responses,
         verdicts=tuple(verdicts),
         failures=tuple(failures),
         control_answers=tuple(verdict for file in control_files for verdict in read_control_verdicts(file)),
@@ -212,7 +216,7 @@ def _beside(path: Path, generator: str) -> list[_ResultFile]:
     return [file for file in files if file.kind in ("verdicts", "failures") and file.generator == generator]
 
 
-def _find_responses(generator: str, verdict_files: Sequence[Path]) -> tuple[Path | None, list[Response]]:
+def _find_answers(generator: str, verdict_files: Sequence[Path]) -> AnswerFile | None:
     """The response file that the verdict files lie beside, if it is there: the one with the longest fitting name."""
     for verdicts in verdict_files:
         fitting = [
@@ -226,10 +230,11 @@ def _find_responses(generator: str, verdict_files: Sequence[Path]) -> tuple[Path
             and kind_of(file) == "responses"
         ]
         for file in sorted(fitting, key=lambda file: -len(file.name)):
-            responses = read_responses(file)
-            if responses[0].generator == generator:
-                return file, responses
-    return None, []
+            answers = AnswerFile(file)
+            if answers.generator == generator:
+                return answers
+            answers.close()
+    return None
 
 
 def _holds_lines(path: Path) -> bool:

@@ -85,7 +85,7 @@ class Watch:
 
     def report(self) -> dict[str, Any]:
         """Whether it is settled, after how many items, and how many were saved."""
-        names = [file.generator for file in self._plan.comparison.files]
+        names = [file.generator for file in self._plan.answers.files]
         return {
             "alpha": self._alpha,
             "decided": self._decided,

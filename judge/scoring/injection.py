@@ -12,7 +12,7 @@ from equiloss.errors import InputError
 from equiloss.records.verdict import ControlVerdict
 from equiloss.statistics.estimate import Interval
 from judge import rubrics
-from judge.data.answers import compare_files
+from judge.data.answers import open_jointly
 from judge.data.control_answers import INJECTIONS
 from judge.endpoints.client import parse_judge
 from judge.scoring import prices
@@ -36,15 +36,15 @@ def measure(
     who = parse_judge(judge)
     if who.is_offline:
         raise InputError("the offline judge reads no instructions, so none can mislead it", "name a MODEL@URL")
-    comparison, loaded = compare_files(files), rubrics.load(rubric)
-    layout = loaded.layout_for(len(comparison.files))
+    answers, loaded = open_jointly(files), rubrics.load(rubric)
+    layout = loaded.layout_for(len(answers.files))
     if layout != "joint":
         raise InputError("injections are planted beside other answers", "name two files or more, and a joint rubric")
-    ids = comparison.ids[: per_kind * len(INJECTIONS)]
+    ids = answers.ids[: per_kind * len(INJECTIONS)]
     options = Options(layout, seed=seed, control_answers=1.0, control_kinds=("injection",))
     settings = replace(Settings(), parameters=loaded.front.parameters)
     with Ledger(files[0].parent / "ledger.sqlite") as ledger, tempfile.TemporaryDirectory() as scratch:
-        scoring = Scoring(Plan(comparison, loaded, options, ids), who, ledger, settings, prices.load())
+        scoring = Scoring(Plan(answers, loaded, options, ids), who, ledger, settings, prices.load())
         scored = scoring.run(Path(scratch), None, scoring.survey())
     if scored.stopped is not None:
         raise scored.stopped

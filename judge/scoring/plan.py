@@ -9,7 +9,7 @@ from typing import Any
 
 from equiloss.errors import InputError
 from equiloss.files import sha256_of
-from judge.data.answers import Comparison
+from judge.data.answers import JointAnswers
 from judge.data.control_answers import KINDS, ControlAnswer, Kind, plan_control_answers
 from judge.rubrics import LABELS, Item, Layout, Prompt, Rubric
 from judge.scoring.orders import Groups, Orders, pairs
@@ -72,24 +72,22 @@ class Options:
 class Plan:
     """All requests for files judged together by a rubric, always in the same order, read from disk as it goes."""
 
-    def __init__(self, comparison: Comparison, rubric: Rubric, options: Options, order: Sequence[str] = ()) -> None:
+    def __init__(self, answers: JointAnswers, rubric: Rubric, options: Options, order: Sequence[str] = ()) -> None:
         """`order` is the order of the items, where it is not that of the first file.
 
         Raises: InputError when the options are wrong, or the rubric needs references and there is none at all.
         """
         options.check()
-        self.comparison, self.rubric, self.options = comparison, rubric, options
-        self.ids = list(order or comparison.ids)
-        if rubric.front.reference == "required" and not any(
-            comparison.read(one)[0].reference.strip() for one in self.ids
-        ):
+        self.answers, self.rubric, self.options = answers, rubric, options
+        self.ids = list(order or answers.ids)
+        if rubric.front.reference == "required" and not any(answers.read(one)[0].reference.strip() for one in self.ids):
             raise InputError(
                 f"rubric {rubric.name!r} needs reference answers, and no item has one",
                 "use --rubric helpfulness, or add `reference` to the items",
             )
         self.control_answers: dict[str, ControlAnswer] = (
             plan_control_answers(
-                self.ids, len(comparison.files), options.control_answers, options.seed, options.control_kinds
+                self.ids, len(answers.files), options.control_answers, options.seed, options.control_kinds
             )
             if options.layout == "joint"
             else {}
@@ -98,15 +96,15 @@ class Plan:
     @property
     def n_files(self) -> int:
         """How many models are judged."""
-        return len(self.comparison.files)
+        return len(self.answers.files)
 
     def __iter__(self) -> Iterator[Ask]:
         """The requests, item by item: the same on every iteration, so that a resumed run asks what is left."""
         layout = self.options.layout
         orders = _JointOrders(self.n_files, self.options)
-        others = _OtherAnswers(self.comparison, self.ids)
+        others = _OtherAnswers(self.answers, self.ids)
         for id in self.ids:
-            item, answers = self.comparison.read(id)
+            item, answers = self.answers.read(id)
             for repeat in range(self.options.repeats):
                 if layout == "pairwise":
                     for a, b in pairs(self.n_files):
@@ -132,15 +130,15 @@ class Plan:
 class _OtherAnswers:
     """The answer of the same model to the next item that is not answered alike."""
 
-    def __init__(self, comparison: Comparison, ids: Sequence[str]) -> None:
-        self._comparison, self._ids = comparison, ids
+    def __init__(self, answers: JointAnswers, ids: Sequence[str]) -> None:
+        self._answers, self._ids = answers, ids
         self._place = {one: index for index, one in enumerate(ids)}
 
     def of(self, id: str, host: int) -> str:
-        own = self._comparison.files[host].get(id).output
+        own = self._answers.files[host][id].output
         for step in range(1, min(len(self._ids), 20)):
             other = self._ids[(self._place[id] + step) % len(self._ids)]
-            text = self._comparison.files[host].get(other).output
+            text = self._answers.files[host][other].output
             if text.strip() and text != own:
                 return text
         return "No other answer."

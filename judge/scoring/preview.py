@@ -8,7 +8,7 @@ from typing import Any
 
 from equiloss.errors import InputError
 from judge import rubrics
-from judge.data.answers import compare_files
+from judge.data.answers import open_jointly
 from judge.scoring.plan import Options, Plan
 
 
@@ -28,19 +28,19 @@ def preview_item(
     """
     from equiloss.tokenizer import gpt2
 
-    comparison = compare_files(files)
+    answers = open_jointly(files)
     loaded = rubrics.load(rubric)
     id = item
-    if item not in comparison.ids:
-        if not (item.isdigit() and 1 <= int(item) <= len(comparison.ids)):
-            raise InputError(f"no item {item!r}", f"give a place from 1 to {len(comparison.ids):,}, or an id")
-        id = comparison.ids[int(item) - 1]
+    if item not in answers.ids:
+        if not (item.isdigit() and 1 <= int(item) <= len(answers.ids)):
+            raise InputError(f"no item {item!r}", f"give a place from 1 to {len(answers.ids):,}, or an id")
+        id = answers.ids[int(item) - 1]
     options = Options(
         loaded.layout_for(len(files), layout), seed=seed, group_size=group_size, control_answers=control_answers
     )
-    plan = Plan(comparison, loaded, options)
+    plan = Plan(answers, loaded, options)
     encoding = gpt2()
-    names = [file.generator for file in comparison.files]
+    names = [file.generator for file in answers.files]
     prompts: list[dict[str, Any]] = []
     for ask in plan:
         if ask.item.id != id:

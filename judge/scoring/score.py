@@ -16,7 +16,7 @@ from equiloss.files import sha256_file, write_json
 from equiloss.progress import ProgressBar
 from equiloss.provenance import provenance
 from judge import rubrics
-from judge.data.answers import Comparison, compare_files
+from judge.data.answers import JointAnswers, open_jointly
 from judge.endpoints import offline
 from judge.endpoints.client import Judge, parse_judge
 from judge.rubrics import Rubric
@@ -71,7 +71,7 @@ class Result:
     request: Request
     rubric: Rubric
     layout: str
-    comparison: Comparison
+    answers: JointAnswers
     scored: list[Scored]
     ledger: Path | None
     prices: PriceTable
@@ -84,14 +84,14 @@ def score_files(request: Request) -> Result:
 
     Raises: InputError for bad input; IncompleteError when a judge could not be asked, with nothing lost.
     """
-    comparison = compare_files(request.files)
+    answers = open_jointly(request.files)
     rubric = rubrics.load(request.rubric)
     judges = _judges(request.judges, to_ask=not request.dry_run)
-    layout = rubric.layout_for(len(comparison.files), request.layout)
+    layout = rubric.layout_for(len(answers.files), request.layout)
     table = prices.load(request.prices)
     warnings = [
         f"{name}: {count:,} items have no answer in the other files and are not judged"
-        for name, count in comparison.unmatched.items()
+        for name, count in answers.unmatched.items()
     ]
     if request.batch and request.early_stop is not None:
         raise InputError("--batch and --early-stop exclude each other", "a batch cannot be stopped when it is settled")
@@ -102,7 +102,7 @@ def score_files(request: Request) -> Result:
         check_offline(rubric)
         warnings.append(f"{offline.NOTICE} ({offline.EVIDENCE})")
     ledger_path = request.ledger or (request.output or request.files[0].parent) / "ledger.sqlite"
-    result = Result(request, rubric, layout, comparison, [], ledger_path if online else None, table, warnings)
+    result = Result(request, rubric, layout, answers, [], ledger_path if online else None, table, warnings)
     use_ledger = online and (ledger_path.exists() or not request.dry_run)
     with Ledger(ledger_path) if use_ledger else nullcontext() as ledger:
         for judge in judges:
@@ -131,9 +131,9 @@ def _score_one(result: Result, judge: Judge, judges: Sequence[Judge], ledger: Le
     if settings.max_usd is not None:  # a jury shares the budget
         spent = sum(one.survey.paid_usd + (one.spent.cost_usd or 0.0) for one in result.scored)
         settings = replace(settings, max_usd=max(0.0, settings.max_usd - spent))
-    order = shuffled(result.comparison.ids, request.seed) if request.early_stop is not None else ()
+    order = shuffled(result.answers.ids, request.seed) if request.early_stop is not None else ()
     options = Options(
-        result.rubric.layout_for(len(result.comparison.files), request.layout),
+        result.rubric.layout_for(len(result.answers.files), request.layout),
         request.repeats,
         request.seed,
         request.group_size,
@@ -141,7 +141,7 @@ def _score_one(result: Result, judge: Judge, judges: Sequence[Judge], ledger: Le
     )
     if judge.is_offline:
         options.layout = "pointwise"
-    plan = Plan(result.comparison, result.rubric, options, order)
+    plan = Plan(result.answers, result.rubric, options, order)
     scoring = Scoring(
         plan,
         judge,
@@ -226,7 +226,7 @@ def _write_records(result: Result, scored: Scored) -> None:
         "prices_as_of": result.prices.as_of,
         "inputs": [
             {"path": str(file.path), "generator": file.generator, "sha256": sha256_file(file.path)}
-            for file in result.comparison.files
+            for file in result.answers.files
         ],
         "complete": scored.stopped is None,
         "provenance": provenance(),

@@ -61,7 +61,7 @@ class Writer:
     def tallies(self) -> list[Tally]:
         """An empty tally for each file, with the names of its result files."""
         found: list[Tally] = []
-        for file in self.plan.comparison.files:
+        for file in self.plan.answers.files:
             where = self.directory or file.path.parent
             path = where / file_name(file.stem, self.plan.rubric.name, self.name)
             failures = where / file_name(file.stem, self.plan.rubric.name, self.name, failures=True)
@@ -126,8 +126,8 @@ def write_offline(plan: Plan, judge: Judge, directory: Path | None) -> Written:
 
     def rows() -> Iterator[tuple[int, Verdict | Failure]]:
         for id in plan.ids:
-            item, answers = plan.comparison.read(id)
-            for index, (file, output) in enumerate(zip(plan.comparison.files, answers, strict=True)):
+            item, answers = plan.answers.read(id)
+            for index, (file, output) in enumerate(zip(plan.answers.files, answers, strict=True)):
                 for repeat in range(plan.options.repeats):
                     common: dict[str, Any] = {
                         "id": id,
@@ -167,7 +167,7 @@ def _verdicts(
     plan: Plan, judge: Judge, ask: Ask, outcome: Outcome, expected: bool
 ) -> Iterator[tuple[int, Verdict | Failure]]:
     assert outcome.verdict is not None
-    generators = [file.generator for file in plan.comparison.files]
+    generators = [file.generator for file in plan.answers.files]
     criteria = plan.rubric.front.criteria
     lines = len(criteria) * sum(max(1, len(slot.files)) for slot in ask.slots)
     line = 0
@@ -216,7 +216,7 @@ def _verdicts(
 def _failures(
     plan: Plan, judge: Judge, ask: Ask, sha: str, outcome: Outcome | None, lost: str
 ) -> Iterator[tuple[int, Verdict | Failure]]:
-    generators = [file.generator for file in plan.comparison.files]
+    generators = [file.generator for file in plan.answers.files]
     failure = (outcome.failure if outcome else None) or {"reason": "error", "detail": lost}
     for position, slot in enumerate(ask.slots):
         for who in slot.files:

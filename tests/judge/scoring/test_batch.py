@@ -70,7 +70,7 @@ class Stumbling(Simulation):
 def test_expired_failed_and_unreadable_ones_are_submitted_again(write_answers: WriteAnswers, tmp_path: Path) -> None:
     files = write_answers(40)
     simulation = Stumbling(seed=3)
-    faults = {"batch-expired": 0.2, "batch-error": 0.2}
+    faults = {"batch-expired": 0.05, "batch-error": 0.05}
     with serving(Service(simulation, faults=faults)) as server:
         found = score(server, files, tmp_path / "rough", "--batch", "--batch-poll", "0.02")
         assert len(server.batches.batches) > 1
