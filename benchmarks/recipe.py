@@ -56,7 +56,7 @@ def row(name: str, sets: list[str], arguments: Any) -> dict[str, Any]:
     """One recipe over the seeds."""
     found: dict[str, list[float]] = {key: [] for key in ("loss", "epoch", "chrf", "rouge_l", "exact_match", "seconds")}
     place = arguments.output / name.replace("/", "_")
-    report = fine_tune(
+    runs = fine_tune(
         arguments.base,
         data=arguments.data,
         name="run",
@@ -67,14 +67,15 @@ def row(name: str, sets: list[str], arguments: Any) -> dict[str, Any]:
         recipe=arguments.recipe,
         sets=sets,
     )
-    for record in report.records:
+    records = [one.record.model_dump() for one in runs]
+    for record in records:
         model = Path(record["files"]["model"]) / "checkpoint.pt"
         found["loss"].append(answer_loss(model, arguments.base, arguments.data, sets, arguments.recipe))
         found["epoch"].append(record["selected_epoch"])
         found["seconds"].append(record["environment"]["train_s"])
         for key in ("chrf", "rouge_l", "exact_match"):
             found[key].append(record["answers"]["all"][key])
-    return {"name": name, "sets": sets, "unfinished": _unfinished(report.records), **found}
+    return {"name": name, "sets": sets, "unfinished": _unfinished(records), **found}
 
 
 def _unfinished(records: list[dict[str, Any]]) -> float:

@@ -42,7 +42,8 @@ def respond(
     n_tokens, seed, schema. What is not given is as the model was trained, else alpaca, greedy, 256 tokens, fp32.
     An item's answer depends on the seed and on nothing else. A killed run goes on with the same command.
     """
-    from ift.training.fine_tune import respond as answer
+    from ift.cli import summary
+    from ift.generation.respond import respond as answer
 
     decoding = {
         "max_new_tokens": max_new_tokens,
@@ -52,7 +53,7 @@ def respond(
         "precision": precision,
         "batch_size": batch_size,
     }
-    report = answer(
+    answers = answer(
         model,
         data=data,
         name=name,
@@ -62,10 +63,12 @@ def respond(
         decoding={key: value for key, value in decoding.items() if value is not None},
         device=device,
     )
-    for line in report.lines:
+    if answers is None:
+        return
+    for line in summary.of_answers(answers):
         console.say(line)
-    if as_json and report.main:
-        console.emit_json(report.document())
+    if as_json:
+        console.emit_json(summary.document([answers.record]))
 
 
 @commands.command()
@@ -113,17 +116,17 @@ def show_answers(
     \b
       ift show results/first.jsonl --wrong -n 10
     """
+    from ift.cli import summary
     from ift.generation import metrics, show
-    from ift.training.fine_tune import answers_in_words
 
     everything, chosen = show.selected(file, category, wrong, search)
-    summary = metrics.summary(everything)
+    statistics = metrics.summary(everything)
     if as_json:
         rows = [response.model_dump(by_alias=True) for response in chosen[:count]]
-        console.emit_json({"file": str(file), "summary": summary, "chosen": len(chosen), "responses": rows})
+        console.emit_json({"file": str(file), "summary": statistics, "chosen": len(chosen), "responses": rows})
         return
     console.emit_table(show.table(chosen[:count], f"{file}: {min(count, len(chosen))} of {len(chosen)}"))
-    for line in answers_in_words(summary):
+    for line in summary.of_statistics(statistics):
         console.say(line)
 
 
@@ -142,9 +145,9 @@ def chat(
       ift chat --model runs/ift/first
       echo "Name a colour." | ift chat --model runs/ift/first
     """
-    from ift.generation.answerer import open_answerer
     from ift.generation.chat import HELP
     from ift.generation.chat import chat as talk
+    from ift.generation.open_answerer import open_answerer
     from pretrain.model.device import pick_device
 
     decoding = {"max_new_tokens": max_new_tokens, "temperature": temperature}

@@ -44,11 +44,12 @@ def run(
     Writes OUTPUT/NAME.jsonl (answers) and OUTPUT/NAME.run.json (the record), and the model to MODELS/NAME/. The same
     command goes on with a killed run and leaves a finished one alone.
     """
+    from ift.cli import summary
     from ift.training.fine_tune import fine_tune
     from pretrain.training.allocator import keep_freed_memory
 
     keep_freed_memory()
-    report = fine_tune(
+    runs = fine_tune(
         base,
         data=data,
         name=name,
@@ -61,7 +62,7 @@ def run(
         lr_sweep=lr_sweep,
         overlap=overlap,
     )
-    for line in report.lines:
+    for line in summary.of_runs(runs) if runs else []:
         console.say(line)
-    if as_json and report.main:
-        console.emit_json(report.document())
+    if as_json and runs:
+        console.emit_json(summary.document([run.record for run in runs]))

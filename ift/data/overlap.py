@@ -7,8 +7,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from equiloss.records.ift_run import CorpusOverlap, NearDuplicate, NearOverlap, Overlap, OverlapShare
 from equiloss.records.response import Example
 
 SHINGLE_WORDS = 3
@@ -42,7 +42,7 @@ def question(example: Example) -> str:
     return f"{example.instruction}\n{example.input}"
 
 
-def near_duplicates(test: Sequence[Example], train: Sequence[Example]) -> list[dict[str, Any]]:
+def near_duplicates(test: Sequence[Example], train: Sequence[Example]) -> list[NearDuplicate]:
     """Each test item that a training item resembles: the most similar one and their Jaccard similarity, exactly.
 
     An inverted index of word 3-grams finds every pair that shares one, so nothing is estimated or missed.
@@ -54,7 +54,7 @@ def near_duplicates(test: Sequence[Example], train: Sequence[Example]) -> list[d
         sizes.append(len(own))
         for gram in own:
             index[gram].append(number)
-    found: list[dict[str, Any]] = []
+    found: list[NearDuplicate] = []
     for example in test:
         own = grams(question(example), SHINGLE_WORDS) | grams(example.reference, SHINGLE_WORDS)
         shared: defaultdict[int, int] = defaultdict(int)
@@ -66,7 +66,8 @@ def near_duplicates(test: Sequence[Example], train: Sequence[Example]) -> list[d
             default=(0.0, -1),
         )
         if similarity >= NEAR:
-            found.append({"id": example.id, "train_id": train[best].id, "similarity": round(similarity, 4)})
+            pair = NearDuplicate(id=example.id, train_id=train[best].id, similarity=round(similarity, 4))
+            found.append(pair)
     return found
 
 
@@ -97,7 +98,7 @@ def _key(gram: str) -> bytes:
     return hashlib.blake2b(gram.encode(), digest_size=8).digest()
 
 
-def report(parts: Mapping[str, Sequence[Example]], shards: Path | None = None) -> dict[str, Any]:
+def report(parts: Mapping[str, Sequence[Example]], shards: Path | None = None) -> Overlap:
     """Duplicates of test items among the training items, and overlap with the pretraining text in `shards`.
 
     exact: the same question; near: similar question and answer. Shares are of the test items; None: not looked for.
@@ -107,18 +108,27 @@ def report(parts: Mapping[str, Sequence[Example]], shards: Path | None = None) -
     asked = {" ".join(words(question(one))) for one in train}
     exact = [one.id for one in test if " ".join(words(question(one))) in asked]
     near = near_duplicates(test, train)
-    corpus = None if shards is None else in_corpus(test, _texts(shards))
-    return {
-        "exact": _share(exact, test),
-        "near": {**_share([one["id"] for one in near], test), "threshold": NEAR, "pairs": near[:SHOWN]},
-        "corpus": None
-        if corpus is None
-        else {**_share(corpus, test, len(test)), "words": CORPUS_WORDS, "shards": str(shards)},
-    }
 
+    def share(count: int) -> float:
+        return count / len(test) if test else 0.0
 
-def _share(ids: Sequence[str], test: Sequence[Example], shown: int = SHOWN) -> dict[str, Any]:
-    return {"items": len(ids), "share": len(ids) / len(test) if test else 0.0, "ids": list(ids[:shown])}
+    corpus = None
+    if shards is not None:
+        ids = in_corpus(test, _texts(shards))
+        corpus = CorpusOverlap(
+            items=len(ids), share=share(len(ids)), ids=tuple(ids), words=CORPUS_WORDS, shards=str(shards)
+        )
+    return Overlap(
+        exact=OverlapShare(items=len(exact), share=share(len(exact)), ids=tuple(exact[:SHOWN])),
+        near=NearOverlap(
+            items=len(near),
+            share=share(len(near)),
+            ids=tuple(one.id for one in near[:SHOWN]),
+            threshold=NEAR,
+            pairs=tuple(near[:SHOWN]),
+        ),
+        corpus=corpus,
+    )
 
 
 def _texts(directory: Path) -> Iterable[str]:

@@ -1,102 +1,82 @@
-"""Answers to items by a model of this suite: generated together, from the prompts of training."""
+"""Answers of a model of this suite: generated together, from the prompts of training."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
+from pydantic import JsonValue
 
+from equiloss.config import validate
+from equiloss.console import say
+from equiloss.records.ift_run import AnsweringModel
 from equiloss.records.response import Example, Response
 from equiloss.seeds import stream
+from ift.generation.answerer import Answerer, OnAnswer, response_to
 from ift.prompts import Template
+from ift.prompts import load as load_template
 from ift.recipe import Decoding
-from pretrain.model.decoder import GPT
+from pretrain.model import checkpoint
+from pretrain.model.checkpoint import Checkpoint
 from pretrain.model.generation import Generation, generate
 
-if TYPE_CHECKING:
-    from tiktoken import Encoding
 
-OnAnswer = Callable[[Response], None]
+class CheckpointAnswerer(Answerer):
+    """A checkpoint.pt: what `ift run` fine-tuned, or a base model. Greedy unless `decoding` says else."""
 
+    def __init__(self, loaded: Checkpoint, template: Template, decoding: Decoding) -> None:
+        self.model, self.encoding, self.context = loaded.model, loaded.encoding, loaded.config.context
+        if decoding.precision == "bf16":
+            self.model = copy.deepcopy(loaded.model).to(torch.bfloat16)
+        self.template, self.decoding = template, decoding
+        self.template_name, self.template_sha256 = template.name, template.sha256
+        self.about = AnsweringModel(kind="checkpoint", path=str(loaded.path), sha256=loaded.sha256, run=loaded.run)
 
-def answer(
-    model: GPT,
-    encoding: Encoding,
-    template: Template,
-    examples: Sequence[Example],
-    decoding: Decoding,
-    *,
-    generator: str,
-    seed: int,
-    on_answer: OnAnswer | None = None,
-) -> list[Response]:
-    """A response to each item, in their order. The prompt is the one of training; greedy unless `decoding` says else.
+    def prompt_ids(self, example: Example) -> list[int]:
+        """The ids that training put before the answer."""
+        return self.template.prompt_ids(example, self.encoding.encode_ordinary)
 
-    Raises: InputError for an item whose prompt fills the model's context (see `answerable`).
-    """
-    prompts = [template.prompt_ids(example, encoding.encode_ordinary) for example in examples]
-    if decoding.precision == "bf16":
-        model = copy.deepcopy(model).to(torch.bfloat16)
+    def answer(
+        self, examples: Sequence[Example], generator: str, seed: int, on_answer: OnAnswer | None = None
+    ) -> list[Response]:
+        """See Answerer."""
 
-    def respond(number: int, written: Generation) -> Response:
-        return response(
-            examples[number],
-            template.answer(encoding.decode(written.tokens)),
-            generator=generator,
-            finish_reason=written.finish_reason,
-            n_tokens=len(written.tokens),
-            seed=seed,
+        def respond(number: int, written: Generation) -> Response:
+            text = self.template.answer(self.encoding.decode(written.tokens))
+            return response_to(examples[number], text, generator, seed, written.finish_reason, len(written.tokens))
+
+        answers = generate(
+            self.model,
+            [self.prompt_ids(example) for example in examples],
+            max_new_tokens=self.decoding.max_new_tokens,
+            eos_id=self.encoding.eot_token,
+            temperature=self.decoding.temperature,
+            top_k=self.decoding.top_k,
+            top_p=self.decoding.top_p,
+            repetition_penalty=self.decoding.repetition_penalty,
+            seeds=[stream(seed, "decoding", example.id) for example in examples],
+            batch_size=self.decoding.batch_size,
+            on_done=None if on_answer is None else lambda number, written: on_answer(respond(number, written)),
         )
+        return [respond(number, written) for number, written in enumerate(answers)]
 
-    answers = generate(
-        model,
-        prompts,
-        max_new_tokens=decoding.max_new_tokens,
-        eos_id=encoding.eot_token,
-        temperature=decoding.temperature,
-        top_k=decoding.top_k,
-        top_p=decoding.top_p,
-        repetition_penalty=decoding.repetition_penalty,
-        seeds=[stream(seed, "decoding", example.id) for example in examples],
-        batch_size=decoding.batch_size,
-        on_done=None if on_answer is None else lambda number, written: on_answer(respond(number, written)),
+
+def open_checkpoint(
+    path: Path, template: str | None, decoding: Mapping[str, JsonValue], device: torch.device
+) -> CheckpointAnswerer:
+    """Open a checkpoint.pt with the template and decoding that it was fine-tuned with, or with others."""
+    loaded = checkpoint.load(path, device)
+    tuned = loaded.run.get("kind") == "ift"
+    recipe = loaded.run.get("recipe") or {}
+    if template is None:
+        template = str(recipe.get("template", "alpaca"))
+        if not tuned:
+            say(f"{path} was not fine-tuned by `ift run`: using the template alpaca")
+    chosen = load_template(template)
+    if tuned and loaded.run.get("template", {}).get("sha256") not in (None, chosen.sha256):
+        say(f"note: the template {chosen.name} is not the one that {path} was trained with")
+    return CheckpointAnswerer(
+        loaded, chosen, validate(Decoding, {**(recipe.get("decoding") or {}), **decoding}, "decoding")
     )
-    return [respond(number, written) for number, written in enumerate(answers)]
-
-
-def response(example: Example, output: str, **fields: Any) -> Response:
-    """An answer to an item, with what the item says kept beside it."""
-    extra: dict[str, Any] = {}
-    if example.system:
-        extra["system"] = example.system
-    if example.history:
-        extra["history"] = [turn.model_dump() for turn in example.history]
-    return Response.model_validate(
-        {
-            "id": example.id,
-            "instruction": example.instruction,
-            "input": example.input,
-            "output": output,
-            "reference": example.reference,
-            "category": example.category,
-            **fields,
-            **extra,
-        }
-    )
-
-
-def answerable(
-    examples: Sequence[Example], template: Template, encoding: Encoding, context: int
-) -> tuple[list[Example], dict[str, int]]:
-    """The items whose prompt leaves room to answer, and the others' ids with the tokens of their prompts."""
-    fitting: list[Example] = []
-    others: dict[str, int] = {}
-    for example in examples:
-        tokens = len(template.prompt_ids(example, encoding.encode_ordinary))
-        if tokens < context:
-            fitting.append(example)
-        else:
-            others[example.id] = tokens
-    return fitting, others

@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import JsonValue
 
 from equiloss.config import validate
 from equiloss.console import say
 from equiloss.errors import InputError
 from equiloss.files import sha256_of
+from equiloss.records.ift_run import AnsweringModel
 from equiloss.records.response import Example, Response
 from equiloss.seeds import stream
-from ift.generation.checkpoint_answerer import OnAnswer, response
+from ift.generation.answerer import Answerer, OnAnswer, response_to
 from ift.prompts import load as load_template
 from ift.recipe import Decoding
 
 OWN = "own"
 """The template name that stands for the tokenizer's own chat template."""
 BATCH_SIZE = 16
+Written = tuple[list[int], Literal["stop", "length"]]
+"""The tokens of an answer, and why it ended."""
 
 
-class HubModel:
-    """A model that `AutoModelForCausalLM` loads, with no code of its own. See `ift.generation.answerer.Answerer`."""
+class HuggingFaceAnswerer(Answerer):
+    """A model that `AutoModelForCausalLM` loads, with no code of its own."""
 
-    def __init__(self, name: str, template: str | None, decoding: dict[str, Any], device: torch.device) -> None:
+    def __init__(
+        self, name: str, template: str | None, decoding: Mapping[str, JsonValue], device: torch.device
+    ) -> None:
         try:
             transformers: Any = import_module("transformers")
         except ImportError:
             raise InputError(
                 "a Hugging Face model needs the `transformers` package", "pip install transformers"
             ) from None
-        self.decoding = validate(Decoding, decoding, "decoding")
+        self.decoding = validate(Decoding, dict(decoding), "decoding")
         dtype = torch.bfloat16 if self.decoding.precision == "bf16" else torch.float32
         try:
             self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(name)
@@ -57,12 +63,12 @@ class HubModel:
             raise InputError(f"{name} has no chat template of its own", "name another with --template")
         self.template_name = template
         self.template_sha256 = sha256_of(chat) if self.template is None else self.template.sha256
-        self.about = {
-            "kind": "huggingface",
-            "name": name,
-            "revision": getattr(self.model.config, "_commit_hash", None),
-            "parameters": int(self.model.num_parameters()),
-        }
+        self.about = AnsweringModel(
+            kind="huggingface",
+            name=name,
+            revision=getattr(self.model.config, "_commit_hash", None),
+            parameters=int(self.model.num_parameters()),
+        )
 
     def prompt_ids(self, example: Example) -> list[int]:
         """The ids that the model reads before it answers."""
@@ -78,12 +84,6 @@ class HubModel:
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return self.tokenizer.encode(text, add_special_tokens=False)
 
-    def answerable(self, examples: Sequence[Example]) -> tuple[list[Example], dict[str, int]]:
-        """See Answerer."""
-        tokens = {one.id: len(self.prompt_ids(one)) for one in examples}
-        others = {name: count for name, count in tokens.items() if count >= self.context}
-        return [one for one in examples if one.id not in others], others
-
     @torch.inference_mode()
     def answer(
         self, examples: Sequence[Example], generator: str, seed: int, on_answer: OnAnswer | None = None
@@ -93,14 +93,7 @@ class HubModel:
         done: dict[str, Response] = {}
         for batch in self._batches(examples, prompts):
             for example, (tokens, reason) in zip(batch, self._write(batch, prompts, seed), strict=True):
-                done[example.id] = response(
-                    example,
-                    self._text(tokens),
-                    generator=generator,
-                    finish_reason=reason,
-                    n_tokens=len(tokens),
-                    seed=seed,
-                )
+                done[example.id] = response_to(example, self._text(tokens), generator, seed, reason, len(tokens))
                 if on_answer is not None:
                     on_answer(done[example.id])
         return [done[one.id] for one in examples]
@@ -119,34 +112,31 @@ class HubModel:
         text = str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
         return text if self.template is None else self.template.answer(text)
 
-    def _write(self, batch: Sequence[Example], prompts: dict[str, list[int]], seed: int) -> list[tuple[list[int], str]]:
+    def _write(self, batch: Sequence[Example], prompts: dict[str, list[int]], seed: int) -> list[Written]:
         width = max(len(prompts[one.id]) for one in batch)
         rows = [prompts[one.id] for one in batch]
         ids = torch.tensor([[self.pad_id] * (width - len(row)) + row for row in rows], device=self.model.device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self.model.device)
-        sampling: dict[str, Any] = {"do_sample": False}
-        if self.decoding.temperature:
-            torch.manual_seed(stream(seed, "decoding", batch[0].id))
-            sampling = {
-                "do_sample": True,
-                "temperature": self.decoding.temperature,
-                "top_k": self.decoding.top_k,
-                "top_p": self.decoding.top_p,
-            }
+        chosen = self.decoding
         config = self.transformers.GenerationConfig(
-            max_new_tokens=max(1, min(self.decoding.max_new_tokens, self.context - width)),
+            max_new_tokens=max(1, min(chosen.max_new_tokens, self.context - width)),
             eos_token_id=self.end_ids,
             pad_token_id=self.pad_id,
-            **sampling,
+            do_sample=bool(chosen.temperature),
         )
-        more: dict[str, Any] = {}
-        if self.decoding.repetition_penalty != 1:
+        if chosen.temperature:
+            torch.manual_seed(stream(seed, "decoding", batch[0].id))
+            config.update(temperature=chosen.temperature, top_k=chosen.top_k, top_p=chosen.top_p)
+        processors: list[Any] = []
+        if chosen.repetition_penalty != 1:
             penalty = self.transformers.RepetitionPenaltyLogitsProcessor
-            more["logits_processor"] = [penalty(self.decoding.repetition_penalty, prompt_ignore_length=width)]
-        written = self.model.generate(ids, attention_mask=mask, generation_config=config, **more)[:, width:].tolist()
-        return [self._ended(row) for row in written]
+            processors.append(penalty(chosen.repetition_penalty, prompt_ignore_length=width))
+        written = self.model.generate(
+            ids, attention_mask=mask, generation_config=config, logits_processor=processors or None
+        )
+        return [self._ended(row) for row in written[:, width:].tolist()]
 
-    def _ended(self, ids: list[int]) -> tuple[list[int], str]:
+    def _ended(self, ids: list[int]) -> Written:
         place = next((i for i, one in enumerate(ids) if one in self.end_ids), None)
         return (ids, "length") if place is None else (ids[:place], "stop")
 

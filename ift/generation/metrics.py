@@ -8,6 +8,7 @@ from importlib import import_module
 from statistics import fmean, median
 from typing import Any
 
+from equiloss.records.ift_run import AnswerStatistics
 from equiloss.records.response import Response
 
 ALL = "all"
@@ -30,7 +31,7 @@ def distinct(text: str, n: int) -> float | None:
     return len(set(grams)) / len(grams) if grams else None
 
 
-def summary(responses: Sequence[Response]) -> dict[str, dict[str, Any]]:
+def summary(responses: Sequence[Response]) -> dict[str, AnswerStatistics]:
     """Statistics of all answers ("all") and of each category.
 
     items; finish_reason counts; empty answers; tokens (mean, median, max); distinct_2 (mean over answers); and over
@@ -48,22 +49,22 @@ def summary(responses: Sequence[Response]) -> dict[str, dict[str, Any]]:
 Score = Callable[[Sequence[Response]], float]
 
 
-def _describe(group: Sequence[Response], chrf: Score | None, rouge: Score | None) -> dict[str, Any]:
+def _describe(group: Sequence[Response], chrf: Score | None, rouge: Score | None) -> AnswerStatistics:
     tokens = [one.n_tokens for one in group if one.n_tokens is not None]
     known = [one for one in group if one.reference]
-    return {
-        "items": len(group),
-        "finish_reason": {reason: sum(one.finish_reason == reason for one in group) for reason in ("stop", "length")},
-        "empty": sum(not one.output.strip() for one in group),
-        "tokens_mean": _mean(tokens),
-        "tokens_median": float(median(tokens)) if tokens else None,
-        "tokens_max": max(tokens, default=None),
-        "distinct_2": _mean(share for one in group if (share := distinct(one.output, 2)) is not None),
-        "with_reference": len(known),
-        "exact_match": _mean(float(exact_match(one)) for one in known),
-        "chrf": chrf(known) if chrf is not None and known else None,
-        "rouge_l": rouge(known) if rouge is not None and known else None,
-    }
+    return AnswerStatistics(
+        items=len(group),
+        finish_reason={reason: sum(one.finish_reason == reason for one in group) for reason in ("stop", "length")},
+        empty=sum(not one.output.strip() for one in group),
+        tokens_mean=_mean(tokens),
+        tokens_median=float(median(tokens)) if tokens else None,
+        tokens_max=max(tokens, default=None),
+        distinct_2=_mean(share for one in group if (share := distinct(one.output, 2)) is not None),
+        with_reference=len(known),
+        exact_match=_mean(float(exact_match(one)) for one in known),
+        chrf=chrf(known) if chrf is not None and known else None,
+        rouge_l=rouge(known) if rouge is not None and known else None,
+    )
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from equiloss.errors import InputError
 from equiloss.files import append_jsonl, read_jsonl, write_jsonl
 from equiloss.records.response import Example, Response
-from ift.generation.checkpoint_answerer import OnAnswer
+from ift.generation.answerer import OnAnswer
 from pretrain.training.distributed import World
 
 Answer = Callable[[Sequence[Example], OnAnswer], Sequence[Response]]
@@ -69,7 +68,7 @@ def _kept(path: Path, fingerprint: str) -> dict[str, Response]:
     with suppress(InputError, ValueError, KeyError):  # the last line may be half a line
         if path.exists():
             _mend(path)
-            rows: list[Any] = read_jsonl(path)
+            rows = read_jsonl(path)
             if rows and rows[0] == {"fingerprint": fingerprint}:
                 return {row["id"]: Response.model_validate(row) for row in rows[1:]}
     return {}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from equiloss.records.ift_run import TooLong
 from equiloss.records.response import Example
 from ift.prompts import Encode, LossOn, Template, Tokens
 from pretrain.model.cross_entropy import linear_cross_entropy
@@ -27,15 +28,6 @@ class Encoded:
     def loss_tokens(self) -> int:
         """How many of its tokens carry loss."""
         return sum(self.tokens.loss)
-
-
-@dataclass(frozen=True)
-class TooLong:
-    """An item with more tokens than the context holds, and what was done with it."""
-
-    id: str
-    tokens: int
-    action: str
 
 
 def encode_examples(
@@ -60,7 +52,7 @@ def encode_examples(
         if len(tokens.ids) > context + 1:
             cut = Tokens(tokens.ids[: context + 1], tokens.loss[: context + 1], tokens.prompt_tokens)
             keep = truncate and any(cut.loss)
-            too_long.append(TooLong(example.id, len(tokens.ids), "truncated" if keep else "dropped"))
+            too_long.append(TooLong(id=example.id, tokens=len(tokens.ids), action="truncated" if keep else "dropped"))
             if not keep:
                 continue
             tokens = cut

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import nn
 
 from equiloss.console import warn
 from equiloss.errors import InputError
+from equiloss.records.ift_run import WeightDistance
 from pretrain.model.checkpoint import Checkpoint
+from pretrain.model.decoder import GPT
 from pretrain.training.distributed import World
 
 SAMPLE_TOKENS = 8192
@@ -36,7 +38,7 @@ def pretraining_sample(base: Checkpoint) -> torch.Tensor | None:
 
 
 @torch.no_grad()
-def sample_loss(model: Any, sample: torch.Tensor | None, world: World) -> float | None:
+def sample_loss(model: GPT, sample: torch.Tensor | None, world: World) -> float | None:
     """The mean loss of the sample in nats per token; what rises here was forgotten."""
     if sample is None:
         return None
@@ -50,7 +52,7 @@ def sample_loss(model: Any, sample: torch.Tensor | None, world: World) -> float 
     return total / sample[:, 1:].numel()
 
 
-def weight_distance(before: dict[str, torch.Tensor], model: Any) -> dict[str, Any]:
+def weight_distance(before: dict[str, torch.Tensor], model: nn.Module) -> WeightDistance:
     """How far the weights moved: the norm of the change over the norm of the base, in all and by parameter."""
     by_name: dict[str, float] = {}
     moved = size = 0.0
@@ -58,4 +60,4 @@ def weight_distance(before: dict[str, torch.Tensor], model: Any) -> dict[str, An
         change, norm = float((value - before[name]).double().norm()), float(before[name].double().norm())
         moved, size = moved + change**2, size + norm**2
         by_name[name] = change / norm if norm else change
-    return {"relative": (moved / size) ** 0.5, "by_parameter": by_name}
+    return WeightDistance(relative=(moved / size) ** 0.5, by_parameter=by_name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from equiloss.errors import EquilossError
 from equiloss.files import atomic
+from equiloss.records.ift_run import Epoch, RunSeeds
 from equiloss.seeds import stream
 from ift.prompts import Tokens
 from ift.recipe import Recipe
@@ -28,30 +29,6 @@ from pretrain.training.distributed import World
 from pretrain.training.optimizers import Optimizers, lr_at
 
 STATE_FORMAT = "equiloss.ift-state.v1"
-
-
-@dataclass(frozen=True)
-class Seeds:
-    """The seeds of one run. What they do not control: rounding, where the number of threads or devices differs."""
-
-    order: int
-    dropout: int
-    noise: int
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the training items. Losses in nats per token that carries loss."""
-
-    epoch: int
-    train_loss: float
-    """The mean over the epoch, while the weights change."""
-    validation_loss: float | None
-    lr: float
-    grad_norm: float
-    """The mean of the steps' gradient norms, before clipping."""
-    clipped_share: float
-    seconds: float
 
 
 @dataclass
@@ -101,7 +78,7 @@ def fine_tune(
     train: Sequence[Encoded],
     validation: Sequence[Encoded],
     recipe: Recipe,
-    seeds: Seeds,
+    seeds: RunSeeds,
     world: World,
     *,
     state_path: Path | None = None,
@@ -153,13 +130,13 @@ def fine_tune(
             if on_step is not None:
                 on_step(step + 1, schedule.steps, loss, lr)
         done = Epoch(
-            epoch,
-            total / result.loss_tokens,
-            mean_loss(model, validation, recipe, world),
-            lr,
-            float(np.mean(norms)),
-            clipped / steps_per_epoch,
-            time.monotonic() - start,
+            epoch=epoch,
+            train_loss=total / result.loss_tokens,
+            validation_loss=mean_loss(model, validation, recipe, world),
+            lr=lr,
+            grad_norm=float(np.mean(norms)),
+            clipped_share=clipped / steps_per_epoch,
+            seconds=time.monotonic() - start,
         )
         result.epochs.append(done)
         result.steps = epoch * steps_per_epoch
@@ -235,7 +212,7 @@ def _save(
         "model": model.state_dict(),
         "best": best,
         "optimizer": optimizers.state(),
-        "result": asdict(result),
+        "result": {**vars(result), "epochs": [one.model_dump() for one in result.epochs]},
     }
     with atomic(path, "wb") as f:
         torch.save(document, f)

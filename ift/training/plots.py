@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from equiloss.files import atomic
+from equiloss.records.ift_run import IftRun
 
 
-def plot_curve(record: dict[str, Any], path: Path) -> None:
+def plot_curve(record: IftRun, path: Path) -> None:
     """Training and validation loss over the epochs, the selected one marked, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    epochs: list[dict[str, Any]] = record["epochs"]
     figure = Figure(figsize=(7, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    numbers = [one["epoch"] for one in epochs]
+    numbers = [one.epoch for one in record.epochs]
     middles = [one - 0.5 for one in numbers]  # a training loss is the mean over its epoch, while the weights change
-    axes.plot(middles, [one["train_loss"] for one in epochs], "o-", markersize=3, label="training, during the epoch")
-    base = record["base_validation_loss"]
-    if base is not None:
-        losses = [one["validation_loss"] for one in epochs]
-        axes.plot([0, *numbers], [base, *losses], "o-", markersize=3, label="validation, after the epoch")
-        axes.plot(
-            record["selected_epoch"],
-            record["selected_validation_loss"],
-            "o",
-            markersize=10,
-            fillstyle="none",
-            label=f"selected: epoch {record['selected_epoch']}, {record['selected_validation_loss']:.4f}",
-        )
+    losses = np.array([one.train_loss for one in record.epochs], dtype=np.float64)
+    axes.plot(middles, losses, "o-", markersize=3, label="training, during the epoch")
+    if record.base_validation_loss is not None and (selected := record.selected_epoch) is not None:
+        of_epochs = [record.base_validation_loss, *(one.validation_loss for one in record.epochs)]
+        losses = np.array(of_epochs, dtype=np.float64)
+        axes.plot([0, *numbers], losses, "o-", markersize=3, label="validation, after the epoch")
+        label = f"selected: epoch {selected}, {losses[selected]:.4f}"
+        axes.plot([selected], [losses[selected]], "o", markersize=10, fillstyle="none", label=label)
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss, nats per token with loss")
-    axes.set_title(record["name"])
+    axes.set_title(record.name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from equiloss.console import say
 from equiloss.errors import InputError
-from equiloss.files import sha256_of
+from equiloss.files import sha256_file, sha256_of
+from equiloss.records.ift_run import RunData, TooLong
 from equiloss.records.response import Example
 from ift.data import formats, overlap, splits
-from ift.generation.checkpoint_answerer import answerable
+from ift.generation.answerer import with_room
 from ift.prompts import Template
 from ift.prompts import load as load_template
 from ift.recipe import Recipe
-from ift.training.batches import Encoded, TooLong, encode_examples
+from ift.training.batches import Encoded, encode_examples
+from pretrain.model import checkpoint
 from pretrain.model.checkpoint import Checkpoint
 
 
@@ -23,21 +25,41 @@ class Prepared:
     """What several runs on the same base and data share."""
 
     base: Checkpoint
-    source: str
-    data_sha256: str
     recipe: Recipe
     template: Template
     context: int
     parts: dict[str, list[Example]]
     train: list[Encoded]
     validation: list[Encoded]
-    too_long: dict[str, list[TooLong]]
-    overlap: dict[str, Any]
+    about_data: RunData
+    """What the record says of the data."""
 
     @property
     def selecting(self) -> list[Encoded]:
         """The validation items whose loss selects the epoch."""
         return self.validation[: self.recipe.validation_items]
+
+
+def open_base(path: Path, name: str, models: Path) -> Checkpoint:
+    """A base model: a checkpoint.pt, a directory with one, or a GPT-2-layout Hugging Face directory.
+
+    The last is written as `models`/NAME.base/checkpoint.pt, once. Raises: InputError when it is none of these.
+    """
+    if not path.is_dir():
+        return checkpoint.load(path)
+    if (path / "checkpoint.pt").exists():
+        return checkpoint.load(path / "checkpoint.pt")
+    from pretrain.exchange import importing
+
+    found = importing.read(path)
+    target = models / f"{name}.base" / "checkpoint.pt"
+    if target.exists():
+        known = checkpoint.load(target)
+        if (known.run.get("source") or {}).get("sha256") == sha256_file(found.weights):
+            return known
+    importing.import_checkpoint(path, target)
+    say(f"{path}: a {found.layout} model, taken over as {target}")
+    return checkpoint.load(target)
 
 
 def default_data(base: Checkpoint) -> tuple[str, str]:
@@ -91,8 +113,8 @@ def prepare(base: Checkpoint, source: str, recipe: Recipe, against: Path | None 
                 f"every {part} item is longer than the context of {context} tokens",
                 "choose a shorter template (alpaca-short), or a base with a longer context",
             )
-    fitting, others = answerable(parts["test"], template, base.encoding, context)
-    too_long["test"] = [TooLong(one, tokens, "dropped") for one, tokens in others.items()]
+    test, others = with_room(parts["test"], lambda one: len(template.prompt_ids(one, encode)), context)
+    too_long["test"] = [TooLong(id=id, tokens=tokens, action="dropped") for id, tokens in others.items()]
     if recipe.loss_on == "response":
         unanswered = [one.example.id for one in encoded["train"] if not one.example.reference]
         if unanswered:
@@ -101,16 +123,13 @@ def prepare(base: Checkpoint, source: str, recipe: Recipe, against: Path | None 
                 "give each an output, or delete them",
             )
     found = overlap.report(parts, against)
-    return Prepared(
-        base,
-        source,
-        sha256_of([one.model_dump() for one in examples]),
-        recipe,
-        template,
-        context,
-        {**parts, "test": fitting},
-        encoded["train"],
-        encoded["validation"],
-        too_long,
-        found,
+    parts["test"] = test
+    about_data = RunData(
+        source=source,
+        sha256=sha256_of([one.model_dump() for one in examples]),
+        items={part: len(items) for part, items in parts.items()},
+        split={part: tuple(one.id for one in items) for part, items in parts.items()},
+        too_long={part: tuple(items) for part, items in too_long.items()},
+        overlap=found,
     )
+    return Prepared(base, recipe, template, context, parts, encoded["train"], encoded["validation"], about_data)

@@ -13,13 +13,17 @@ from typer.testing import CliRunner
 from equiloss.files import write_jsonl
 from equiloss.records.response import Example, Response, read_responses
 from ift.cli.main import program
-from ift.generation.answerer import open_answerer
-from ift.generation.checkpoint_answerer import OnAnswer, response
+from ift.generation.answerer import OnAnswer, response_to
+from ift.generation.open_answerer import open_answerer
 from ift.generation.partial_answers import answer_resumably, forget, parts
 from pretrain.training.distributed import World
 
 ALONE = World(0, 1, torch.device("cpu"))
 EXAMPLES = [Example(id=str(i), instruction=f"Say {i}", reference=str(i)) for i in range(5)]
+
+
+def respond(example: Example, output: str) -> Response:
+    return response_to(example, output, "m", 0, "stop", 2)
 
 
 class Killed(Exception):
@@ -37,7 +41,7 @@ def test_a_killed_generation_goes_on_at_the_last_finished_answer(tmp_path: Path)
                 if number == die_after:
                     raise Killed
                 asked.append(example.id)
-                made.append(response(example, f"answer {example.id}", generator="m"))
+                made.append(respond(example, f"answer {example.id}"))
                 on_answer(made[-1])
             return made
 
@@ -57,7 +61,7 @@ def test_a_killed_generation_goes_on_at_the_last_finished_answer(tmp_path: Path)
 
 def test_a_conversation_keeps_its_history(tmp_path: Path) -> None:
     example = Example(id="x", instruction="?", history=({"instruction": "a", "response": "b"},), system="s")  # type: ignore[arg-type]
-    row = response(example, "!", generator="m").model_dump(by_alias=True)
+    row = respond(example, "!").model_dump(by_alias=True)
     assert row["history"] == [{"instruction": "a", "input": "", "response": "b"}]
     assert row["system"] == "s"
 
@@ -108,14 +112,14 @@ def test_sampled_answers_of_an_item_do_not_depend_on_the_others(base: Path) -> N
 def test_answers_of_more_processes_are_taken_up_by_fewer(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     for rank, ids in enumerate(["0", "34"]):
-        rows = [response(EXAMPLES[int(one)], f"kept {one}", generator="m") for one in ids]
+        rows = [respond(EXAMPLES[int(one)], f"kept {one}") for one in ids]
         lines = [{"fingerprint": "one"}, *(row.model_dump(by_alias=True) for row in rows)]
         write_jsonl(path if rank == 0 else tmp_path / f"answers.{rank}.jsonl", lines)
     (tmp_path / "answers.notes.jsonl").write_text("something else\n")
 
     def run(examples: Sequence[Example], on_answer: OnAnswer) -> list[Response]:
         assert [one.id for one in examples] == ["1", "2"]
-        return [response(one, "new", generator="m") for one in examples]
+        return [respond(one, "new") for one in examples]
 
     found = answer_resumably(EXAMPLES, path, "one", run, ALONE)
     assert [one.output for one in found] == ["kept 0", "new", "new", "kept 3", "kept 4"]
@@ -126,13 +130,13 @@ def test_answers_of_more_processes_are_taken_up_by_fewer(tmp_path: Path) -> None
 
 def test_no_answer_of_a_hugging_face_model_depends_on_its_batch(base: Path, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from ift.generation.huggingface_answerer import HubModel
+    from ift.generation.huggingface_answerer import HuggingFaceAnswerer
     from pretrain.exchange.export import export
     from pretrain.model import checkpoint
 
     export(checkpoint.load(base), tmp_path / "hf")
     model = open_answerer(str(tmp_path / "hf"), "plain", {"max_new_tokens": 60}, torch.device("cpu"))
-    assert isinstance(model, HubModel)
+    assert isinstance(model, HuggingFaceAnswerer)
     # One prompt that leaves room for a few tokens only: it must not shorten the others' answers.
     long = Example(id="long", instruction="ant bee cat dog " * 9)
     assert model.context - 60 < len(model.prompt_ids(long)) < model.context - 4
@@ -143,12 +147,12 @@ def test_no_answer_of_a_hugging_face_model_depends_on_its_batch(base: Path, tmp_
 
 def test_the_blank_before_an_answer_is_taken_off_and_nothing_else(base: Path, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from ift.generation.huggingface_answerer import HubModel
+    from ift.generation.huggingface_answerer import HuggingFaceAnswerer
     from pretrain.exchange.export import export
     from pretrain.model import checkpoint
 
     export(checkpoint.load(base), tmp_path / "hf")
     for template, written, answer in [("plain", " ant , bee .", "ant , bee ."), ("alpaca", " ant", " ant")]:
         model = open_answerer(str(tmp_path / "hf"), template, {}, torch.device("cpu"))
-        assert isinstance(model, HubModel)
+        assert isinstance(model, HuggingFaceAnswerer)
         assert model._text(model.tokenizer.encode(written)) == answer

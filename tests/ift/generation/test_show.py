@@ -40,13 +40,13 @@ def test_the_summary_by_category() -> None:
         answer("", "x", category="copy", finish_reason="stop", n_tokens=0),
     ]
     found = metrics.summary(responses)
-    assert found["all"]["items"] == 3
-    assert found["sum"]["exact_match"] == 0.5
-    assert found["all"]["finish_reason"] == {"stop": 2, "length": 1}
-    assert found["all"]["empty"] == 1
-    assert found["sum"]["tokens_mean"] == 5
-    assert metrics.summary([answer("the cat sat", "the cat sat")])["all"]["chrf"] == pytest.approx(100)
-    assert metrics.summary([answer("the cat", "the cat sat down")])["all"]["rouge_l"] == pytest.approx(2 / 3)
+    assert found["all"].items == 3
+    assert found["sum"].exact_match == 0.5
+    assert found["all"].finish_reason == {"stop": 2, "length": 1}
+    assert found["all"].empty == 1
+    assert found["sum"].tokens_mean == 5
+    assert metrics.summary([answer("the cat sat", "the cat sat")])["all"].chrf == pytest.approx(100)
+    assert metrics.summary([answer("the cat", "the cat sat down")])["all"].rouge_l == pytest.approx(2 / 3)
 
 
 def item(number: int, instruction: str, reference: str = "") -> Example:
@@ -61,10 +61,12 @@ def test_exact_and_near_duplicates_are_found() -> None:
         item(5, "Name three colours of the rainbow.", "Red, blue, green"),
     ]
     found = overlap.report({"train": train, "test": test, "validation": []})
-    assert found["exact"]["ids"] == ["3"]
-    assert [pair["id"] for pair in found["near"]["pairs"]] == ["4"]
-    assert found["near"]["share"] == pytest.approx(1 / 3)
-    assert found["corpus"] is None
+    assert found.exact is not None
+    assert found.exact.ids == ("3",)
+    assert found.near is not None
+    assert [pair.id for pair in found.near.pairs] == ["4"]
+    assert found.near.share == pytest.approx(1 / 3)
+    assert found.corpus is None
 
 
 def test_overlap_with_the_pretraining_text(tmp_path: Path) -> None:
@@ -82,7 +84,8 @@ def test_overlap_with_the_pretraining_text(tmp_path: Path) -> None:
         item(2, "Complete.", "Nothing of this stands in any of the speeches there"),
     ]
     found = overlap.report({"train": [], "test": test, "validation": []}, tmp_path / "data")
-    assert found["corpus"]["ids"] == ["1"]
+    assert found.corpus is not None
+    assert found.corpus.ids == ("1",)
 
 
 def test_a_short_question_overlaps_where_it_stands_in_the_text_whole() -> None:
@@ -100,7 +103,6 @@ def test_a_short_question_overlaps_where_it_stands_in_the_text_whole() -> None:
 def test_all_items_that_stand_in_the_text_are_named() -> None:
     test = [item(number, f"What is the name of number {number}?", "x") for number in range(50)]
     assert len(overlap.in_corpus(test, [one.instruction for one in test])) == 50
-    assert len(overlap._share([one.id for one in test], test, len(test))["ids"]) == 50
 
 
 def test_show(tmp_path: Path) -> None:

@@ -8,18 +8,19 @@ from typing import Any
 import pytest
 import torch
 
+from equiloss.records.ift_run import Epoch, RunSeeds
 from equiloss.records.response import Example
 from ift.prompts import load as load_template
 from ift.recipe import Recipe
 from ift.training import lora
 from ift.training.batches import Encoded, encode_examples
-from ift.training.loop import Epoch, Seeds, Trained, add_noise, fine_tune, mean_loss
+from ift.training.loop import Trained, add_noise, fine_tune, mean_loss
 from pretrain.config import ModelConfig
 from pretrain.model.decoder import GPT
 from pretrain.training.distributed import World
 
 ALONE = World(0, 1, torch.device("cpu"))
-SEEDS = Seeds(order=1, dropout=2, noise=3)
+SEEDS = RunSeeds(order=1, dropout=2, noise=3)
 CONFIG = ModelConfig(n_layer=2, n_head=2, n_embd=32, context=96, vocab_size=257)
 
 
@@ -107,12 +108,12 @@ def test_order_and_dropout_do_not_depend_on_what_was_drawn_before() -> None:
 def test_each_seed_moves_its_own_draws(changed: str) -> None:
     chosen = recipe(epochs=1, dropout=0.2, noise=0.05)
 
-    def loss(seeds: Seeds) -> float:
+    def loss(seeds: RunSeeds) -> float:
         model = GPT(CONFIG, dropout=0.2, seed=0)
         return fine_tune(model, TRAIN, VALIDATION, chosen, seeds, ALONE).epochs[0].train_loss
 
     assert loss(SEEDS) == loss(SEEDS)
-    assert loss(SEEDS) != loss(Seeds(**{**vars(SEEDS), changed: 99}))
+    assert loss(SEEDS) != loss(SEEDS.model_copy(update={changed: 99}))
 
 
 class Killed(Exception):
@@ -142,7 +143,7 @@ def test_a_killed_run_ends_bit_equal_to_one_that_was_not(tmp_path: Path, rank: i
     found = train(resumed, None, path)
 
     def plain(result: Trained) -> list[Epoch]:
-        return [Epoch(**{**vars(one), "seconds": 0.0}) for one in result.epochs]
+        return [one.model_copy(update={"seconds": 0.0}) for one in result.epochs]
 
     assert plain(found) == plain(expected)
     assert found.base_validation_loss == expected.base_validation_loss

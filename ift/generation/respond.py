@@ -1,0 +1,101 @@
+"""`ift respond`: answers of a model alone, with the record of what made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from equiloss.console import warn
+from equiloss.errors import InputError
+from equiloss.files import sha256_file, sha256_of
+from equiloss.provenance import provenance
+from equiloss.records.ift_run import (
+    IftRespond,
+    RunData,
+    RunFiles,
+    RunRecord,
+    RunTemplate,
+    read_run,
+    write_run,
+)
+from equiloss.records.response import write_responses
+from ift.data import formats
+from ift.generation import metrics
+from ift.generation.open_answerer import open_answerer
+from ift.generation.partial_answers import answer_resumably, forget
+from ift.paths import RunPaths, name_of
+from pretrain.training.distributed import world
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers that were written. `again`: they had been before; nothing was done."""
+
+    paths: RunPaths
+    record: RunRecord
+    again: bool = False
+
+
+def respond(
+    model: str,
+    *,
+    data: str,
+    name: str | None,
+    results: Path,
+    template: str | None,
+    seed: int,
+    decoding: Mapping[str, JsonValue],
+    device: str,
+) -> Answers | None:
+    """`ift respond` (see its help); None in all processes of torchrun but the first.
+
+    Raises: InputError for a model, data or template that does not work, or a name that belongs to other answers.
+    """
+    with world(device) as peers:
+        answerer = open_answerer(model, template, decoding, peers.device)
+        examples, unanswerable = answerer.answerable(formats.read_examples(data))
+        if unanswerable and peers.main:
+            first = next(iter(unanswerable))
+            warn(f"{len(unanswerable)} items are longer than the model's context and get no answer: {first} …")
+        if not examples:
+            raise InputError("no item fits the model's context", "choose a shorter template (alpaca-short)")
+        name = name or f"{name_of(Path(model))}-{Path(data).stem}"
+        paths = RunPaths(name, results, results)
+        record = IftRespond(
+            name=name,
+            model=answerer.about,
+            data=RunData(source=data, sha256=sha256_of([one.model_dump() for one in examples])),
+            template=RunTemplate(name=answerer.template_name, sha256=answerer.template_sha256),
+            decoding=answerer.decoding.model_dump(),
+            seed=seed,
+        )
+        fingerprint = sha256_of(record.model_dump(mode="json", exclude_unset=True))
+        if paths.record.exists():
+            known = read_run(paths.record)
+            if known.fingerprint != fingerprint:
+                raise InputError(f"{paths.record} is of other answers or of a run", "choose another --name")
+            if paths.answered(known):
+                return Answers(paths, known, again=True) if peers.main else None
+        partial = results / f".{name}.answers.jsonl"
+        results.mkdir(parents=True, exist_ok=True)
+        responses = answer_resumably(
+            examples, partial, fingerprint, lambda items, note: answerer.answer(items, name, seed, note), peers
+        )
+        if not peers.main:
+            return None
+        write_responses(paths.responses, responses)
+        record = record.model_copy(
+            update={
+                "fingerprint": fingerprint,
+                "too_long": unanswerable,
+                "answers": metrics.summary(responses),
+                "files": RunFiles(responses=str(paths.responses), responses_sha256=sha256_file(paths.responses)),
+                "provenance": provenance(),
+            }
+        )
+        write_run(paths.record, record)
+        forget(partial)
+        return Answers(paths, record)
