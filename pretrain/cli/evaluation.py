@@ -86,9 +86,8 @@ def probe(
 ) -> None:
     """Measure what the loss of CHECKPOINT does not show, for `judge diagnose`: facts, copying, sharpness, items.
 
-    \b
-    Probes: cloze, copying, noise, sharpness, weights, items, domains, tolerance (only when named), forgetting.
-    Those that lack their input are skipped, and the record says so.
+    A probe that lacks its input is skipped, and the record says so; tolerance, which takes minutes, runs only when
+    named. An unknown name lists the probes.
 
     \b
     Examples:
