@@ -9,100 +9,132 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from equiloss.errors import InputError
 from equiloss.files import json_line, read_json, sha256_file, sha256_of, write_json
 from equiloss.provenance import package_version, provenance
-from study.graph import Cell, Service
+from equiloss.records.file_record import FileRecord, read
+from equiloss.records.provenance import Provenance
+from study.graph import Cell, StudyService
 
 FORMAT = "equiloss.study-cell.v1"
+_Hashes = TypeAdapter(dict[str, tuple[int, int, int, str]])  # path to size, time of change, inode, SHA-256
 
 
-class Asked(TypedDict):
+class CacheKey(FileRecord):
     """What decides a cell's result, as far as a study can see it."""
 
-    command: list[str]
-    services: list[list[str]]
-    inputs: dict[str, str]
-    endpoint: dict[str, str]
-    equiloss: str
+    command: tuple[str, ...]
+    services: tuple[tuple[str, ...], ...] = ()
+    inputs: dict[str, str] = Field(default_factory=dict)
+    endpoint: dict[str, str] = Field(default_factory=dict)
+    equiloss: str = ""
+
+    def change(self, now: CacheKey) -> str:
+        """What differs in `now`, in words; "" when nothing does."""
+        names = {"command": "the command", "services": "a service", "endpoint": "the judge's endpoint"}
+        for key in CacheKey.model_fields:
+            before, after = getattr(self, key), getattr(now, key)
+            if before == after:
+                continue
+            if key == "inputs":
+                paths = [
+                    path for path in {**self.inputs, **now.inputs} if self.inputs.get(path) != now.inputs.get(path)
+                ]
+                return ", ".join(paths[:3]) + (" …" if len(paths) > 3 else "")
+            return names.get(key, f"{key} {json_line(before).strip()} → {json_line(after).strip()}")
+        return ""
 
 
-class Book:
+class CellRecord(FileRecord):
+    """A cell's last attempt: what was asked for, and how it ended. `outputs` are hashes of the files written."""
+
+    format: str = FORMAT
+    cell: str
+    status: Literal["started", "done", "failed"]
+    asked: CacheKey
+    attempts: int
+    outputs: dict[str, str] = Field(default_factory=dict)
+    returncode: int | None = None
+    seconds_s: float | None = None
+    provenance: Provenance = Field(default_factory=provenance)
+
+
+class CellCache:
     """The records of a study's cells in `DIR/.study`."""
 
-    def __init__(self, directory: Path, services: tuple[Service, ...]) -> None:
+    def __init__(self, directory: Path, services: tuple[StudyService, ...]) -> None:
         self.directory = directory
         self.services = {service.name: service for service in services}
         self._hashes_path = directory / ".study" / "hashes.json"
-        self._hashes: dict[str, list[Any]] = {}
-        if self._hashes_path.exists():
-            try:
-                self._hashes = read_json(self._hashes_path)
-            except InputError:
-                self._hashes = {}  # a cache: what is lost is computed again
+        try:
+            self._hashes = _Hashes.validate_python(read_json(self._hashes_path))
+        except (InputError, ValidationError):
+            self._hashes = {}  # what is lost is computed again
 
-    def record(self, cell: Cell) -> dict[str, Any] | None:
+    def record(self, cell: Cell) -> CellRecord | None:
         """The record of a cell's last attempt, or None. A record that cannot be read counts as none."""
         try:
-            record: Any = read_json(self._path(cell))
+            return read(CellRecord, self._path(cell), "")
         except InputError:
             return None
-        if not isinstance(record, dict):
-            return None
-        known = cast("dict[str, Any]", record)
-        return known if known.get("format") == FORMAT else None
 
     def missing(self, cell: Cell) -> list[str]:
         """The inputs of a cell, and of its services, that do not exist."""
         return [path for path in self._inputs(cell) if not (self.directory / path).exists()]
 
-    def asked(self, cell: Cell) -> Asked:
+    def key(self, cell: Cell) -> CacheKey:
         """What would run now. All inputs must exist."""
-        judged = cell.argv[0] == "judge"
-        return {
-            "command": list(cell.argv),
-            "services": [list(self.services[name].argv) for name in cell.uses],
-            "inputs": {path: self.content(path) for path in self._inputs(cell)},
-            "endpoint": _endpoint() if judged else {},
-            "equiloss": package_version(),
-        }
+        return CacheKey(
+            command=cell.argv,
+            services=tuple(self.services[name].argv for name in cell.uses),
+            inputs={path: self.content(path) for path in self._inputs(cell)},
+            endpoint=_endpoint() if cell.argv[0] == "judge" else {},
+            equiloss=package_version(),
+        )
 
-    def stale(self, cell: Cell, asked: Asked) -> str:
+    def why_run(self, cell: Cell, key: CacheKey) -> str:
         """Why a cell has to run, or "" when it is finished."""
         record = self.record(cell)
         if record is None:
             return "not run yet"
-        before: dict[str, Any] = record["asked"]
-        for key, now in asked.items():
-            if before.get(key) != now:
-                return f"changed: {self._difference(key, before.get(key), now)}"
-        if record["status"] != "done":
-            return "cut short" if record["status"] == "started" else "failed before"
+        if change := record.asked.change(key):
+            return f"changed: {change}"
+        if record.status != "done":
+            return "cut short" if record.status == "started" else "failed before"
         for path in cell.outputs:
             if not (self.directory / path).exists():
                 return f"{path} is missing"
-            if path in record["outputs"] and record["outputs"][path] != self.content(path):
+            if record.outputs.get(path, "") not in ("", self.content(path)):
                 return f"{path} is not what the command wrote"
         return ""
 
-    def cut_short(self, cell: Cell, asked: Asked) -> bool:
+    def interrupted(self, cell: Cell, key: CacheKey) -> bool:
         """Whether the last attempt was at this very cell and did not finish, so that it can be taken up."""
         record = self.record(cell)
-        return record is not None and record["asked"] == asked and record["status"] != "done"
+        return record is not None and not record.asked.change(key) and record.status != "done"
 
-    def start(self, cell: Cell, asked: Asked, attempt: int) -> None:
+    def start(self, cell: Cell, key: CacheKey, attempt: int) -> None:
         """Record that an attempt starts."""
-        self._write(cell, {"status": "started", "asked": asked, "attempts": attempt, "outputs": {}})
+        self._write(CellRecord(cell=cell.name, status="started", asked=key, attempts=attempt))
 
-    def finish(self, cell: Cell, asked: Asked, attempt: int, returncode: int, seconds_s: float) -> str:
+    def finish(self, cell: Cell, key: CacheKey, attempt: int, returncode: int, seconds_s: float) -> str:
         """Record how an attempt ended; returns what is wrong with its outputs, or ""."""
         absent = [path for path in cell.outputs if not (self.directory / path).exists()]
         done = returncode == 0 and not absent
-        outputs = {p: self.content(p) for p in cell.outputs if (self.directory / p).is_file()} if done else {}
-        entry = {"status": "done" if done else "failed", "asked": asked, "attempts": attempt, "outputs": outputs}
-        self._write(cell, {**entry, "returncode": returncode, "seconds_s": round(seconds_s, 3)})
+        record = CellRecord(
+            cell=cell.name,
+            status="done" if done else "failed",
+            asked=key,
+            attempts=attempt,
+            outputs={p: self.content(p) for p in cell.outputs if (self.directory / p).is_file()} if done else {},
+            returncode=returncode,
+            seconds_s=round(seconds_s, 3),
+        )
+        self._write(record)
         return f"it did not write {', '.join(absent)}" if returncode == 0 and absent else ""
 
     def forget(self, cell: Cell) -> None:
@@ -123,14 +155,12 @@ class Book:
 
     def _file(self, path: Path) -> str:
         state = path.stat()
-        key = os.path.relpath(path, self.directory)
-        mark = [state.st_size, state.st_mtime_ns, state.st_ino]
-        known = self._hashes.get(key)
-        if known and known[:3] == mark:
-            return known[3]
-        digest = sha256_file(path)
-        self._hashes[key] = [*mark, digest]
-        return digest
+        name = os.path.relpath(path, self.directory)
+        mark = (state.st_size, state.st_mtime_ns, state.st_ino)
+        known = self._hashes.get(name)
+        if known is None or known[:3] != mark:
+            known = self._hashes[name] = (*mark, sha256_file(path))
+        return known[3]
 
     def _inputs(self, cell: Cell) -> list[str]:
         return [*cell.inputs, *(path for name in cell.uses for path in self.services[name].inputs)]
@@ -138,17 +168,8 @@ class Book:
     def _path(self, cell: Cell) -> Path:
         return self.directory / ".study" / "cells" / f"{cell.name}.json"
 
-    def _write(self, cell: Cell, entry: dict[str, Any]) -> None:
-        write_json(self._path(cell), {"format": FORMAT, "cell": cell.name, **entry, "provenance": provenance()})
-
-    @staticmethod
-    def _difference(key: str, before: Any, now: Any) -> str:
-        if key == "inputs" and isinstance(before, dict):
-            old = cast("dict[str, str]", before)
-            changed = [path for path in {**old, **now} if old.get(path) != now.get(path)]
-            return ", ".join(changed[:3]) + (" …" if len(changed) > 3 else "")
-        names = {"command": "the command", "services": "a service", "endpoint": "the judge's endpoint"}
-        return names.get(key, f"{key} {json_line(before).strip()} → {json_line(now).strip()}")
+    def _write(self, record: CellRecord) -> None:
+        write_json(self.directory / ".study" / "cells" / f"{record.cell}.json", record.model_dump(mode="json"))
 
 
 def _endpoint() -> dict[str, str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import graphlib
-import posixpath
+import heapq
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 
 from equiloss.errors import InputError
 
@@ -41,7 +42,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Service:
+class StudyService:
     """A server that runs while the cells that use it run; `argv` holds `{port}` where the port goes."""
 
     name: str
@@ -58,7 +59,7 @@ class Study:
     closing: tuple[str, ...]
     jobs: int | None
     cells: tuple[Cell, ...]
-    services: tuple[Service, ...] = ()
+    services: tuple[StudyService, ...] = ()
 
 
 def check_outputs(outputs: Mapping[str, Iterable[str]], where: str) -> dict[str, str]:
@@ -91,21 +92,18 @@ def matching(pattern: str, maker: Mapping[str, str]) -> list[str]:
     """
     parts = pattern.split("/")
     last = max((index for index, part in enumerate(parts) if any(c in part for c in "*?[")), default=0)
-    found: list[str] = []
-    for path in maker:
-        split = path.split("/")
-        if last < len(split) <= len(parts) and all(map(fnmatchcase, split, parts)):
-            found.append("/".join([path, *parts[len(split) :]]))
-    return found
+    splits = [path.split("/") for path in maker]
+    fits = [split for split in splits if last < len(split) <= len(parts) and all(map(fnmatchcase, split, parts))]
+    return ["/".join([*split, *parts[len(split) :]]) for split in fits]
 
 
-def link(cells: Sequence[Cell], services: Sequence[Service], maker: Mapping[str, str]) -> tuple[Cell, ...]:
+def link(cells: Sequence[Cell], services: Sequence[StudyService], maker: Mapping[str, str]) -> tuple[Cell, ...]:
     """Fill in `needs`: the cells that make a cell's inputs, and those of the services it uses."""
     of_service = {service.name: service.inputs for service in services}
     linked: list[Cell] = []
     for cell in cells:
-        read = [*cell.inputs, *(path for name in cell.uses for path in of_service[name])]
-        needs = {made: None for path in read for made in makers(path, maker)}
+        reads = [*cell.inputs, *(path for name in cell.uses for path in of_service[name])]
+        needs = dict.fromkeys(name for path in reads for name in makers(path, maker))
         linked.append(replace(cell, needs=tuple(needs)))
     return tuple(linked)
 
@@ -123,7 +121,6 @@ def order(cells: Sequence[Cell], where: str) -> tuple[Cell, ...]:
 
     Raises: InputError naming the cells of a cycle.
     """
-    by_name = {cell.name: cell for cell in cells}
     sorter = graphlib.TopologicalSorter({cell.name: cell.needs for cell in cells})
     try:
         sorter.prepare()
@@ -132,39 +129,32 @@ def order(cells: Sequence[Cell], where: str) -> tuple[Cell, ...]:
         cycle = " needs ".join(repr(name) for name in reversed(names))
         raise InputError(f"{where}: cells wait for each other: {cycle}", "break the circle of inputs") from None
     place = {cell.name: index for index, cell in enumerate(cells)}
-    ready = sorted(sorter.get_ready(), key=place.__getitem__)
+    ready: list[int] = []
     ordered: list[Cell] = []
-    while ready:
-        name = ready.pop(0)
-        ordered.append(by_name[name])
-        sorter.done(name)
-        ready = sorted([*ready, *sorter.get_ready()], key=place.__getitem__)
+    while sorter.is_active():
+        for name in sorter.get_ready():
+            heapq.heappush(ready, place[name])
+        ordered.append(cells[heapq.heappop(ready)])
+        sorter.done(ordered[-1].name)
     return tuple(ordered)
 
 
 def only(cells: Sequence[Cell], patterns: Sequence[str]) -> tuple[Cell, ...]:
-    """The cells that match one of the patterns, and all that they need.
+    """Of ordered cells those that match one of the patterns, and all that they need.
 
     Raises: InputError for a pattern that matches no cell.
     """
-    by_name = {cell.name: cell for cell in cells}
     wanted: set[str] = set()
     for pattern in patterns:
-        found = [name for name in by_name if fnmatchcase(name, pattern)]
-        if not found:
-            raise InputError(f"no cell is called {pattern!r}", f"cells: {', '.join(by_name)}")
-        wanted.update(found)
-    queue = list(wanted)
-    while queue:
-        for name in by_name[queue.pop()].needs:
-            if name not in wanted:
-                wanted.add(name)
-                queue.append(name)
+        matches = [cell.name for cell in cells if fnmatchcase(cell.name, pattern)]
+        if not matches:
+            raise InputError(f"no cell is called {pattern!r}", f"cells: {', '.join(cell.name for cell in cells)}")
+        wanted.update(matches)
+    for cell in reversed(cells):
+        if cell.name in wanted:
+            wanted.update(cell.needs)
     return tuple(cell for cell in cells if cell.name in wanted)
 
 
 def _parents(path: str) -> list[str]:
-    parents: list[str] = []
-    while (path := posixpath.dirname(path)) not in ("", "/"):
-        parents.append(path)
-    return parents
+    return [str(parent) for parent in PurePosixPath(path).parents if str(parent) not in (".", "/")]

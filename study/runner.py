@@ -6,12 +6,12 @@ import fcntl
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from rich.text import Text
 
@@ -20,17 +20,21 @@ from equiloss.errors import InputError
 from equiloss.files import write_text
 from equiloss.numerals import duration
 from equiloss.progress import ProgressBar
-from study.cache import Asked, Book
-from study.executors.local import Engine, Job, LocalEngine, Outcome, Servers, cores, gpus
-from study.graph import Cell, Study
+from study.cache import CacheKey, CellCache
+from study.executors.base import Executor, Job, JobEnd
+from study.executors.local import LocalExecutor
+from study.executors.resources import cores, gpus
+from study.executors.services import ServicePool
+from study.graph import Cell, Study, makers
 
 RETRIES = 2
 """How often a cell that was killed from outside is started again."""
 TAIL_LINES = 15
+FINISHED, BROKEN = ("done", "skipped"), ("failed", "blocked")
 
 
 @dataclass
-class Result:
+class StudyResult:
     """How each cell of a study ended: done, skipped (finished before), failed, blocked (needs a failed one)."""
 
     study: Study
@@ -42,7 +46,7 @@ class Result:
     @property
     def complete(self) -> bool:
         """Whether every cell is finished."""
-        return all(state in ("done", "skipped") for state in self.states.values())
+        return all(state in FINISHED for state in self.states.values())
 
 
 def default_jobs(study: Study) -> int:
@@ -51,16 +55,15 @@ def default_jobs(study: Study) -> int:
 
 
 def check_inputs(study: Study, directory: Path) -> None:
-    """Refuse a study that reads what no cell makes and what is not there.
+    """Refuse a study that reads what no cell makes and what does not exist.
 
     Raises: InputError naming the cell and the input.
     """
-    book = Book(directory, study.services)
-    made = {output for cell in study.cells for output in cell.outputs}
+    cache = CellCache(directory, study.services)
+    maker = {output: cell.name for cell in study.cells for output in cell.outputs}
     for cell in study.cells:
-        for path in book.missing(cell):
-            inside = any(path == out or path.startswith(f"{out}/") or out.startswith(f"{path}/") for out in made)
-            if not inside:
+        for path in cache.missing(cell):
+            if not makers(path, maker):
                 raise InputError(
                     f"cell {cell.name!r} reads {path}, which no cell writes and which is not there",
                     f"mend the path (it counts from {directory}), or add the cell that writes it",
@@ -69,20 +72,17 @@ def check_inputs(study: Study, directory: Path) -> None:
 
 def preview(study: Study, directory: Path, again: Sequence[str] = ()) -> list[tuple[Cell, str]]:
     """Each cell with why it would run, or "" when it is finished."""
-    book = Book(directory, study.services)
-    rows: list[tuple[Cell, str]] = []
-    running: set[str] = set()
+    cache = CellCache(directory, study.services)
+    reasons: dict[str, str] = {}
     for cell in study.cells:
-        if any(fnmatchcase(cell.name, pattern) for pattern in again):
+        if _matches(cell, again):
             why = "asked for"
-        elif waits := [name for name in cell.needs if name in running]:
+        elif waits := [name for name in cell.needs if reasons[name]]:
             why = f"after {', '.join(waits[:3])}" + (" …" if len(waits) > 3 else "")
         else:
-            why = book.stale(cell, book.asked(cell)) if not book.missing(cell) else "its inputs are missing"
-        if why:
-            running.add(cell.name)
-        rows.append((cell, why))
-    return rows
+            why = "its inputs are missing" if cache.missing(cell) else cache.why_run(cell, cache.key(cell))
+        reasons[cell.name] = why
+    return [(cell, reasons[cell.name]) for cell in study.cells]
 
 
 def run(
@@ -90,10 +90,10 @@ def run(
     directory: Path,
     *,
     jobs: int,
-    engine: Engine | None = None,
+    executor: Executor | None = None,
     again: Sequence[str] = (),
     retries: int = RETRIES,
-) -> Result:
+) -> StudyResult:
     """Run all cells of a study that are not finished, at most `jobs` at once.
 
     A failed cell stops only what needs it. Raises: InputError for missing inputs or when the directory is in use;
@@ -102,106 +102,114 @@ def run(
     check_inputs(study, directory)
     directory.mkdir(parents=True, exist_ok=True)
     with _locked(directory), _sigterm_as_interrupt():
-        return _Runner(study, directory, jobs, engine or LocalEngine(), again, retries).run()
+        return _Runner(study, directory, jobs, executor or LocalExecutor(), again, retries).run()
+
+
+def _matches(cell: Cell, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(cell.name, pattern) for pattern in patterns)
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A cell at work: what is asked for, which attempt it is, and the slots it holds."""
+
+    cell: Cell
+    key: CacheKey
+    slots: list[int]
+    attempt: int = 1
 
 
 class _Runner:
     """One pass over a study."""
 
     def __init__(
-        self, study: Study, directory: Path, jobs: int, engine: Engine, again: Sequence[str], retries: int
+        self, study: Study, directory: Path, jobs: int, executor: Executor, again: Sequence[str], retries: int
     ) -> None:
-        self.study = study
         self.directory = directory.resolve()
         self.logs = self.directory / "logs"
-        self.book = Book(self.directory, study.services)
-        self.engine = engine
-        self.local: Engine = engine if isinstance(engine, LocalEngine) else LocalEngine()
-        self.servers = Servers(self.directory, self.logs)
-        self.services = {service.name: service.argv for service in study.services}
-        self.again = again
-        self.retries = retries
+        self.cache = CellCache(self.directory, study.services)
+        self.executor = executor
+        self.local = executor if isinstance(executor, LocalExecutor) else LocalExecutor()
+        self.executors: list[Executor] = [self.local] if executor is self.local else [executor, self.local]
+        self.services = ServicePool(self.directory, self.logs)
+        self.again, self.retries, self.jobs = again, retries, jobs
         self.free = list(range(jobs))
-        self.jobs = jobs
-        self.result = Result(study, directory)
+        self.result = StudyResult(study, directory)
         self.waiting = {cell.name: cell for cell in study.cells}
-        self.running: dict[str, tuple[Cell, Asked, int, list[int]]] = {}
+        self.running: dict[str, _Running] = {}
         self.show = ProgressBar(study.name, len(study.cells), unit="cell")
 
-    def run(self) -> Result:
+    def run(self) -> StudyResult:
         self.logs.mkdir(exist_ok=True)
         try:
             with self.show:
-                self._turn()
+                while self.waiting or self.running:
+                    while self._start_next():
+                        pass
+                    while self.running and not self._collect():
+                        pass
         except KeyboardInterrupt:
-            self._interrupted()
+            if self.running:
+                console.say(f"stopping {', '.join(self.running)} (Ctrl-C again: at once)")
+            for executor in self.executors:
+                executor.interrupt()
             raise
         finally:
-            for engine in {id(e): e for e in (self.engine, self.local)}.values():
-                engine.close()
-            self.servers.close()
-            self.book.save()
+            for executor in self.executors:
+                executor.close()
+            self.services.close()
+            self.cache.save()
         return self.result
 
-    def _turn(self) -> None:
-        while self.waiting or self.running:
-            while self._start_next():
-                pass
-            while self.running and not self._collect():
-                pass
-
     def _start_next(self) -> bool:
-        """Settle or start one waiting cell; False when none can move."""
-        states = self.result.states
+        """Start one waiting cell, or end one that need not or cannot run; False when none can move."""
         for cell in list(self.waiting.values()) if self.free else []:
-            if any(states.get(name) in ("failed", "blocked") for name in cell.needs):
-                broken = [name for name in cell.needs if states.get(name) in ("failed", "blocked")]
-                self._settle(cell, "blocked", f"needs {broken[0]}")
-                return True
-            if not all(states.get(name) in ("done", "skipped") for name in cell.needs):
+            states = {name: self.result.states.get(name) for name in cell.needs}
+            if broken := [name for name, state in states.items() if state in BROKEN]:
+                return self._end(cell, "blocked", f"needs {broken[0]}")
+            if not all(state in FINISHED for state in states.values()):
                 continue
-            if missing := self.book.missing(cell):
-                self._settle(cell, "failed", f"its input {missing[0]} is not there")
-                return True
-            asked = self.book.asked(cell)
-            if any(fnmatchcase(cell.name, pattern) for pattern in self.again):
-                self.book.forget(cell)
-            why = self.book.stale(cell, asked)
+            if missing := self.cache.missing(cell):
+                return self._end(cell, "failed", f"its input {missing[0]} is not there")
+            if _matches(cell, self.again):
+                self.cache.forget(cell)
+            key = self.cache.key(cell)
+            why = self.cache.why_run(cell, key)
             if not why:
-                self._settle(cell, "skipped")
-                return True
-            wanted = self.jobs if cell.slots == 0 else min(cell.slots, self.jobs)
+                return self._end(cell, "skipped")
+            wanted = min(cell.slots or self.jobs, self.jobs)
             if wanted <= len(self.free):
-                self._start(cell, asked, why, 1, [self.free.pop(0) for _ in range(wanted)])
-                return True
+                return self._start(_Running(cell, key, [self.free.pop(0) for _ in range(wanted)]), why)
             if cell.slots != 1:
                 return False  # a wide cell is not starved by narrow ones
         return False
 
-    def _start(self, cell: Cell, asked: Asked, why: str, attempt: int, slots: list[int]) -> None:
-        resumed = self.book.cut_short(cell, asked)
+    def _start(self, running: _Running, why: str) -> bool:
+        cell, slots, log = running.cell, running.slots, self.logs / f"{running.cell.name}.log"
+        resumed = self.cache.interrupted(cell, running.key)
         if not resumed:
             self._clear(cell)
-        log = self.logs / f"{cell.name}.log"
-        log.unlink(missing_ok=True) if attempt == 1 else None
-        argv = cell.argv + (cell.resume if resumed else ())
+        if running.attempt == 1:
+            log.unlink(missing_ok=True)
         self.waiting.pop(cell.name, None)
-        self.running[cell.name] = (cell, asked, attempt, slots)
+        self.running[cell.name] = running
         self.show.begin(cell.name, lambda: next(iter(tail(log, 1)), ""))
         if not self.show.live:
-            self.show.line(f"{self._settled} {cell.name}: starts" + (f" ({why})" if why else ""))
+            self._line(cell, f"starts ({why})")
+        argv = [*cell.argv, *(cell.resume if resumed else ())]
         try:
-            ports = {name: self.servers.port(name, self.services[name]) for name in cell.uses}
+            for name in cell.uses:
+                port = str(self.services.port(name, self.cache.services[name].argv))
+                argv = [word.replace(f"{{{name}.port}}", port) for word in argv]
         except RuntimeError as error:
-            self.running.pop(cell.name)
-            self.free += slots
-            self._settle(cell, "failed", str(error))
-            return
-        for name, port in ports.items():
-            argv = tuple(word.replace(f"{{{name}.port}}", str(port)) for word in argv)
-        self.book.start(cell, asked, attempt)
-        job = Job(cell.name, argv, self.directory, self.logs / f"{cell.name}.out", log, self._env(slots), len(slots))
-        (self.local if cell.uses or cell.argv[0] == "judge" else self.engine).start(job)
+            del self.running[cell.name]
+            self.free = sorted([*self.free, *slots])
+            return self._end(cell, "failed", str(error))
+        self.cache.start(cell, running.key, running.attempt)
+        out, env = self.logs / f"{cell.name}.out", self._env(slots)
+        job = Job(cell.name, tuple(argv), self.directory, out, log, env, len(slots))
+        (self.local if cell.uses or cell.argv[0] == "judge" else self.executor).start(job)
+        return True
 
     def _env(self, slots: list[int]) -> dict[str, str]:
         """Threads and devices of a cell's share, so that cells side by side do not fight over them."""
@@ -209,8 +217,7 @@ class _Runner:
         if "OMP_NUM_THREADS" not in os.environ:
             env["OMP_NUM_THREADS"] = str(max(1, cores() * len(slots) // self.jobs))
         if devices := gpus():
-            share = [devices[slot % len(devices)] for slot in slots]
-            env["CUDA_VISIBLE_DEVICES"] = ",".join(dict.fromkeys(share))
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(dict.fromkeys(devices[slot % len(devices)] for slot in slots))
         return env
 
     def _clear(self, cell: Cell) -> None:
@@ -225,62 +232,50 @@ class _Runner:
     def _collect(self) -> bool:
         """Wait a moment for a cell to end; False when none did."""
         self.show.redraw()
-        outcome = self.engine.wait(0.1)
-        if outcome is None and self.local is not self.engine:
-            outcome = self.local.wait(0.1)
-        if outcome is None:
+        end = next(filter(None, (executor.wait(0.1) for executor in self.executors)), None)
+        if end is None:
             return False
-        cell, asked, attempt, slots = self.running.pop(outcome.name)
-        if outcome.lost and attempt <= self.retries:
-            self.show.line(f"{cell.name}: {outcome.why}; started again ({attempt} of {self.retries})")
-            self._start(cell, asked, "again", attempt + 1, slots)
-            return True
-        self.free = sorted([*self.free, *slots])
-        self._finish(cell, asked, attempt, outcome)
-        for name in cell.uses:
-            if not any(
-                name in other.uses for other in [*self.waiting.values(), *(r[0] for r in self.running.values())]
-            ):
-                self.servers.end(name)
+        running = self.running.pop(end.name)
+        cell = running.cell
+        if end.lost and running.attempt <= self.retries:
+            self.show.line(f"{cell.name}: {end.why}; started again ({running.attempt} of {self.retries})")
+            return self._start(replace(running, attempt=running.attempt + 1), "again")
+        self.free = sorted([*self.free, *running.slots])
+        self._finish(running, end)
+        others = [*self.waiting.values(), *(other.cell for other in self.running.values())]
+        for name in set(cell.uses).difference(*(other.uses for other in others)):
+            self.services.end(name)
         return True
 
-    def _finish(self, cell: Cell, asked: Asked, attempt: int, outcome: Outcome) -> None:
-        if outcome.returncode == 0 and cell.stdout:
-            out = self.logs / f"{cell.name}.out"
+    def _finish(self, running: _Running, end: JobEnd) -> None:
+        cell = running.cell
+        log, out = self.logs / f"{cell.name}.log", self.logs / f"{cell.name}.out"
+        if end.returncode == 0 and cell.stdout:
             write_text(self.directory / cell.stdout, out.read_text(encoding="utf-8"))
-        wrong = self.book.finish(cell, asked, attempt, outcome.returncode, outcome.seconds_s)
-        self.result.seconds_s[cell.name] = round(outcome.seconds_s, 3)
-        if outcome.returncode == 0 and not wrong:
-            self._settle(cell, "done")
+        wrong = self.cache.finish(cell, running.key, running.attempt, end.returncode, end.seconds_s)
+        self.result.seconds_s[cell.name] = round(end.seconds_s, 3)
+        if end.returncode == 0 and not wrong:
+            self._end(cell, "done")
             return
-        self._settle(cell, "failed", wrong or outcome.why or f"exit code {outcome.returncode}")
-        log = self.logs / f"{cell.name}.log"
-        rows = tail(log, TAIL_LINES) or tail(self.logs / f"{cell.name}.out", TAIL_LINES)
+        self._end(cell, "failed", wrong or end.why or f"exit code {end.returncode}")
         self.show.line(f"{cell.name}: {cell.command}")
-        for row in rows:
+        for row in tail(log, TAIL_LINES) or tail(out, TAIL_LINES):
             self.show.line(f"  | {row}")
         self.show.line(f"  all of it: {log}")
 
-    def _settle(self, cell: Cell, state: str, note: str = "") -> None:
+    def _end(self, cell: Cell, state: str, note: str = "") -> bool:
         self.waiting.pop(cell.name, None)
         self.result.states[cell.name] = state
         self.result.notes[cell.name] = note
         self.show.end(cell.name)
         if state != "skipped":
             taken = f" in {duration(self.result.seconds_s[cell.name])}" if cell.name in self.result.seconds_s else ""
-            self.show.line(f"{self._settled} {cell.name}: {state}{taken}" + (f": {note}" if note else ""))
+            self._line(cell, state + taken + (f": {note}" if note else ""))
         self.show.advance()
+        return True
 
-    @property
-    def _settled(self) -> str:
-        return f"[{len(self.result.states)}/{len(self.study.cells)}]"
-
-    def _interrupted(self) -> None:
-        """End what runs, patiently; a second Ctrl-C kills."""
-        if self.running:
-            console.say(f"stopping {', '.join(self.running)} (Ctrl-C again: at once)")
-        self.engine.interrupt()
-        self.local.interrupt()
+    def _line(self, cell: Cell, words: str) -> None:
+        self.show.line(f"[{len(self.result.states)}/{len(self.result.study.cells)}] {cell.name}: {words}")
 
 
 @contextmanager
@@ -300,19 +295,13 @@ def _locked(directory: Path) -> Generator[None]:
 
 @contextmanager
 def _sigterm_as_interrupt() -> Generator[None]:
-    """Treat SIGTERM and SIGHUP like Ctrl-C while cells run."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before: dict[int, Any] = {}
+    """Treat SIGTERM and SIGHUP like Ctrl-C while cells run; what nohup ignores stays ignored."""
+    main = threading.current_thread() is threading.main_thread()  # elsewhere it is the caller's business
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP) if main}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
     try:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup keeps its meaning
-                before[number] = signal.signal(number, interrupt)
-    except ValueError:
-        pass  # not in the main thread: the caller's business
-    try:
+        for number in before:
+            signal.signal(number, signal.default_int_handler)
         yield
     finally:
         for number, handler in before.items():

@@ -11,7 +11,8 @@ from equiloss import console
 from equiloss.errors import IncompleteError
 from study import graph, runner, spec
 from study.cli import run_output
-from study.executors.local import Engine, LocalEngine
+from study.executors.base import Executor
+from study.executors.local import LocalExecutor
 
 
 def execute(
@@ -39,7 +40,7 @@ def execute(
         return
     jobs = jobs or runner.default_jobs(study)
     console.say(f"{study.name}: {len(study.cells)} cells in {directory}, {jobs} at a time")
-    result = runner.run(study, directory, jobs=jobs, engine=_engine(*engine), again=again)
+    result = runner.run(study, directory, jobs=jobs, executor=_executor(*engine), again=again)
     if as_json:
         console.emit_json(run_output.document(result))
     elif text := run_output.text(result):
@@ -54,12 +55,12 @@ def execute(
         )
 
 
-def _engine(name: str, address: str | None) -> Engine:
+def _executor(name: str, address: str | None) -> Executor:
     if name == "ray":
-        from study.executors.ray_cluster import RayEngine
+        from study.executors.ray_cluster import RayExecutor
 
-        return RayEngine(address)
-    return LocalEngine()
+        return RayExecutor(address)
+    return LocalExecutor()
 
 
 def _preview(study: graph.Study, directory: Path, again: Sequence[str], as_json: bool) -> None:

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from study.runner import Result
+from study.runner import StudyResult
 
 
-def document(result: Result) -> dict[str, Any]:
+def document(result: StudyResult) -> dict[str, Any]:
     """The result as `study run --json` prints it."""
     return {
         "study": result.study.name,
@@ -32,7 +32,7 @@ def document(result: Result) -> dict[str, Any]:
     }
 
 
-def shown(result: Result) -> dict[str, str]:
+def shown(result: StudyResult) -> dict[str, str]:
     """The stdout of every finished cell marked `show`."""
     texts: dict[str, str] = {}
     for cell in result.study.cells:
@@ -42,14 +42,14 @@ def shown(result: Result) -> dict[str, str]:
     return texts
 
 
-def text(result: Result) -> str:
+def text(result: StudyResult) -> str:
     """The closing text: what was shown, then the files; the HTML report's path is the very last line."""
     parts = [body.rstrip("\n") for body in shown(result).values()]
     parts += [os.path.relpath(result.directory / path) for path in _files(result)]
     return "\n".join(parts)
 
 
-def _files(result: Result) -> list[Path]:
+def _files(result: StudyResult) -> list[Path]:
     """The files of `[study] closing` that exist, pages last."""
     paths = [Path(item) for item in result.study.closing]
     there = [path for path in paths if (result.directory / path).exists()]

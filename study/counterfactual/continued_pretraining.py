@@ -27,7 +27,7 @@ from equiloss.statistics.bootstrap import Floats
 from judge.diagnose.case import Arm
 from judge.diagnose.causes import item_kinds
 from study.counterfactual.session import Session, base_path, closed, interval_of_gain
-from study.executors.local import cores
+from study.executors.resources import cores
 
 CAUSE = "base-data"
 SHARE = 0.15

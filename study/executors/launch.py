@@ -1,9 +1,9 @@
 """Run one command in its own process group, and end it when the one who asked for it goes away.
 
-`python -m study.launch GRACE_S COMMAND…`: stdin is a pipe that the asker holds open. A byte in it passes Ctrl-C's
-signal on to the command, and kills it GRACE_S seconds later. When the pipe closes because the asker was killed, the
-command is killed at once, so that whoever takes up its work is alone; so it is on SIGTERM. The exit code is the
-command's, or 128 + the signal that ended it.
+`python -m study.executors.launch GRACE_S COMMAND…`: stdin is a pipe that the asker holds open. A byte in it passes
+Ctrl-C's signal on to the command, and kills it GRACE_S seconds later. When the pipe closes because the asker was
+killed, the command is killed at once, so that whoever takes up its work is alone; so it is on SIGTERM. The exit code is
+the command's, or 128 + the signal that ended it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> None:
         _send(child.pid, signal.SIGKILL)
 
     signal.signal(signal.SIGTERM, kill)
-    threading.Thread(target=_end_when_told, args=(child.pid, grace_s), daemon=True).start()
+    threading.Thread(target=_end_on_request, args=(child.pid, grace_s), daemon=True).start()
     if hasattr(os, "waitid"):  # not yet reaped: its number, and so its group's, cannot be somebody else's
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         _send(child.pid, signal.SIGKILL)  # what the command left running in its group
@@ -47,7 +47,7 @@ def _prepare() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, see prctl(2)
 
 
-def _end_when_told(group: int, grace_s: float) -> None:
+def _end_on_request(group: int, grace_s: float) -> None:
     if not os.read(0, 1):
         _send(group, signal.SIGKILL)
         return

@@ -8,13 +8,16 @@ the study: the key and the service are there, and their work is done elsewhere a
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import time
+from dataclasses import replace
 from typing import Any
 
 from equiloss.errors import InputError
-from study.executors.local import GRACE_S, Job, Outcome, launch, outcome_of, stop
+from study.executors.base import GRACE_S, Job, JobEnd
+from study.executors.process import ended, launch, stop
 
 
 def execute(job: Job, grace_s: float) -> tuple[int, float]:
@@ -30,14 +33,12 @@ def execute(job: Job, grace_s: float) -> tuple[int, float]:
     return code, time.monotonic() - started_s
 
 
-class RayEngine:
+class RayExecutor:
     """Jobs as tasks of a Ray cluster: the one at `address`, or a local one of this machine's cores."""
 
     def __init__(self, address: str | None = None, grace_s: float = GRACE_S) -> None:
-        import ray as ray_module  # pyright: ignore[reportMissingImports]
-
-        self._ray: Any = ray_module
-        ray = self._ray
+        ray: Any = importlib.import_module("ray")
+        self._ray = ray
         self._grace_s = grace_s
         self._mine = not ray.is_initialized()
         if self._mine:
@@ -55,16 +56,16 @@ class RayEngine:
         self._execute: Any = ray.remote(max_retries=0)(execute)
         self._gpus = bool(ray.cluster_resources().get("GPU"))
         self._running: dict[Any, tuple[Job, float]] = {}
-        self._told: set[Any] = set()
+        self._interrupted: set[Any] = set()
 
     def start(self, job: Job) -> None:
         """Hand a job to the cluster; it starts as soon as a node has room."""
         env = {key: value for key, value in job.env.items() if key != "CUDA_VISIBLE_DEVICES"}  # Ray deals them out
-        task = Job(job.name, job.command, job.directory, job.stdout, job.stderr, {**_passed_on(), **env}, job.slots)
+        task = replace(job, env={**_passed_on(), **env})
         options = {"num_cpus": job.slots, "num_gpus": job.slots if self._gpus else 0, "name": job.name}
         self._running[self._execute.options(**options).remote(task, self._grace_s)] = (job, time.monotonic())
 
-    def wait(self, timeout_s: float) -> Outcome | None:
+    def wait(self, timeout_s: float) -> JobEnd | None:
         """The next job that ended, or None when none did in time."""
         if not self._running:
             time.sleep(timeout_s)
@@ -76,17 +77,17 @@ class RayEngine:
         try:
             code, seconds_s = self._ray.get(ready[0])
         except self._ray.exceptions.RayTaskError as error:
-            return Outcome(job.name, 1, time.monotonic() - started_s, why=str(error.cause))
+            return JobEnd(job.name, 1, time.monotonic() - started_s, why=str(error.cause))
         except self._ray.exceptions.RayError as error:
             why = f"lost with its worker ({type(error).__name__})"
-            return Outcome(job.name, 137, time.monotonic() - started_s, lost=True, why=why)
-        return outcome_of(job.name, code, seconds_s)
+            return JobEnd(job.name, 137, time.monotonic() - started_s, lost=True, why=why)
+        return ended(job.name, code, seconds_s)
 
     def interrupt(self) -> None:
         """Interrupt all tasks; those that wait for a node never start."""
         for task in self._running:
-            if task not in self._told:  # a second time would cut its patience short
-                self._told.add(task)
+            if task not in self._interrupted:  # a second time would cut its patience short
+                self._interrupted.add(task)
                 self._ray.cancel(task)
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from equiloss.errors import InputError
 from pretrain.config import RunConfig
 from study.cli.effects import html
 from study.effects import Measured, arm_of, compare, load, welch
-from study.executors.local import argv_of
+from study.executors.process import argv_of
 
 losses = st.lists(st.floats(1, 10), min_size=2, max_size=8)
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from study.executors.local import Servers, argv_of
+from study.executors.process import argv_of
+from study.executors.services import ServicePool
 from study.runner import tail
 
 WORK = """
@@ -316,9 +317,9 @@ def test_a_service_that_dies_fails_its_cells(toml: Toml) -> None:
 
 
 def test_stopping_a_service_that_never_ran(tmp_path: Path) -> None:
-    servers = Servers(tmp_path, tmp_path)
-    servers.end("x")
-    servers.close()
+    services = ServicePool(tmp_path, tmp_path)
+    services.end("x")
+    services.close()
 
 
 def test_the_tail_of_a_log_reads_progress_bars(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from equiloss.errors import InputError
 from study.graph import Cell, Study
-from study.runner import Result, run
+from study.runner import StudyResult, run
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -38,10 +38,10 @@ Path(out).write_text(json.dumps({"node": node, "words": words, "threads": os.env
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Any]:
+def executor() -> Iterator[Any]:
     from ray.cluster_utils import Cluster  # pyright: ignore
 
-    from study.executors.ray_cluster import RayEngine
+    from study.executors.ray_cluster import RayExecutor
 
     cluster: Any = Cluster(initialize_head=False)
     try:
@@ -53,7 +53,7 @@ def engine() -> Iterator[Any]:
             if "timed out during startup" not in str(error):
                 raise
             pytest.skip("Ray did not start within its 30 s: the machine is too busy")
-        yield lambda: RayEngine(cluster.address, grace_s=5.0)
+        yield lambda: RayExecutor(cluster.address, grace_s=5.0)
     finally:
         cluster.shutdown()
 
@@ -76,15 +76,15 @@ def result_of(directory: Path, name: str) -> dict[str, Any]:
     return json.loads((directory / f"{name}.json").read_text())
 
 
-def test_cells_are_spread_over_the_nodes_and_finished_ones_skipped(engine: Any, tmp_path: Path) -> None:
+def test_cells_are_spread_over_the_nodes_and_finished_ones_skipped(executor: Any, tmp_path: Path) -> None:
     study, directory = cells(tmp_path, ("a", 3.0), ("b", 3.0), ("c", 0.0))
-    result = run(study, directory, jobs=2, engine=engine())
+    result = run(study, directory, jobs=2, executor=executor())
     assert result.states == {"a": "done", "b": "done", "c": "done"}, result.notes
     assert result_of(directory, "a")["node"] != result_of(directory, "b")["node"]
-    assert run(study, directory, jobs=2, engine=engine()).states == dict.fromkeys("abc", "skipped")
+    assert run(study, directory, jobs=2, executor=executor()).states == dict.fromkeys("abc", "skipped")
 
 
-def test_a_killed_worker_takes_its_command_along_and_the_cell_is_taken_up_again(engine: Any, tmp_path: Path) -> None:
+def test_a_killed_worker_takes_its_command_along_and_the_cell_is_taken_up_again(executor: Any, tmp_path: Path) -> None:
     study, directory = cells(tmp_path, ("a", 1200.0))
     pids: dict[str, int] = {}
 
@@ -92,21 +92,21 @@ def test_a_killed_worker_takes_its_command_along_and_the_cell_is_taken_up_again(
         pids.update(json.loads(wait_for(directory / "a.json.started")))
         os.kill(pids["worker"], signal.SIGKILL)
 
-    result = while_running(kill_worker, lambda: run(study, directory, jobs=1, engine=engine()))
+    result = while_running(kill_worker, lambda: run(study, directory, jobs=1, executor=executor()))
     assert result.states == {"a": "done"}, result.notes
     assert result_of(directory, "a")["words"] == ["again"]
     assert not Path(f"/proc/{pids['pid']}").exists()
 
 
-def test_a_failing_command_is_not_started_again(engine: Any, tmp_path: Path) -> None:
+def test_a_failing_command_is_not_started_again(executor: Any, tmp_path: Path) -> None:
     study = Study("s", "", (), None, (Cell("a", ("python", "-c", "import sys; sys.exit('no such luck')")),))
-    result = run(study, tmp_path / "out", jobs=1, engine=engine())
+    result = run(study, tmp_path / "out", jobs=1, executor=executor())
     assert result.states == {"a": "failed"}
     assert result.notes == {"a": "exit code 1"}
     assert "no such luck" in (tmp_path / "out" / "logs" / "a.log").read_text()
 
 
-def test_an_interrupt_ends_the_tasks(engine: Any, tmp_path: Path) -> None:
+def test_an_interrupt_ends_the_tasks(executor: Any, tmp_path: Path) -> None:
     study, directory = cells(tmp_path, ("a", 1200.0))
     pids: dict[str, int] = {}
 
@@ -115,16 +115,16 @@ def test_an_interrupt_ends_the_tasks(engine: Any, tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        while_running(interrupt, lambda: run(study, directory, jobs=1, engine=engine()))
+        while_running(interrupt, lambda: run(study, directory, jobs=1, executor=executor()))
     assert not Path(f"/proc/{pids['pid']}").exists()
     assert "KeyboardInterrupt" in (directory / "logs" / "a.log").read_text()
 
 
 def test_no_cluster_there() -> None:
-    from study.executors.ray_cluster import RayEngine
+    from study.executors.ray_cluster import RayExecutor
 
     with pytest.raises(InputError, match="no Ray cluster at"):
-        RayEngine("127.0.0.1:1")
+        RayExecutor("127.0.0.1:1")
 
 
 def wait_for(path: Path, patience_s: float = 600) -> str:
@@ -135,7 +135,7 @@ def wait_for(path: Path, patience_s: float = 600) -> str:
     return path.read_text()
 
 
-def while_running(meddle: Callable[[], None], work: Callable[[], Result]) -> Result:
+def while_running(meddle: Callable[[], None], work: Callable[[], StudyResult]) -> StudyResult:
     import threading
 
     thread = threading.Thread(target=meddle)

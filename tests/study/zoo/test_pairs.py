@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from equiloss import templates
 from equiloss.errors import InputError
-from study.cli.zoo import columns
-from study.zoo import pairs as zoo
+from equiloss.records import diagnosis as records
+from equiloss.records.diagnosis import Cause, Diagnosis, Side, Verdict, VerdictKind
+from equiloss.statistics.estimate import Estimate
+from study.zoo.counting import Proportion, count, outcome
+from study.zoo.pairs import read_pairs
+from study.zoo.plan import study_of
 
 PAIR = """
 [pair]
@@ -35,25 +37,28 @@ def pair_file(directory: Path, name: str, cause: str = "recipe-rate") -> Path:
     return path
 
 
-def diagnosis(cause: str | None, kind: str = "cause") -> dict[str, Any]:
-    return {
-        "verdict": {"kind": kind, "cause": cause, "share": None, "sentence": "So it <b>is</b>."},
-        "causes": [{"id": cause, "status": "named"}] if cause else [],
-        "gap": {"value": 0.2, "low": 0.1, "high": 0.3},
-        "levels": [{"status": "clear"}],
-    }
+def diagnosis(cause: str | None, kind: VerdictKind = "cause") -> Diagnosis:
+    side = Side(name="x", generators=("x.s1",), seeds=1, items=10)
+    return Diagnosis(
+        a=side,
+        b=side,
+        gap=Estimate(value=0.2, low=0.1, high=0.3, unit="points"),
+        levels=(records.tested(0, "clear", "Equal."),),
+        causes=(Cause(id=cause, level=4, title="", status="named"),) if cause else (),
+        verdict=Verdict(kind=kind, reason="test", cause=cause, sentence="So it <b>is</b>."),
+    )
 
 
-def put(directory: Path, pair: str, seed: int, document: dict[str, Any]) -> None:
+def put(directory: Path, pair: str, seed: int, document: Diagnosis) -> None:
     path = directory / f"s{seed}" / pair / "diagnosis.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(document), encoding="utf-8")
+    path.write_text(document.model_dump_json(), encoding="utf-8")
 
 
 def test_every_shipped_pair_plans_and_ends_with_its_diagnosis() -> None:
-    pairs = zoo.read_pairs([])
+    pairs = read_pairs([])
     assert len(pairs) >= 10
-    study = zoo.study_of(pairs, [0, 1])
+    study = study_of(pairs, [0, 1])
     cells = {cell.name: cell for cell in study.cells}
     for pair in pairs:
         for seed in (0, 1):
@@ -63,26 +68,26 @@ def test_every_shipped_pair_plans_and_ends_with_its_diagnosis() -> None:
 
 
 def test_what_pairs_share_is_made_once_a_seed_and_only_when_needed() -> None:
-    one = zoo.study_of(zoo.read_pairs(["recipe-rate"]), [0])
+    one = study_of(read_pairs(["recipe-rate"]), [0])
     assert [cell.name for cell in one.cells if "-shared-base" in cell.name] == ["s0-shared-base"]
-    many = zoo.study_of(zoo.read_pairs(["recipe-*,null-recipe"]), [0, 3])
+    many = study_of(read_pairs(["recipe-*,null-recipe"]), [0, 3])
     assert [cell.name for cell in many.cells if "-shared-base" in cell.name] == ["s0-shared-base", "s3-shared-base"]
 
 
 def test_parameters_are_settable_for_all_and_for_one_pair() -> None:
-    pairs = zoo.read_pairs(["recipe-rate", "null-recipe"])
-    study = zoo.study_of(pairs, [0], ["steps=7", "runs=[1, 2]", "recipe-rate.runs=[1, 2, 3, 4]"])
+    pairs = read_pairs(["recipe-rate", "null-recipe"])
+    study = study_of(pairs, [0], ["steps=7", "runs=[1, 2]", "recipe-rate.runs=[1, 2, 3, 4]"])
     commands = {cell.name: cell.command for cell in study.cells}
     assert "train.steps=7" in commands["s0-shared-base"]
     assert "--seed 4" in commands["s0-recipe-rate-ift-4"]
     assert [name for name in commands if "shared-apart" in name] == ["s0-shared-apart-1", "s0-shared-apart-2"]
     with pytest.raises(InputError, match="no such parameter"):
-        zoo.study_of(pairs, [0], ["stepps=7"])
+        study_of(pairs, [0], ["stepps=7"])
 
 
 def test_a_pair_of_ones_own(tmp_path: Path) -> None:
-    pairs = zoo.read_pairs([str(pair_file(tmp_path, "mine"))])
-    study = zoo.study_of(pairs, [2])
+    pairs = read_pairs([str(pair_file(tmp_path, "mine"))])
+    study = study_of(pairs, [2])
     last = study.cells[-1]
     results = ("s2/mine/results/a.s1.jsonl", "s2/mine/results/b.s1.jsonl")
     assert last.inputs == (*results, "s2/mine/verdicts", "s2/mine/judged.txt")
@@ -94,7 +99,7 @@ def test_a_pair_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_a_pair_that_judges_by_itself_is_judged_no_other_way() -> None:
-    study = zoo.study_of(zoo.read_pairs(["judge-position"]), [0])
+    study = study_of(read_pairs(["judge-position"]), [0])
     assert [cell.name for cell in study.cells if cell.command.startswith("judge score")] == []
     assert len([cell for cell in study.cells if "plant.py judge" in cell.command]) == 3
 
@@ -111,27 +116,27 @@ def test_a_broken_pair_says_what_is_wrong(tmp_path: Path, text: str, says: str) 
     path = tmp_path / "bad.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=says):
-        zoo.read_pairs([str(path)])
+        read_pairs([str(path)])
 
 
 def test_an_unknown_pair_and_a_pair_named_twice(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no pair 'nothing'"):
-        zoo.read_pairs(["nothing"])
+        read_pairs(["nothing"])
     with pytest.raises(InputError, match="asked for twice"):
-        zoo.read_pairs(["recipe-rate", "recipe-*"])
+        read_pairs(["recipe-rate", "recipe-*"])
 
 
 def test_the_exact_interval() -> None:
     # 9 of 10: [0.55498, 0.99747] (Clopper and Pearson; tabulated e.g. in Newcombe 1998); all of n: 0.025 ** (1 / n).
-    nine = zoo.exact(9, 10)
-    assert nine["low"] == pytest.approx(0.55498, abs=1e-5)
-    assert nine["high"] == pytest.approx(0.99747, abs=1e-5)
-    assert zoo.exact(20, 20)["low"] == pytest.approx(0.025 ** (1 / 20))
-    assert zoo.exact(0, 0)["value"] is None
+    nine = Proportion.exact(9, 10)
+    assert nine.low == pytest.approx(0.55498, abs=1e-5)
+    assert nine.high == pytest.approx(0.99747, abs=1e-5)
+    assert Proportion.exact(20, 20).low == pytest.approx(0.025 ** (1 / 20))
+    assert Proportion.exact(0, 0).value is None
 
 
 def test_counting(tmp_path: Path) -> None:
-    pairs = zoo.read_pairs([str(pair_file(tmp_path, "rate")), str(pair_file(tmp_path, "null", "chance"))])
+    pairs = read_pairs([str(pair_file(tmp_path, "rate")), str(pair_file(tmp_path, "null", "chance"))])
     where = tmp_path / "zoo"
     put(where, "rate", 0, diagnosis("recipe-rate"))
     put(where, "rate", 1, diagnosis("recipe-mask"))
@@ -139,18 +144,28 @@ def test_counting(tmp_path: Path) -> None:
     put(where, "null", 0, diagnosis(None, "chance"))
     put(where, "null", 1, diagnosis("copying"))
     put(where, "null", 2, diagnosis(None, "cannot-tell"))
-    found = zoo.outcomes(pairs, range(4), where)
-    document = zoo.document(pairs, found)
-    assert (document["accuracy"]["count"], document["accuracy"]["of"]) == (1, 3)
-    assert (document["false_alarms"]["count"], document["false_alarms"]["of"]) == (1, 3)
-    assert document["confusion"] == {
+    counted = count(pairs, [outcome(pair, seed, where) for pair in pairs for seed in range(4)])
+    assert (counted.accuracy.count, counted.accuracy.of) == (1, 3)
+    assert (counted.false_alarms.count, counted.false_alarms.of) == (1, 3)
+    assert counted.confusion == {
         "recipe-rate": {"recipe-rate": 1, "recipe-mask": 1, "cannot tell": 1},
         "chance": {"chance": 1, "copying": 1, "cannot tell": 1},
     }
-    assert columns(document) == ["recipe-rate", "chance", "cannot tell", "copying", "recipe-mask"]
-    assert [one["named"] for one in document["runs"] if one["seed"] == 3] == [None, None]
-    page = templates.environment(autoescape=True).from_string(templates.source("report", "zoo.html"))
-    html = page.render(zoo=document, columns=columns(document))
+    assert counted.names == ["recipe-rate", "chance", "cannot tell", "copying", "recipe-mask"]
+    assert [(pair.right, pair.of) for pair in counted.pairs] == [(1, 3), (1, 3)]
+    document = counted.model_dump(mode="json")
+    assert [run["named"] for run in document["runs"] if run["seed"] == 3] == [None, None]
+    assert [run["right"] for run in document["runs"]] == [True, False, False, False] * 2
+    html = (
+        templates.environment(autoescape=True).from_string(templates.source("report", "zoo.html")).render(zoo=counted)
+    )
     assert "1 of 3 times: 33 % (exact 95 % interval 1 to 91 %)" in html
     assert "So it &lt;b&gt;is&lt;/b&gt;." in html
     assert "not made" in html
+
+
+def test_nothing_that_could_be_made_counts_for_nothing(tmp_path: Path) -> None:
+    pairs = read_pairs([str(pair_file(tmp_path, "rate"))])
+    counted = count(pairs, [outcome(pairs[0], 0, tmp_path)])
+    assert (counted.accuracy.of, counted.accuracy.value, counted.confusion) == (0, None, {})
+    assert (counted.pairs[0].right, counted.pairs[0].of) == (0, 0)
