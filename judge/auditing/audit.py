@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from equiloss import templates
 from equiloss.numerals import number
@@ -31,48 +30,44 @@ def audit(
     Raises: InputError when the runs share no panel.
     """
     panel = choose_panel(judged, rubric, judge)
-    scale = scale_of(judged, panel)
-    scores = Scores.of(judged, panel)
-    data = effects.rows(judged, panel, scale)
-    found = effects.estimate(data, confidence)
-    shares = (scores.values - scale[0]) / (scale[1] - scale[0])  # (runs, items, repeats)
-    step = checks.step(scores) / (scale[1] - scale[0])
-    place, length = checks.bias(found, "place"), checks.bias(found, "length")
-    places = checks.places(judged, scores)
-    again = checks.repeatability(shares, places, step, found, confidence, draws, seed)
-    planted = [one for run in judged for one in run.control_answers_of(panel)]
-    values: dict[str, Any] = {
-        "rubric": panel.rubric,
-        "judge": panel.judge,
-        "is_llm": panel.is_llm,
-        "confidence": confidence,
-        "scale": scale,
-        "n_verdicts": len(data),
-        "n_items": len(scores.ids),
-        "share_at_ends": float(((data.share <= 0) | (data.share >= 1)).mean()) if len(data) else 0.0,
-        "position": place,
-        "length": length,
-        "drift": checks.bias(found, "order"),
-        "repeatability": again,
-        "scale_use": checks.scale_use(data.share),
-        "agreement": [
-            *checks.with_reference(data, confidence, draws, seed),
+    scale, scores = scale_of(judged, panel), Scores.of(judged, panel)
+    rows = effects.verdict_rows(judged, panel, scale)
+    measured = effects.estimate(rows, confidence)
+    place, length, drift = (checks.bias(measured, name) for name in ("place", "length", "order"))
+    repeats = checks.repeatability(scores, rows, scale, place, confidence, draws, seed)
+    share = rows["share"].to_numpy()
+    control = [line for run in judged for line in run.control_answers_of(panel)]
+    report = Audit(
+        rubric=panel.rubric,
+        judge=panel.judge,
+        is_llm=panel.is_llm,
+        confidence=confidence,
+        scale=scale,
+        n_verdicts=len(rows),
+        n_items=len(scores.ids),
+        share_at_ends=float(((share <= 0) | (share >= 1)).mean()) if len(rows) else 0.0,
+        position=place,
+        length=length,
+        drift=drift,
+        repeatability=repeats,
+        scale_use=checks.scale_use(share),
+        agreement=[
+            *checks.with_reference(rows, confidence, draws, seed),
             *checks.with_people(scores, scale, labels, confidence, draws, seed),
         ],
-        "canaries": checks.control_answers(planted, scale, confidence, draws, seed),
-        "failures": checks.failures(judged, panel),
-        "pairs": trust.pairs(data, place, length, again, confidence),
-        "jury": checks.jury(judged, panel, confidence, draws, seed),
-        "warnings": summarise(planted, *scale)["warnings"],
-    }
-    text = templates.render(templates.source("report", "audit"), "report/audit", **_readable(values))
-    values["findings"] = [" ".join(line.split()) for line in text.split("\n") if line.strip()]
-    return Audit.model_validate(values)
+        control_answers=checks.control_answers(control, scale, confidence, draws, seed),
+        failures=checks.failures(judged, panel),
+        pairs=trust.pairs(rows, place, length, repeats, confidence),
+        jury=checks.jury(judged, panel, confidence, draws, seed),
+        warnings=summarise(control, *scale)["warnings"],
+        findings=[],
+    )
+    return report.model_copy(update={"findings": _findings(report)})
 
 
-def _readable(values: dict[str, Any]) -> dict[str, Any]:
-    """What the sentences are made of: the numbers, and the ways to print them."""
-    level = 1 - float(values["confidence"])
+def _findings(report: Audit) -> list[str]:
+    """What the numbers say, a sentence each."""
+    level = 1 - report.confidence
 
     def points(share: float) -> str:
         return number(share * 100, 1)
@@ -83,5 +78,14 @@ def _readable(values: dict[str, Any]) -> dict[str, Any]:
     def shown(bias: Bias | None) -> bool:
         return bias is not None and bias.p is not None and bias.p < level
 
-    beyond = trust.trusted_beyond(values["pairs"])
-    return {**values, "points": points, "span": span, "shown": shown, "level": level, "beyond": beyond}
+    text = templates.render(
+        templates.source("report", "audit"),
+        "report/audit",
+        **dict(report),
+        points=points,
+        span=span,
+        shown=shown,
+        level=level,
+        beyond=trust.trusted_beyond(report.pairs),
+    )
+    return [" ".join(line.split()) for line in text.split("\n") if line.strip()]

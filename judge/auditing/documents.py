@@ -5,12 +5,12 @@ from __future__ import annotations
 from pydantic import Field
 
 from equiloss.statistics.estimate import Interval
-from judge.comparison.document import Document
+from judge.comparison.document import ResultDocument
 
 AUDIT_SCHEMA = "equiloss.audit.v1"
 
 
-class Bias(Document):
+class Bias(ResultDocument):
     """An effect on scores, in shares of the scale: on the scores as given, and behind the ends of the scale.
 
     `value` is the one to go by: behind the ends, unless most scores lie at the ends, where that is guesswork.
@@ -25,7 +25,7 @@ class Bias(Document):
     p: float | None
 
 
-class Repeatability(Document):
+class Repeatability(ResultDocument):
     """How one answer's scores differ when it is judged again."""
 
     n_answers: int
@@ -40,7 +40,7 @@ class Repeatability(Document):
     alpha_interval: Interval | None
 
 
-class ScaleUse(Document):
+class ScaleUse(ResultDocument):
     """Which scores are given."""
 
     n_values: int = Field(description="different scores given")
@@ -49,10 +49,10 @@ class ScaleUse(Document):
     round_tens: float = Field(description="share of the others that are multiples of a tenth of the scale")
 
 
-class Agreement(Document):
+class Agreement(ResultDocument):
     """Agreement with something else that scores the same answers."""
 
-    with_: str = Field(alias="with")
+    with_: str = Field(validation_alias="with", serialization_alias="with")
     n: int
     spearman: float | None
     spearman_interval: Interval | None
@@ -60,7 +60,7 @@ class Agreement(Document):
     kappa_interval: Interval | None = None
 
 
-class ControlAnswerResult(Document):
+class ControlAnswerResult(ResultDocument):
     """What the judge gave a kind of control answer, in shares of the scale."""
 
     n: int
@@ -69,14 +69,14 @@ class ControlAnswerResult(Document):
     mean_abs_difference: float | None = Field(default=None, description="duplicates: from the answer repeated")
 
 
-class FailureRate(Document):
+class FailureRate(ResultDocument):
     """Verdicts that failed, by run, and whether the runs differ in it."""
 
     by_run: dict[str, float]
     p: float | None = Field(description="Fisher's exact (two runs) or chi-square test that all fail equally often")
 
 
-class PairTrust(Document):
+class PairTrust(ResultDocument):
     """How far the gap between two runs can be the judge's doing, in shares of the scale."""
 
     a: str
@@ -96,7 +96,7 @@ class PairTrust(Document):
     unknown: list[str] = Field(description="of place, length, noise: what could not be measured")
 
 
-class Jury(Document):
+class Jury(ResultDocument):
     """Agreement between several judges by one rubric on the same answers."""
 
     judges: list[str]
@@ -108,10 +108,10 @@ class Jury(Document):
     kendalls_w_p: float | None
 
 
-class Audit(Document):
+class Audit(ResultDocument):
     """What `judge audit --json` prints."""
 
-    schema_: str = Field(default=AUDIT_SCHEMA, alias="schema")
+    schema_: str = Field(default=AUDIT_SCHEMA, validation_alias="schema", serialization_alias="schema")
     rubric: str
     judge: str
     is_llm: bool
@@ -126,7 +126,7 @@ class Audit(Document):
     repeatability: Repeatability | None
     scale_use: ScaleUse
     agreement: list[Agreement]
-    control_answers: dict[str, ControlAnswerResult] = Field(alias="canaries")
+    control_answers: dict[str, ControlAnswerResult] = Field(validation_alias="canaries", serialization_alias="canaries")
     failures: FailureRate
     pairs: list[PairTrust]
     jury: Jury | None

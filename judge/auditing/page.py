@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -20,7 +20,7 @@ from judge.auditing.documents import Audit
 from judge.report import build, overview, plots
 
 
-def write(found: Audit, files: Sequence[Path], directory: Path) -> tuple[Path, Path]:
+def write(report: Audit, files: Sequence[Path], directory: Path) -> tuple[Path, Path]:
     """Write audit.json and audit.html whole; returns their paths.
 
     Raises: InputError when `directory` is a file.
@@ -29,29 +29,26 @@ def write(found: Audit, files: Sequence[Path], directory: Path) -> tuple[Path, P
         raise InputError(f"{directory}: is not a directory", "name a directory with -o")
     json_path, html_path = directory / "audit.json", directory / "audit.html"
     made_by = provenance.provenance()
-    runs.write_json(json_path, {**found.model_dump(mode="json"), "provenance": made_by})
-    runs.write_text(html_path, html(found, [str(one) for one in files], made_by))
+    runs.write_json(json_path, {**report.model_dump(mode="json"), "provenance": made_by})
+    runs.write_text(html_path, html(report, [str(one) for one in files], made_by))
     return json_path, html_path
 
 
-def html(found: Audit, files: Sequence[str], made_by: Provenance) -> str:
+def html(report: Audit, files: Sequence[str], made_by: Provenance) -> str:
     """The page: no network, no script, no markup from data."""
     css = resources.files("judge.report").joinpath("page.css").read_text("utf-8")
-    effects = _effects(found)
-    axis = plots.axis([end for one in effects for end in one["interval"]], include=[0.0])
-    for one in effects:
-        words = f"{one['name']}: {number(one['value'], 1)}, interval {number(one['interval'][0], 1)} to "
-        words += number(one["interval"][1], 1)
-        one["plot"] = plots.interval(axis, one["value"], one["interval"], -1, words, zero=True)
+    effects = _effects(report)
+    axis = plots.axis([end for effect in effects for end in effect.interval], include=[0.0])
+    drawn = [plots.interval(axis, one.value, one.interval, -1, f"{one.name}: {one}", zero=True) for one in effects]
     return str(
         overview.fill(
             "audit_page",
-            found=found,
-            beyond=trust.trusted_beyond(found.pairs),
-            judge=found.judge.partition("@")[0],
-            effects=effects,
+            found=report,
+            beyond=trust.trusted_beyond(report.pairs),
+            judge=report.judge.partition("@")[0],
+            effects=list(zip(effects, drawn, strict=True)),
             ruler=plots.ruler(axis),
-            parts=[_parts(one) for one in found.pairs],
+            points=_points,
             files=files,
             made_by=made_by,
             css=Markup(css),
@@ -60,36 +57,34 @@ def html(found: Audit, files: Sequence[str], made_by: Provenance) -> str:
     )
 
 
-def _effects(found: Audit) -> list[dict[str, Any]]:
+class _Effect(NamedTuple):
     """What a score follows besides the answer, in per cent of the scale."""
-    rows: list[dict[str, Any]] = []
-    for name, bias in (
-        ("First place against the last", found.position),
-        ("Per doubling of the answer's length", found.length),
-        ("Drift per 1,000 prompts", found.drift),
-    ):
-        if bias is not None:
-            rows.append({"name": name, "value": 100 * bias.value, "interval": _points(bias.interval), "p": bias.p})
-    again = found.repeatability
-    if again is not None and again.noise is not None and again.noise_interval is not None:
-        name = "Noise of one verdict (standard deviation)"
-        rows.append({"name": name, "value": 100 * again.noise, "interval": _points(again.noise_interval), "p": None})
-    return rows
+
+    name: str
+    value: float
+    interval: Interval
+    p: float | None
+
+    def __str__(self) -> str:
+        return f"{number(self.value, 1)}, interval {number(self.interval[0], 1)} to {number(self.interval[1], 1)}"
 
 
-def _parts(pair: trust.PairTrust) -> dict[str, Any]:
-    """A pair's gap, and what the judge can make of it at most, in per cent of the scale."""
-    limits = {"place": pair.by_place, "length": pair.by_length, "noise": pair.by_noise}
-    return {
-        "a": pair.a,
-        "b": pair.b,
-        "gap": 100 * pair.gap,
-        "limits": {name: 100 * max(map(abs, span)) if span else None for name, span in limits.items()},
-        "unknown": pair.unknown,
-        "beyond": None if pair.trusted_beyond is None else 100 * pair.trusted_beyond,
-        "adjusted": None if pair.adjusted is None else 100 * pair.adjusted,
-        "adjusted_interval": _points(pair.adjusted_interval) if pair.adjusted_interval else None,
+def _effects(report: Audit) -> list[_Effect]:
+    biases = {
+        "First place against the last": report.position,
+        "Per doubling of the answer's length": report.length,
+        "Drift per 1,000 prompts": report.drift,
     }
+    rows = [
+        _Effect(name, 100 * bias.value, _points(bias.interval), bias.p)
+        for name, bias in biases.items()
+        if bias is not None
+    ]
+    repeats = report.repeatability
+    if repeats is not None and repeats.noise is not None and repeats.noise_interval is not None:
+        name = "Noise of one verdict (standard deviation)"
+        rows.append(_Effect(name, 100 * repeats.noise, _points(repeats.noise_interval), None))
+    return rows
 
 
 def _points(span: Interval) -> Interval:

@@ -11,7 +11,7 @@ from equiloss.statistics.estimate import Interval
 COMPARISON_SCHEMA = "equiloss.comparison.v1"
 
 
-class Document(BaseModel):
+class ResultDocument(BaseModel):
     """A part of a comparison: immutable, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
@@ -22,14 +22,14 @@ class Document(BaseModel):
         return None if statistic is None else cls.model_validate(statistic, from_attributes=True)
 
 
-class Strength(Document):
+class Strength(ResultDocument):
     """A Bradley–Terry strength: natural log odds against an average model of the table."""
 
     value: float
     interval: Interval = Field(description="percentile bootstrap over items")
 
 
-class HumanEstimate(Document):
+class HumanEstimate(ResultDocument):
     """The mean that the person who labelled some items would give (prediction-powered inference)."""
 
     mean: float
@@ -41,7 +41,7 @@ class HumanEstimate(Document):
     labels_only_standard_error: float
 
 
-class HumanGap(Document):
+class HumanGap(ResultDocument):
     """The gap that this person would see (prediction-powered inference, paired over items)."""
 
     difference: float
@@ -51,7 +51,7 @@ class HumanGap(Document):
     n_labelled: tuple[int, int] = Field(description="labelled answers of a and of b")
 
 
-class ModelScore(Document):
+class ModelScore(ResultDocument):
     """One model's mean score."""
 
     name: str = Field(description="the model: a generator, or NAME for the seeds NAME.s1, NAME.s2, ...")
@@ -70,7 +70,7 @@ class ModelScore(Document):
     human: HumanEstimate | None = Field(default=None, description="null without human labels")
 
 
-class LengthEffect(Document):
+class LengthEffect(ResultDocument):
     """The gap at equal length of the answers, and how scores go with length."""
 
     difference: float = Field(description="the gap at equal length")
@@ -80,7 +80,7 @@ class LengthEffect(Document):
     mean_length_difference: float = Field(description="characters, a minus b")
 
 
-class VarianceSplit(Document):
+class VarianceSplit(ResultDocument):
     """Where the noise of a gap comes from: variance components in squared points; null where not estimable."""
 
     seed: float | None
@@ -95,7 +95,7 @@ class VarianceSplit(Document):
     n_repeats: int
 
 
-class Needed(Document):
+class Needed(ResultDocument):
     """What would make `effect` detectable with 80 % power, changing one number alone; null: none, or unknown."""
 
     effect: float
@@ -104,7 +104,7 @@ class Needed(Document):
     repeats: int | None
 
 
-class Difference(Document):
+class Difference(ResultDocument):
     """Two models on the same items: a minus b."""
 
     a: str
@@ -135,7 +135,7 @@ class Difference(Document):
     human: HumanGap | None = Field(default=None, description="null without human labels for both")
 
 
-class ControlAnswerScore(Document):
+class ControlAnswerScore(ResultDocument):
     """What the judge gave one kind of control answer, in shares of the scale."""
 
     n: int
@@ -143,7 +143,7 @@ class ControlAnswerScore(Document):
     mean_abs_difference: float | None = Field(default=None, description="duplicates: from the answer repeated")
 
 
-class CategoryScore(Document):
+class CategoryScore(ResultDocument):
     """Every model's mean in one category of items, over the items in common."""
 
     category: str
@@ -152,7 +152,7 @@ class CategoryScore(Document):
     intervals: dict[str, Interval]
 
 
-class Comparison(Document):
+class Comparison(ResultDocument):
     """What `judge compare --json` prints."""
 
     schema_: str = Field(COMPARISON_SCHEMA, alias="schema")

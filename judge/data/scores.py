@@ -29,6 +29,7 @@ class Scores:
     criterion: str
     generators: tuple[str, ...]
     ids: tuple[str, ...]
+    repeats: tuple[int, ...]
     values: NDArray[np.float64]
     asked: NDArray[np.bool_]
     categories: tuple[str | None, ...]
@@ -76,6 +77,7 @@ class Scores:
             criterion=criterion or OVERALL,
             generators=tuple(run.generator for run in judged),
             ids=tuple(column),
+            repeats=tuple(turn) or (0,),
             values=np.where(complete, total / np.where(weight > 0, weight, 1.0), np.nan),
             asked=asked,
             categories=tuple(_category(judged, id) for id in column),

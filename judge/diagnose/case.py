@@ -6,12 +6,14 @@ import difflib
 import glob
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import compress
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equiloss.errors import InputError
 from equiloss.files import read_json
@@ -208,24 +210,21 @@ def case_of(a: Arm, b: Arm, rubric: str | None = None, judge: str | None = None)
 
 def _common(scores: Scores, arms: Sequence[Arm]) -> tuple[Scores, int]:
     """The scores of the items that the judge was asked about for every run."""
-    keep = scores.asked.all(axis=0)
+    keep: NDArray[np.bool_] = np.asarray(scores.asked.all(axis=0))
     if not keep.any():
         raise InputError(
             f"{arms[0].name} and {arms[1].name} have no judged item in common", "fine-tune and judge on the same items"
         )
     if keep.all():
         return scores, 0
-    kept = np.flatnonzero(keep)
-    return Scores(
-        panel=scores.panel,
-        criterion=scores.criterion,
-        generators=scores.generators,
-        ids=tuple(scores.ids[i] for i in kept),
-        values=scores.values[:, kept],
-        asked=scores.asked[:, kept],
-        categories=tuple(scores.categories[i] for i in kept),
-        warnings=scores.warnings,
-    ), int((~keep).sum())
+    kept = replace(
+        scores,
+        ids=tuple(compress(scores.ids, keep)),
+        values=scores.values[:, keep],
+        asked=scores.asked[:, keep],
+        categories=tuple(compress(scores.categories, keep)),
+    )
+    return kept, int((~keep).sum())
 
 
 def with_verdicts(files: Sequence[Path], folder: Path | None) -> list[Path]:

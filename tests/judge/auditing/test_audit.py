@@ -157,6 +157,13 @@ def test_failures_that_fall_on_one_run_are_noticed(write_run):
     assert any("missing at random" in one for one in found.findings)
 
 
+def test_where_every_verdict_failed_nothing_is_measured(write_run):
+    found = audit(load_judged([write_run("a", [[None, None]]), write_run("b", [[1.0, 2.0]])]), draws=100)
+    assert (found.position, found.length, found.repeatability, found.pairs) == (None, None, None, [])
+    assert found.failures.by_run == {"a": 1.0, "b": 0.0}
+    assert audit(load_judged([write_run("a", [[None]])]), draws=100).n_verdicts == 0
+
+
 def test_judges_are_compared_with_each_other(write_run):
     rng = random.Random(2)
     first = [float(rng.randint(0, 100)) for _ in range(50)]
@@ -186,7 +193,7 @@ def test_the_command(write_run):
     result = CliRunner().invoke(program, ["audit", str(a), str(b), "--json", "--draws", "100"])
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
-    assert set(document) == {f.alias or name for name, f in Audit.model_fields.items()}
+    assert set(document) == {f.serialization_alias or name for name, f in Audit.model_fields.items()}
     assert document["repeatability"]["standard_deviation"] == 0.0
     shown = CliRunner().invoke(program, ["audit", str(a), str(b), "--draws", "100"])
     assert "reliability of a verdict" in shown.stdout
@@ -207,7 +214,7 @@ def test_the_page_says_it_in_one_screen_and_holds_no_markup_of_others(write_run,
     assert "http" not in text.replace("http-equiv", "")
     assert "Differences of more than" in text
     document = json.loads((tmp_path / "audit/audit.json").read_text())
-    assert set(document) - {"provenance"} == {f.alias or name for name, f in Audit.model_fields.items()}
+    assert set(document) - {"provenance"} == {f.serialization_alias or name for name, f in Audit.model_fields.items()}
 
 
 def test_a_judge_that_rewards_control_answers_is_warned_of_wherever_its_verdicts_are_read(tmp_path):

@@ -1,15 +1,13 @@
 """Effects of place, length and order: against closed forms, a library, and biases that were planted."""
 
-from dataclasses import replace
-
 import numpy as np
+import pandas as pd
 import pytest
 
 from judge.auditing import effects
-from judge.auditing.effects import Rows
 
 
-def planted(rng, n_items=150, runs=3, place=0.1, length=0.05, order=0.0, noise=0.1, clip=True) -> Rows:
+def planted(rng, n_items=150, runs=3, place=0.1, length=0.05, order=0.0, noise=0.1, clip=True) -> pd.DataFrame:
     """Scores with known effects, by the formula of the simulated judge."""
     shape = (n_items, runs)
     agreement = rng.uniform(0, 1, shape)
@@ -20,17 +18,9 @@ def planted(rng, n_items=150, runs=3, place=0.1, length=0.05, order=0.0, noise=0
     share = agreement + place * x + length * doublings + order * when + rng.normal(0, noise, shape)
     share = np.round(np.clip(share, 0, 1), 2) if clip else share
     item, run = np.indices(shape)
-    return Rows(
-        share=share.ravel(),
-        place=x.ravel(),
-        doublings=doublings.ravel(),
-        agreement=agreement.ravel(),
-        order=when.ravel(),
-        prompt=item.ravel().astype(np.intp),
-        item=item.ravel().astype(np.intp),
-        run=run.ravel().astype(np.intp),
-        runs=tuple("abc"[:runs]),
-    )
+    columns = {"share": share, "place": x, "doublings": doublings, "agreement": agreement, "order": when}
+    frame = pd.DataFrame({name: values.ravel() for name, values in (columns | {"prompt": item, "item": item}).items()})
+    return frame.assign(run=pd.Categorical(np.array(list("abc"))[run.ravel()], categories=list("abc"[:runs])))
 
 
 def test_without_ends_both_ways_agree_with_the_truth():
@@ -62,11 +52,11 @@ def test_the_gap_between_runs_is_adjusted_for_place():
     """A run that always stands first under a judge who likes the first: its lead is not its own."""
     rng = np.random.default_rng(4)
     data = planted(rng, 400, 2, place=0.2, length=0.0, noise=0.05)
-    first = (data.run == 0) ^ (np.arange(len(data)) % 10 >= 8)
+    first = (data["run"] == "a") ^ (np.arange(len(data)) % 10 >= 8)
     place = np.where(first, 0.5, -0.5)
-    share = np.clip(data.share - 0.2 * data.place + 0.2 * place, 0, 1)
-    moved = replace(data, share=share, place=place)
-    raw = share[data.run == 0].mean() - share[data.run == 1].mean()
+    share = np.clip(data["share"] - 0.2 * data["place"] + 0.2 * place, 0, 1)
+    moved = data.assign(share=share, place=place)
+    raw = share[data["run"] == "a"].mean() - share[data["run"] == "b"].mean()
     assert raw > 0.05
     low, high = effects.estimate(moved).behind["adjusted:a"].interval
     assert low < 0 < high

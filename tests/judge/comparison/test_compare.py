@@ -115,7 +115,7 @@ def test_the_command_prints_one_document_whose_keys_are_documented(write_run):
     assert result.exit_code == 0, result.stderr
     document = json.loads(result.stdout)
     assert document["schema"] == "equiloss.comparison.v1"
-    assert set(document) == {f.alias or name for name, f in Comparison.model_fields.items()}
+    assert set(document) == {f.serialization_alias or name for name, f in Comparison.model_fields.items()}
     table = CliRunner().invoke(program, ["compare", *files, "--draws", "200"])
     assert "2.33" in table.stdout
     assert "only 3 items" in table.stderr
