@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equiloss import commands
 from equiloss.errors import InputError
 from equiloss.records.evaluation import CONFIDENCE, Evaluation, breakdowns
 from equiloss.statistics.equivalence import MARGIN_NATS, Estimate, equivalence_test, mean_over_tokens, two_sided_p
@@ -56,7 +57,7 @@ def _check_comparable(a: Evaluation, b: Evaluation) -> None:
         if left[key] != right[key]:
             raise InputError(
                 f"{a.name} and {b.name} were evaluated with another {key} ({left[key]!s:.12} and {right[key]!s:.12})",
-                "evaluate both in one `pretrain eval A B --data DIR`",
+                f"evaluate both in one `{commands.pretrain_eval([x.record['checkpoint']['path'] for x in (a, b)])}`",
             )
     if not np.array_equal(a.arrays["index"], b.arrays["index"]):
         raise InputError(f"{a.name} and {b.name} were evaluated on other documents", "evaluate both in one command")

@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from equiloss import commands
 from equiloss.errors import InputError
 from equiloss.files import read_json, read_jsonl, read_text, write_jsonl
 
@@ -143,7 +144,7 @@ def response_from_row(row: dict[str, Any], generator: str, where: str) -> Respon
         missing = " and ".join(repr(key) for key in ("instruction", "output") if key not in row)
         raise InputError(
             f"{where} has no {missing}",
-            "a results file has instruction, input, output and reference; see `ift respond --help`",
+            f"a results file has instruction, input, output and reference; see `{commands.usage('ift respond')}`",
         )
     if "dataset" in row and row.get("category") is None:  # AlpacaEval's name for it
         row["category"] = row["dataset"]

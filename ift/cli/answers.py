@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from typer import Argument, Option, Typer, echo
 
 from equiloss import console
-from equiloss.cli import JsonFlag
+from equiloss.cli import JsonFlag, positive
 from ift.cli.options import Data, Model, Results, Template
 from pretrain.cli.options import COUNT, MAX_NEW_TOKENS, TEMPERATURE, TOP_K, TOP_P, Device, Seed
 
@@ -26,6 +26,9 @@ def respond(
     temperature: Annotated[float | None, TEMPERATURE] = None,
     top_k: Annotated[int | None, TOP_K] = None,
     top_p: Annotated[float | None, TOP_P] = None,
+    repetition_penalty: Annotated[
+        float | None, Option(help="Above 1, tokens that the answer already has become less likely.", callback=positive)
+    ] = None,
     precision: Annotated[Literal["fp32", "bf16"] | None, Option()] = None,
     batch_size: Annotated[
         int | None, Option(min=1, help="Answers written together.", show_default="all that fit")
@@ -50,6 +53,7 @@ def respond(
         "temperature": temperature,
         "top_k": top_k,
         "top_p": top_p,
+        "repetition_penalty": repetition_penalty,
         "precision": precision,
         "batch_size": batch_size,
     }

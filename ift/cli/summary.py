@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from equiloss.commands import judge_score
 from equiloss.records.ift_run import AnswerStatistics, RunRecord, plain_run
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def of_runs(runs: Sequence[FinishedRun]) -> list[str]:
         )
         lines += [f"  {line}" for line in of_statistics(record.answers)]
         lines.append(f"  answers {paths.responses}, record {paths.record}, model {paths.model}/")
-    return [*lines, f"next: judge score {' '.join(str(one.paths.responses) for one in runs)}"]
+    return [*lines, f"next: {judge_score([one.paths.responses for one in runs])}"]
 
 
 def of_answers(answers: Answers) -> list[str]:
@@ -39,7 +40,7 @@ def of_answers(answers: Answers) -> list[str]:
     if answers.again:
         return [f"{name}: finished before; nothing to do", f"answers {path}"]
     lines = [f"{name}: {line}" for line in of_statistics(answers.record.answers)]
-    return [*lines, f"answers {path}", f"next: judge score {path}"]
+    return [*lines, f"answers {path}", f"next: {judge_score([path])}"]
 
 
 def of_statistics(statistics: Mapping[str, AnswerStatistics]) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from equiloss import commands
 from equiloss.errors import InputError
 from equiloss.records.verdict import Verdict
 from equiloss.statistics.missing import present_mean
@@ -100,9 +101,9 @@ def choose_panel(judged: Sequence[Judged], rubric: str | None = None, judge: str
     Raises: InputError when nothing was judged, when no panel covers all, or when several remain.
     """
     everything = panels_of(judged)
+    files = [run.path or run.generator for run in judged]
     if not everything:
-        names = ", ".join(str(run.path or run.generator) for run in judged)
-        raise InputError(f"{names}: not judged yet", "run `judge score` on the same files first")
+        raise InputError(f"{', '.join(map(str, files))}: not judged yet", f"run `{commands.judge_score(files)}` first")
     shared = [
         panel
         for panel in everything
@@ -115,7 +116,7 @@ def choose_panel(judged: Sequence[Judged], rubric: str | None = None, judge: str
         known = "; ".join(f"{run.generator}: {', '.join(map(str, run.panels())) or 'nothing'}" for run in judged)
         raise InputError(
             f"no rubric and judge {f'with {asked} ' if asked else ''}that all files share ({known})",
-            "run `judge score` on all of them together",
+            f"judge them together: `{commands.judge_score(files)}`",
         )
     best = [panel for panel in shared if panel.is_llm] or shared
     if len(best) > 1:

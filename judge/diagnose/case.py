@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from equiloss import commands
 from equiloss.errors import InputError
 from equiloss.files import read_json
 from equiloss.loss_comparison import compare
@@ -78,11 +79,6 @@ class Case:
     def arms(self) -> tuple[Arm, Arm]:
         """A and B."""
         return self.a, self.b
-
-    @property
-    def named(self) -> str:
-        """The files of all runs, or their names, as a command takes them."""
-        return " ".join(str(run.path or run.generator) for arm in self.arms for run in arm.runs)
 
     @cached_property
     def gap(self) -> Gap | None:
@@ -237,7 +233,8 @@ def with_verdicts(files: Sequence[Path], folder: Path | None) -> list[Path]:
         own = sorted(folder.glob(f"{glob.escape(path.stem)}.*.jsonl")) if folder else []
         own = [one for one in own if one.stat().st_size and kind_of(one) in ("verdicts", "failures")]
         if not own:
-            raise InputError(f"{folder}: holds no verdicts on {path}", f"judge score {path} -o {folder}")
+            score = commands.judge_score([path], output=folder)
+            raise InputError(f"{folder}: holds no verdicts on {path}", f"run `{score}`")
         found += own
     return found
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from equiloss.records.diagnosis import Cause, Level, Verdict
-from judge.diagnose import prose
+from judge.diagnose import next_steps, prose
 from judge.diagnose.case import Case
 from judge.diagnose.levels.base_model import only_seeds_differ
 from judge.diagnose.levels.decoding import different_settings
-from judge.diagnose.levels.noise import identical_share, seeds_command
+from judge.diagnose.levels.noise import identical_share
 from judge.diagnose.levels.recipe import recipe_differences
 from judge.diagnose.naming import best_artefact, best_cause, explains
 
@@ -65,7 +64,7 @@ def decide(case: Case, levels: Sequence[Level]) -> tuple[Verdict, tuple[Cause, .
             because=("Fine-tuning recipe, data and the base models' making are the same but for the seeds.",),
             against=against,
             missing=reality.missing,
-            command=seeds_command(case),
+            command=next_steps.more_seeds(case),
         ), _ranked(causes, None)
     if premise_cause is not None:
         return _named(case, premise_cause, premise, causes, against, missing)
@@ -84,7 +83,7 @@ def decide(case: Case, levels: Sequence[Level]) -> tuple[Verdict, tuple[Cause, .
             f"Cannot tell yet: {_lower(chosen.says)} But with one fine-tuning seed a side, the noise of seeds is "
             f"not measured."
         )
-        verdict, ranked = _cannot_tell("one-seed", sentence, causes, against, missing, seeds_command(case))
+        verdict, ranked = _cannot_tell("one-seed", sentence, causes, against, missing, next_steps.more_seeds(case))
         return verdict.model_copy(update={"level": level.number, "because": chosen.evidence_for}), ranked
     return _named(case, chosen, level, causes, against, missing)
 
@@ -201,7 +200,7 @@ def _open(
     ]
     told += f"; supported, with less of the gap than names a cause: {prose.names(partly)}" if partly else ""
     differs = any(level.tables.get("differences") for level in levels)
-    command = f"study explain {case.a.name} {case.b.name}" if differs and not untested else None
+    command = _next(case) if differs and not untested else None
     command = command or next((level.command for level in levels if level.command and level.status != "clear"), None)
     return _cannot_tell("nothing-accounts", f"{told}.", causes, against, missing, command)
 
@@ -210,9 +209,8 @@ def _next(case: Case) -> str:
     """What would test a named cause further: a counterfactual where the recipes differ, else more pretraining seeds."""
     a, b = case.a.record, case.b.record
     if a is not None and b is not None and recipe_differences(a, b):
-        return f"study explain {case.a.name} {case.b.name}"
-    config = Path(case.b.base.path).with_name("config.toml") if case.b.base.path else "CONFIG"
-    return f"pretrain run {config} --data DATA --name {case.b.name}-again --seed 1   # and the same for {case.a.name}"
+        return next_steps.explain(case)
+    return next_steps.pretrain_again(case)
 
 
 def _several_bases(case: Case) -> bool:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equiloss import files, loss_comparison, provenance, tokenizer
+from equiloss import commands, files, loss_comparison, provenance, tokenizer
 from equiloss.errors import EquilossError, InputError
 from equiloss.records import evaluation as equivalence_evaluation
 from equiloss.records.evaluation import CONFIDENCE_BINS, DECILES, FORMAT, Evaluation
@@ -212,7 +212,7 @@ def check_fits(loaded: Checkpoint, shards: Shards) -> None:
         raise InputError(
             f"{loaded.path} was trained with another tokenizer ({own.n_vocab:,} ids) than {shards.directory} has "
             f"({data.n_vocab:,} ids)",
-            "write the data with the checkpoint's: pretrain data … --tokenizer FILE",
+            f"write the data with the checkpoint's: `{commands.pretrain_data(None, None, None)}`",
         )
 
 

@@ -93,6 +93,7 @@ def explain(
       study explain base-a base-b --seeds 3 --minutes 30 --max-usd 1
       study explain base-a base-b --base --seeds 3
     """
+    from equiloss.commands import judge_diagnose
     from study.counterfactual import tables
     from study.counterfactual.continued_pretraining import SHARE
     from study.counterfactual.explain import explain
@@ -117,7 +118,8 @@ def explain(
         return
     console.emit_table(tables.table(tried))
     console.out().print(tables.closing(tried), markup=False, soft_wrap=True)
-    console.out().print(f"Next: judge diagnose {a} {b}", markup=False, soft_wrap=True)
+    again = judge_diagnose(a, b, results=results, verdicts=verdicts, rubric=rubric, judge=judge)
+    console.out().print(f"Next: {again}", markup=False, soft_wrap=True)
 
 
 @commands.command()

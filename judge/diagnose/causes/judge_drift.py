@@ -5,10 +5,10 @@ from __future__ import annotations
 from equiloss.records.diagnosis import Cause, Evidence
 from equiloss.statistics.estimate import Estimate
 from equiloss.statistics.gap import Gap
-from judge.diagnose import prose
+from judge.diagnose import next_steps, prose
 from judge.diagnose.case import Case
 from judge.diagnose.causes.judge_share import unless_fair
-from judge.diagnose.causes.presentation import panel_of, rescore, shown_of
+from judge.diagnose.causes.presentation import panel_of, shown_of
 from judge.diagnose.naming import explains
 
 
@@ -36,5 +36,5 @@ def test(case: Case, gap: Gap, equal: Estimate | None, made: Estimate | None) ->
         share_method=share.method if share else "",
         says=says + (" And the gap is not in the answers themselves." if explains(share) else ""),
         evidence_for=(says,),
-        command=rescore(case, ""),
+        command=next_steps.rescore(case),
     )

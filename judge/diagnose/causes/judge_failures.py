@@ -8,9 +8,8 @@ from scipy import stats
 from equiloss.records.diagnosis import Cause, Evidence
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.gap import Draw, Gap, mean_difference
-from judge.diagnose import prose
+from judge.diagnose import next_steps, prose
 from judge.diagnose.case import Case
-from judge.diagnose.causes.presentation import rescore
 from judge.diagnose.naming import ALPHA
 
 
@@ -59,5 +58,5 @@ def test(case: Case, gap: Gap) -> tuple[list[Evidence], Cause | None]:
         share_method=share.method,
         says="The judge failed more often on one model's answers, and not on answers like the others.",
         evidence_for=(says,),
-        command=rescore(case, ""),
+        command=next_steps.rescore(case, retry_failures=True),
     )

@@ -9,10 +9,9 @@ from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.gap import Draw, Gap, mean_difference
 from equiloss.statistics.missing import present_mean
 from equiloss.statistics.regression import Regression, regress
-from judge.diagnose import prose
+from judge.diagnose import next_steps, prose
 from judge.diagnose.answer_faults import count_words
 from judge.diagnose.case import Case
-from judge.diagnose.causes.presentation import rescore
 from judge.diagnose.naming import ALPHA
 
 SOURCE = "Dubois et al., arXiv 2404.04475 (length-controlled comparison by regression)"
@@ -82,5 +81,5 @@ def test(case: Case, gap: Gap) -> tuple[list[Evidence], Cause | None]:
         + (" at equal agreement with the reference." if q is not None else "."),
         evidence_for=(evidence[0].says,),
         source=SOURCE,
-        command=rescore(case, "--rubric correctness"),
+        command=next_steps.rescore(case, rubric="correctness"),
     )

@@ -10,10 +10,10 @@ from equiloss.statistics.estimate import Estimate
 from equiloss.statistics.gap import Draw, Gap
 from equiloss.statistics.missing import present_mean
 from equiloss.statistics.regression import regress
-from judge.diagnose import prose
+from judge.diagnose import next_steps, prose
 from judge.diagnose.case import Case
 from judge.diagnose.causes.judge_share import unless_fair
-from judge.diagnose.causes.presentation import panel_of, rescore, shown_of, shown_once
+from judge.diagnose.causes.presentation import panel_of, shown_of, shown_once
 from judge.diagnose.naming import ALPHA, explains
 
 SOURCE = "Shi et al., arXiv 2406.07791 (position bias of LLM judges)"
@@ -68,7 +68,7 @@ def test(case: Case, gap: Gap, equal: Estimate | None, made: Estimate | None) ->
             says=says + (" And the gap is not in the answers themselves." if supported else ""),
             evidence_for=(says,),
             source=SOURCE,
-            command=rescore(case, "--repeats 2"),
+            command=next_steps.rescore(case, repeats=2),
         )
     columns = [distance[there]]
     if case.reference is not None:  # which answer is better must not pass for where it stood
@@ -109,5 +109,5 @@ def test(case: Case, gap: Gap, equal: Estimate | None, made: Estimate | None) ->
         says=f"The judge favours the {'last' if effect.value > 0 else 'first'} place, and orders were not balanced.",
         evidence_for=(evidence[0].says,),
         source=SOURCE,
-        command=rescore(case, "--repeats 2"),
+        command=next_steps.rescore(case, repeats=2),
     )

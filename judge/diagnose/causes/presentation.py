@@ -74,9 +74,3 @@ def shown_once(case: Case) -> NDArray[np.bool_]:
     nowhere: set[Place] = set()
     at = [[set[Place]().union(*(row.get(one, nowhere) for row in rows)) for one in case.ids] for rows in both]
     return np.array([a == b for a, b in zip(*at, strict=True)], dtype=np.bool_)
-
-
-def rescore(case: Case, options: str) -> str:
-    """The command that judges the case's answers again, with other options."""
-    judge = case.panel.judge if case.panel else "MODEL"
-    return f"judge score {case.named} --judge {judge} {options}".rstrip()

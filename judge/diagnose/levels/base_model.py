@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from equiloss.records.counterfactual import Tried
 from equiloss.records.diagnosis import Cause, Evidence, Level, not_tested, tested
-from judge.diagnose import prose
+from judge.diagnose import next_steps, prose
 from judge.diagnose.case import Base, Case
 from judge.diagnose.causes import base_hypotheses, composition, contamination
 from judge.diagnose.causes.measures import Measure, difference, measures
@@ -43,11 +43,10 @@ def level(case: Case, tried: Sequence[Tried] = ()) -> Level:
     found = [measures(base.probe) for base in bases]
     made = [_made(base) for base in bases]
     if not all(found) and not all(made):
-        paths = [base.path or "CHECKPOINT" for base in bases]
         return not_tested(
             5,
             "probes or run records of the base models",
-            " && ".join(f"pretrain probe {path}" for path in dict.fromkeys(paths)),
+            next_steps.probe(bases),
         )
     fields = differing(made[0], made[1], BASE, "base") if all(made) else []
     only_seeds = all(made) and not fields and bool(seeds_differ(made[0], made[1]))
@@ -78,9 +77,7 @@ def level(case: Case, tried: Sequence[Tried] = ()) -> Level:
         status, says = "undetermined", "The base models differ, but nothing that was measured accounts for the gap."
     else:
         status, says = "clear", "No tested property of the base models accounts for the gap."
-    commands = [
-        f"pretrain probe {base.path or 'CHECKPOINT'}" for base, one in zip(bases, found, strict=True) if not one
-    ]
+    unprobed_bases = [base for base, one in zip(bases, found, strict=True) if not one]
     return tested(
         5,
         status,
@@ -90,7 +87,7 @@ def level(case: Case, tried: Sequence[Tried] = ()) -> Level:
         evidence=tuple(evidence),
         causes=tuple(causes),
         missing=unprobed,
-        command=" && ".join(commands) or None,
+        command=next_steps.probe(unprobed_bases) if unprobed_bases else None,
         tables={
             "measures": _table(found[0], found[1]),
             "differences": [one.row() for one in fields],

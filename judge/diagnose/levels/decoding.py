@@ -16,7 +16,7 @@ from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.estimate import Estimate
 from equiloss.statistics.gap import Draw, Gap, mean_difference, on_items
 from judge.data.reference import agreement
-from judge.diagnose import answer_faults, prose
+from judge.diagnose import answer_faults, next_steps, prose
 from judge.diagnose.answer_faults import KINDS, TITLES
 from judge.diagnose.case import Arm, Case
 from judge.diagnose.naming import ALPHA, best_cause, explains
@@ -60,7 +60,7 @@ def level(case: Case) -> Level:
     if not case.ids:
         return not_tested(3, "answers of both models to the same items", None)
     if not all(run.responses for arm in case.arms for run in arm.runs):
-        return not_tested(3, "the answers themselves beside the verdicts", "judge diagnose A.jsonl B.jsonl")
+        return not_tested(3, "the answers themselves beside the verdicts", next_steps.with_answers(case))
     looks = [_looks(arm, case.ids) for arm in case.arms]
     gap, reference = case.gap, case.reference
     scored = gap or reference
@@ -280,17 +280,9 @@ def _settings_cause(case: Case, settings: Mapping[str, tuple[Any, Any]]) -> Caus
 
 
 def _respond(case: Case, kind: str, settings: Mapping[str, tuple[Any, Any]]) -> str:
-    worse = case.b if (case.gap or case.reference) is None or _favours_a(case) else case.a
-    model = str((worse.record or {}).get("model") or f"runs/ift/{worse.name}")
-    option = {"truncated": " --set decoding.max_new_tokens=256"}.get(kind, "")
-    for key, (a, b) in settings.items():
-        option += f" --set decoding.{key}={a if worse is case.b else b}" if key not in option else ""
-    return f"ift respond --model {model} --data DATA --name {worse.name}-again{option}"
-
-
-def _favours_a(case: Case) -> bool:
     gap = case.gap or case.reference
-    return gap is None or gap.value >= 0
+    worse = case.b if gap is None or gap.value >= 0 else case.a
+    return next_steps.respond(case, worse, kind, settings)
 
 
 def clean_gap(case: Case) -> Estimate | None:

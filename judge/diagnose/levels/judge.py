@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from equiloss.records.diagnosis import Cause, Evidence, Level, not_tested, tested
-from judge.diagnose import prose
+from judge.diagnose import next_steps, prose
 from judge.diagnose.case import Case
 from judge.diagnose.causes import control_answers, judge_drift, judge_failures, judge_length, judge_position
 from judge.diagnose.causes.judge_share import equal_answers, judge_made, reference_score
@@ -14,7 +14,7 @@ def level(case: Case) -> Level:
     """Test the artefacts of judging one by one; each with the gap that is left when it is adjusted for."""
     gap = case.gap
     if gap is None or case.panel is None:
-        return not_tested(2, "verdicts on the answers", f"judge score {case.named}")
+        return not_tested(2, "verdicts on the answers", next_steps.score(case))
     evidence, reference_share = reference_score(case, gap)
     equal, found = equal_answers(case, gap)
     evidence += found
@@ -61,5 +61,5 @@ def level(case: Case) -> Level:
         evidence=tuple(evidence),
         causes=tuple(causes),
         missing=("a judge that gives control answers what they deserve",) if warnings else (),
-        command=best.command if best else f"judge audit {case.named}" if warnings else None,
+        command=best.command if best else next_steps.audit(case) if warnings else None,
     )

@@ -10,7 +10,7 @@ from equiloss.records.diagnosis import Evidence, Level, not_tested, tested
 from equiloss.statistics.estimate import Estimate
 from equiloss.statistics.gap import Gap, mean_difference
 from equiloss.statistics.missing import present_mean
-from judge.diagnose import prose
+from judge.diagnose import next_steps, prose
 from judge.diagnose.case import Case
 
 
@@ -19,9 +19,8 @@ def level(case: Case) -> Level:
     gap = case.gap
     if gap is None:
         unjudged = [run for arm in case.arms for run in arm.runs if not run.panels()]
-        return not_tested(
-            1, f"verdicts on {prose.names([run.generator for run in unjudged])}", f"judge score {case.named}"
-        )
+        names = prose.names([run.generator for run in unjudged])
+        return not_tested(1, f"verdicts on {names}", next_steps.score(case))
     if gap.split is None:
         return not_tested(1, "two or more items with scores on both sides", None)
     estimate = gap.estimate
@@ -43,15 +42,9 @@ def level(case: Case) -> Level:
         effect=estimate,
         evidence=tuple(evidence),
         missing=("several fine-tuning seeds on each side",) if few else (),
-        command=seeds_command(case) if few else None,
+        command=next_steps.more_seeds(case) if few else None,
         tables={"categories": _categories(gap), "needed": _needed(gap)},
     )
-
-
-def seeds_command(case: Case) -> str:
-    """The command that fine-tunes one side again with more seeds."""
-    base = case.a.base.path or "CHECKPOINT"
-    return f"ift run --base {base} --data DATA --name {case.a.name} --seeds 5   # and the same for {case.b.name}"
 
 
 def identical_share(case: Case) -> float:

@@ -6,7 +6,7 @@ from equiloss.errors import InputError
 from equiloss.records.diagnosis import Evidence, Level, not_tested, tested
 from equiloss.statistics.equivalence import LEVEL, MARGIN_NATS, equivalence_test, mean_over_tokens
 from equiloss.statistics.estimate import Estimate
-from judge.diagnose import prose
+from judge.diagnose import next_steps, prose
 from judge.diagnose.case import Case, comparable
 from judge.diagnose.levels.recipe import same_base
 
@@ -22,16 +22,15 @@ def level(case: Case, margin_nats: float = MARGIN_NATS) -> Level:
         )
     without = [arm for arm in case.arms if not arm.base.evaluations]
     if without:
-        known = [arm.base.path or "CHECKPOINT" for arm in without]
         return not_tested(
             0,
             f"per-document losses of the base model of {prose.names([arm.name for arm in without])}",
-            " && ".join(f"pretrain eval {path} --data DATA" for path in dict.fromkeys(known)),
+            next_steps.evaluate(case),
         )
     try:
         first, second = comparable(case)
     except InputError as error:
-        return not_tested(0, f"evaluations that can be compared ({error.message})", error.hint or None)
+        return not_tested(0, f"evaluations that can be compared ({error.message})", next_steps.evaluate(case))
     sums, tokens = first.arrays["nats"] - second.arrays["nats"], first.arrays["tokens"]
     outcome = equivalence_test(sums, tokens, margin_nats)
     interval = mean_over_tokens(sums, tokens, level=2 * LEVEL - 1)

@@ -8,7 +8,7 @@ from typing import Any, cast
 from equiloss.records.counterfactual import Tried
 from equiloss.records.diagnosis import Cause, Evidence, Level, not_tested, tested
 from equiloss.statistics.estimate import Estimate
-from judge.diagnose import prose
+from judge.diagnose import next_steps, prose
 from judge.diagnose.case import Case
 from judge.diagnose.differences import RECIPE, Differing, differing, seeds_differ
 from judge.diagnose.levels.decoding import different_settings
@@ -24,7 +24,7 @@ def level(case: Case, tried: Sequence[Tried] = ()) -> Level:
         return not_tested(
             4,
             f"the run record beside the answers of {prose.names(without)}",
-            "ift run --base CHECKPOINT --data DATA --name NAME",
+            next_steps.fine_tune(case),
         )
     fields = recipe_differences(a, b)
     seeds = seeds_differ(settings(a), settings(b))
@@ -63,7 +63,7 @@ def level(case: Case, tried: Sequence[Tried] = ()) -> Level:
         evidence=tuple(evidence),
         causes=tuple(causes),
         missing=() if not fields or best else ("a rerun with the suspected field made equal",),
-        command=f"study explain {case.a.name} {case.b.name}" if fields else None,
+        command=next_steps.explain(case) if fields else None,
         tables={
             "differences": [one.row() for one in fields],
             "curve": _curves(case),
@@ -140,8 +140,7 @@ def _causes(case: Case, fields: Sequence[Differing], tried: Sequence[Tried]) -> 
 
 def _further(case: Case, cause: str, rerun: Tried | None) -> str:
     """What would test a cause further: making it equal, and where that was done, with twice as many seeds."""
-    more = f" --seeds {2 * len(rerun.runs)}" if rerun is not None and rerun.runs else ""
-    return f"study explain {case.a.name} {case.b.name} --only {cause}{more}"
+    return next_steps.explain(case, cause, 2 * len(rerun.runs) if rerun is not None and rerun.runs else None)
 
 
 def same_base(case: Case) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from equiloss.records.diagnosis import Diagnosis
 from equiloss.records.response import Response, item_id, write_responses
 from equiloss.records.verdict import Failure, Verdict, file_name, write_verdicts
 from judge.data.reference import agreement
@@ -176,3 +177,20 @@ def pair(tmp_path: Path) -> Pair:
 def make_record() -> Callable[..., dict[str, Any]]:
     """`record`, for tests (which cannot import from a conftest)."""
     return record
+
+
+@pytest.fixture(autouse=True)
+def suggested(monkeypatch: pytest.MonkeyPatch, parse: Callable[[str], object]) -> list[str]:
+    """Every command that the test's diagnoses suggest, by level, cause and verdict; each must parse."""
+    lines: list[str] = []
+
+    def checked(**fields: Any) -> Diagnosis:
+        diagnosis = Diagnosis(**fields)
+        for told in (diagnosis.verdict, *diagnosis.levels, *diagnosis.causes):
+            lines.extend(told.command.split(" && ") if told.command else [])
+        for line in lines:
+            parse(line)
+        return diagnosis
+
+    monkeypatch.setattr("judge.diagnose.diagnose.Diagnosis", checked)
+    return lines

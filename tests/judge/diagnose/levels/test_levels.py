@@ -117,7 +117,7 @@ def test_two_differences_in_the_recipe_cannot_be_told_apart(pair: Any, make_reco
     found = say(pair)
     assert found.verdict.kind == "cannot-tell"
     assert [one.id for one in found.causes[:2]] == ["recipe-rate", "recipe-dropout"]  # the table's order of suspicion
-    assert found.level(4).command == "study explain a b"
+    assert found.level(4).command == f"study explain {pair.folder}/a {pair.folder}/b"
 
 
 def test_a_rerun_that_closes_the_gap_names_the_field_and_says_its_share_once(pair: Any, make_record: Make) -> None:
@@ -135,7 +135,7 @@ def test_a_rerun_that_closes_the_gap_names_the_field_and_says_its_share_once(pai
     found = say(pair)
     assert found.verdict.cause == "recipe-dropout"
     assert found.verdict.sentence.count("90 %") == 1
-    assert found.verdict.command == "study explain a b --only recipe-dropout --seeds 4"
+    assert found.verdict.command == f"study explain {pair.folder}/a {pair.folder}/b --only recipe-dropout --seeds 4"
     assert next(one for one in found.causes if one.id == "recipe-rate").status == "excluded"
 
 

@@ -1,0 +1,156 @@
+"""The commands that a diagnosis suggests about its case: what supplies what is missing, and what tests a cause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from equiloss import commands
+from judge import rubrics
+from judge.diagnose.case import Arm, Base, Case
+
+RESULTS = Path("results")
+FLAGS = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "template")
+"""The decoding settings that `ift respond` takes."""
+LENGTH_TOKENS, PENALTY = 512, 1.2
+"""What mends answers that are cut off, where no length is recorded, and answers that repeat themselves."""
+
+
+def _files(case: Case) -> list[Path | str]:
+    """The answers of all runs, or what their files would be called."""
+    return [run.path or f"{run.generator}.jsonl" for arm in case.arms for run in arm.runs]
+
+
+def score(case: Case) -> str:
+    """Have all answers judged together."""
+    return commands.judge_score(_files(case), output=_verdicts(case))
+
+
+def rescore(case: Case, *, rubric: str = "", repeats: int | None = None, retry_failures: bool = False) -> str:
+    """Judge the answers again as they were judged, but for what is named."""
+    judge = case.panel.judge if case.panel else commands.MODEL
+    rubric = rubric or (case.panel.rubric if case.panel else "")
+    known = rubric if rubric in rubrics.names() else commands.RUBRIC if rubric else None
+    return commands.judge_score(
+        _files(case),
+        judge=judge,
+        rubric=known,
+        repeats=repeats,
+        output=_verdicts(case),
+        retry_failures=retry_failures,
+    )
+
+
+def audit(case: Case) -> str:
+    """See how far the judge can be trusted."""
+    elsewhere = [path for path in _verdict_files(case) if path.suffix == ".jsonl"]
+    return commands.judge_audit([*_files(case), *elsewhere])
+
+
+def with_answers(case: Case) -> str:
+    """Diagnose again with the answers beside the verdicts."""
+    return commands.judge_diagnose(*(f"{arm.name}.jsonl" for arm in case.arms))
+
+
+def fine_tune(case: Case) -> str:
+    """Fine-tune each side that has no record."""
+    return commands.both(*(_fine_tuning(arm) for arm in case.arms if arm.record is None))
+
+
+def more_seeds(case: Case) -> str:
+    """Fine-tune both sides with several seeds."""
+    return commands.both(*(_fine_tuning(arm, seeds=5) for arm in case.arms))
+
+
+def _fine_tuning(arm: Arm, seeds: int | None = None) -> str:
+    data = _at(arm.record, "data", "source")
+    return commands.ift_run(arm.base.path, str(data) if data else None, arm.name, seeds=seeds)
+
+
+def evaluate(case: Case) -> str:
+    """Evaluate both base models on the same documents: those that one was evaluated on, or both were trained beside."""
+    evaluated = {one.record["data"]["path"] for arm in case.arms for one in arm.base.evaluations}
+    data = evaluated or {_data_of(arm.base) for arm in case.arms}
+    return commands.pretrain_eval([arm.base.path for arm in case.arms], data.pop() if len(data) == 1 else None)
+
+
+def probe(bases: Sequence[Base]) -> str:
+    """Probe these base models."""
+    return commands.both(*(commands.pretrain_probe(base.path, _data_of(base)) for base in bases))
+
+
+def explain(case: Case, only: str | None = None, seeds: int | None = None) -> str:
+    """Make what differs between the recipes equal, and run again."""
+    panels = {panel for arm in case.arms for run in arm.runs for panel in run.panels()}
+    chosen = case.panel if len(panels) > 1 else None
+    return commands.study_explain(
+        *(_target(arm) for arm in case.arms),
+        only=only,
+        seeds=seeds,
+        verdicts=_verdicts(case),
+        rubric=chosen.rubric if chosen else None,
+        judge=chosen.judge if chosen else None,
+    )
+
+
+def pretrain_again(case: Case) -> str:
+    """Pretrain both base models with another seed."""
+    return commands.both(*(_pretraining(arm) for arm in (case.b, case.a)))
+
+
+def _pretraining(arm: Arm) -> str:
+    config = Path(arm.base.path).with_name("config.toml") if arm.base.path else None
+    return commands.pretrain_run(config, _data_of(arm.base), f"{arm.name}-again", seed=1)
+
+
+def respond(case: Case, worse: Arm, fault: str, settings: Mapping[str, tuple[Any, Any]]) -> str:
+    """Let the losing side answer again as the other side does, or without the fault; else look at its answers."""
+    run = next(one for one in worse.runs if one.path is not None or one is worse.runs[-1])
+    options = {key: (a if worse is case.b else b) for key, (a, b) in settings.items() if key in FLAGS}
+    options = {key: value for key, value in options.items() if value is not None}
+    if fault == "truncated":
+        recorded = _at(worse.record, "decoding") or _at(worse.record, "recipe", "decoding")
+        length = _at(recorded, "max_new_tokens")
+        options.setdefault("max_new_tokens", 2 * int(length) if length else LENGTH_TOKENS)
+    if fault == "repetition":
+        options.setdefault("repetition_penalty", PENALTY)
+    answers = run.path or f"{run.generator}.jsonl"
+    if not options:
+        return commands.ift_show(answers)
+    model = _at(worse.record, "files", "model") or _at(worse.record, "model", "path")
+    folder = run.path.parent if run.path and run.path.parent != RESULTS else None
+    model = str(model or f"runs/ift/{run.generator}")
+    return commands.ift_respond(model, answers, f"{worse.name}-again", output=folder, **options)
+
+
+def _target(arm: Arm) -> Path | str:
+    """How a command finds an arm: by its name among the results, by its file, or by its name in another folder."""
+    path = next((run.path for run in arm.runs if run.path), None)
+    if path is None or path.parent == RESULTS:
+        return path or arm.name if len(arm.runs) == 1 else arm.name
+    return path if len(arm.runs) == 1 else path.parent.resolve() / arm.name
+
+
+def _verdict_files(case: Case) -> list[Path]:
+    """The files that are not beside the answers: verdicts that were written to another folder."""
+    runs = [run for arm in case.arms for run in arm.runs]
+    return [path for run in runs if run.path for path in run.files if path.parent != run.path.parent]
+
+
+def _verdicts(case: Case) -> Path | None:
+    folders = {path.parent for path in _verdict_files(case)}
+    return folders.pop() if len(folders) == 1 else None
+
+
+def _data_of(base: Base) -> str | None:
+    directory = _at(base.run, "data", "directory")
+    return str(directory) if directory else None
+
+
+def _at(record: Mapping[str, Any] | None, *keys: str) -> Any:
+    """What stands in a record under these keys, one inside the other; None where nothing does."""
+    value: Any = record
+    for key in keys:
+        value = cast("Mapping[str, Any]", value).get(key) if isinstance(value, Mapping) else None
+    return value
