@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -136,7 +137,7 @@ class _Runner:
         self.free = list(range(jobs))
         self.result = StudyResult(study, directory)
         self.waiting = {cell.name: cell for cell in study.cells}
-        self.running: dict[str, _Running] = {}
+        self.running: dict[Future[JobEnd], _Running] = {}
         self.show = ProgressBar(study.name, len(study.cells), unit="cell")
 
     def run(self) -> StudyResult:
@@ -150,7 +151,8 @@ class _Runner:
                         pass
         except KeyboardInterrupt:
             if self.running:
-                console.say(f"stopping {', '.join(self.running)} (Ctrl-C again: at once)")
+                names = ", ".join(running.cell.name for running in self.running.values())
+                console.say(f"stopping {names} (Ctrl-C again: at once)")
             for executor in self.executors:
                 executor.interrupt()
             raise
@@ -192,7 +194,6 @@ class _Runner:
         if running.attempt == 1:
             log.unlink(missing_ok=True)
         self.waiting.pop(cell.name, None)
-        self.running[cell.name] = running
         self.show.begin(cell.name, lambda: next(iter(tail(log, 1)), ""))
         if not self.show.live:
             self._line(cell, f"starts ({why})")
@@ -202,13 +203,13 @@ class _Runner:
                 port = str(self.services.port(name, self.cache.services[name].argv))
                 argv = [word.replace(f"{{{name}.port}}", port) for word in argv]
         except RuntimeError as error:
-            del self.running[cell.name]
             self.free = sorted([*self.free, *slots])
             return self._end(cell, "failed", str(error))
         self.cache.start(cell, running.key, running.attempt)
         out, env = self.logs / f"{cell.name}.out", self._env(slots)
         job = Job(cell.name, tuple(argv), self.directory, out, log, env, len(slots))
-        (self.local if cell.uses or cell.argv[0] == "judge" else self.executor).start(job)
+        executor = self.local if cell.uses or cell.argv[0] == "judge" else self.executor
+        self.running[executor.submit(job)] = running
         return True
 
     def _env(self, slots: list[int]) -> dict[str, str]:
@@ -230,22 +231,21 @@ class _Runner:
                 whole.unlink(missing_ok=True)
 
     def _collect(self) -> bool:
-        """Wait a moment for a cell to end; False when none did."""
+        """Wait a moment for cells to end; False when none did."""
         self.show.redraw()
-        end = next(filter(None, (executor.wait(0.1) for executor in self.executors)), None)
-        if end is None:
-            return False
-        running = self.running.pop(end.name)
-        cell = running.cell
-        if end.lost and running.attempt <= self.retries:
-            self.show.line(f"{cell.name}: {end.why}; started again ({running.attempt} of {self.retries})")
-            return self._start(replace(running, attempt=running.attempt + 1), "again")
-        self.free = sorted([*self.free, *running.slots])
-        self._finish(running, end)
-        others = [*self.waiting.values(), *(other.cell for other in self.running.values())]
-        for name in set(cell.uses).difference(*(other.uses for other in others)):
+        done, _ = wait(self.running, timeout=0.2, return_when=FIRST_COMPLETED)
+        for future in done:
+            running, end = self.running.pop(future), future.result()
+            if end.lost and running.attempt <= self.retries:
+                self.show.line(f"{running.cell.name}: {end.why}; started again ({running.attempt} of {self.retries})")
+                self._start(replace(running, attempt=running.attempt + 1), "again")
+            else:
+                self.free = sorted([*self.free, *running.slots])
+                self._finish(running, end)
+        users = [*self.waiting.values(), *(running.cell for running in self.running.values())]
+        for name in set(self.services.names).difference(*(cell.uses for cell in users)):
             self.services.end(name)
-        return True
+        return bool(done)
 
     def _finish(self, running: _Running, end: JobEnd) -> None:
         cell = running.cell

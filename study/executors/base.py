@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -28,7 +29,6 @@ class Job:
 class JobEnd:
     """How a job ended. `lost`: it was killed from outside, or its machine went away; it may be tried again."""
 
-    name: str
     returncode: int
     seconds_s: float
     lost: bool = False
@@ -38,16 +38,12 @@ class JobEnd:
 class Executor(Protocol):
     """Runs jobs side by side; the caller decides how many."""
 
-    def start(self, job: Job) -> None:
+    def submit(self, job: Job) -> Future[JobEnd]:
         """Start a job and return at once."""
         ...
 
-    def wait(self, timeout_s: float) -> JobEnd | None:
-        """The next job that ended, or None when none did in time."""
-        ...
-
     def interrupt(self) -> None:
-        """Ask all running jobs to stop, as Ctrl-C would; they end within `GRACE_S` and are reported by `wait`."""
+        """Ask all running jobs to stop, as Ctrl-C would; they end within `GRACE_S`."""
         ...
 
     def close(self) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
+from concurrent.futures import Future
 
 from study.executors.base import GRACE_S, Job, JobEnd
 from study.executors.process import ended, launch, stop
-
-_LOOK_S = 0.02
 
 
 class LocalExecutor:
@@ -16,38 +16,35 @@ class LocalExecutor:
 
     def __init__(self, grace_s: float = GRACE_S) -> None:
         self._grace_s = grace_s
-        self._running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
+        self._running: set[subprocess.Popen[bytes]] = set()
 
-    def start(self, job: Job) -> None:
+    def submit(self, job: Job) -> Future[JobEnd]:
         """Start a job and return at once."""
-        self._running[job.name] = (launch(job, self._grace_s), time.monotonic())
+        process, future, started_s = launch(job, self._grace_s), Future[JobEnd](), time.monotonic()
+        self._running.add(process)
 
-    def wait(self, timeout_s: float) -> JobEnd | None:
-        """The next job that ended, or None when none did in time."""
-        deadline_s = time.monotonic() + timeout_s
-        while True:
-            for name, (process, started_s) in self._running.items():
-                if (code := process.poll()) is not None:
-                    stop(process)
-                    del self._running[name]
-                    return ended(name, code, time.monotonic() - started_s)
-            if time.monotonic() >= deadline_s:
-                return None
-            time.sleep(_LOOK_S)
+        def watch() -> None:
+            code = process.wait()
+            stop(process)
+            self._running.discard(process)
+            future.set_result(ended(code, time.monotonic() - started_s))
+
+        threading.Thread(target=watch, daemon=True).start()
+        return future
 
     def interrupt(self) -> None:
         """Ask all running jobs to stop."""
-        for process, _ in self._running.values():
+        for process in list(self._running):
             stop(process)
 
     def close(self) -> None:
         """End what still runs: patiently, or at once when interrupted again meanwhile."""
+        running = list(self._running)
         self.interrupt()
         try:
-            for process, _ in self._running.values():
+            for process in running:
                 process.wait()  # at most the grace: then the launcher kills
         finally:
-            for process, _ in self._running.values():
+            for process in running:
                 process.terminate()
                 process.wait()
-            self._running.clear()

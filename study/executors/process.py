@@ -47,13 +47,13 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             process.stdin.close()
 
 
-def ended(name: str, code: int, seconds_s: float) -> JobEnd:
+def ended(code: int, seconds_s: float) -> JobEnd:
     """A job's end from the exit code of `launch`: above 128 it was ended by a signal; 130 is a Ctrl-C."""
     killed = code < 0 or (code > 128 and code != 130)
     number = -code if code < 0 else code - 128
     names = {item.value: item.name for item in signal.Signals}
     why = f"ended by {names.get(number, f'signal {number}')}" if killed else ""
-    return JobEnd(name, code, seconds_s, lost=killed, why=why)
+    return JobEnd(code, seconds_s, lost=killed, why=why)
 
 
 def _python_path() -> dict[str, str]:

@@ -12,6 +12,7 @@ import importlib
 import os
 import socket
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
@@ -20,8 +21,8 @@ from study.executors.base import GRACE_S, Job, JobEnd
 from study.executors.process import ended, launch, stop
 
 
-def execute(job: Job, grace_s: float) -> tuple[int, float]:
-    """Run a job on this node to its end: its exit code and seconds. Interrupted, it passes the interrupt on."""
+def execute(job: Job, grace_s: float) -> JobEnd:
+    """Run a job on this node to its end. Interrupted, it passes the interrupt on."""
     started_s = time.monotonic()
     process = launch(job, grace_s)
     try:
@@ -30,7 +31,7 @@ def execute(job: Job, grace_s: float) -> tuple[int, float]:
     finally:
         stop(process)
         process.wait()
-    return code, time.monotonic() - started_s
+    return ended(code, time.monotonic() - started_s)
 
 
 class RayExecutor:
@@ -55,51 +56,46 @@ class RayExecutor:
         # Tried again by the study, which knows about `resume`, and not by Ray.
         self._execute: Any = ray.remote(max_retries=0)(execute)
         self._gpus = bool(ray.cluster_resources().get("GPU"))
-        self._running: dict[Any, tuple[Job, float]] = {}
+        self._running: set[Any] = set()
         self._interrupted: set[Any] = set()
 
-    def start(self, job: Job) -> None:
+    def submit(self, job: Job) -> Future[JobEnd]:
         """Hand a job to the cluster; it starts as soon as a node has room."""
         env = {key: value for key, value in job.env.items() if key != "CUDA_VISIBLE_DEVICES"}  # Ray deals them out
-        task = replace(job, env={**_passed_on(), **env})
         options = {"num_cpus": job.slots, "num_gpus": job.slots if self._gpus else 0, "name": job.name}
-        self._running[self._execute.options(**options).remote(task, self._grace_s)] = (job, time.monotonic())
+        task = self._execute.options(**options).remote(replace(job, env={**_passed_on(), **env}), self._grace_s)
+        future, started_s = Future[JobEnd](), time.monotonic()
+        self._running.add(task)
 
-    def wait(self, timeout_s: float) -> JobEnd | None:
-        """The next job that ended, or None when none did in time."""
-        if not self._running:
-            time.sleep(timeout_s)
-            return None
-        ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
-        if not ready:
-            return None
-        job, started_s = self._running.pop(ready[0])
-        try:
-            code, seconds_s = self._ray.get(ready[0])
-        except self._ray.exceptions.RayTaskError as error:
-            return JobEnd(job.name, 1, time.monotonic() - started_s, why=str(error.cause))
-        except self._ray.exceptions.RayError as error:
-            why = f"lost with its worker ({type(error).__name__})"
-            return JobEnd(job.name, 137, time.monotonic() - started_s, lost=True, why=why)
-        return ended(job.name, code, seconds_s)
+        def end(done: Future[JobEnd]) -> None:
+            self._running.discard(task)
+            try:
+                future.set_result(done.result())
+            except self._ray.exceptions.RayTaskError as error:
+                future.set_result(JobEnd(1, time.monotonic() - started_s, why=str(error.cause)))
+            except self._ray.exceptions.RayError as error:
+                why = f"lost with its worker ({type(error).__name__})"
+                future.set_result(JobEnd(137, time.monotonic() - started_s, lost=True, why=why))
+
+        task.future().add_done_callback(end)
+        return future
 
     def interrupt(self) -> None:
         """Interrupt all tasks; those that wait for a node never start."""
-        for task in self._running:
-            if task not in self._interrupted:  # a second time would cut its patience short
-                self._interrupted.add(task)
-                self._ray.cancel(task)
+        for task in self._running - self._interrupted:  # a second time would cut its patience short
+            self._interrupted.add(task)
+            self._ray.cancel(task)
 
     def close(self) -> None:
         """End what still runs, and leave the cluster; a local one ends."""
         self.interrupt()
+        running = list(self._running)
         try:
-            if self._running:
-                self._ray.wait(list(self._running), num_returns=len(self._running), timeout=self._grace_s + 5)
+            if running:
+                self._ray.wait(running, num_returns=len(running), timeout=self._grace_s + 5)
         finally:
-            for task in self._running:
+            for task in running:
                 self._ray.cancel(task, force=True)
-            self._running.clear()
             if self._mine:
                 self._ray.shutdown()
 

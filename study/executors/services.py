@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from study.executors.base import Job
@@ -19,6 +20,11 @@ class ServicePool:
         self._directory = directory
         self._logs = logs
         self._running: dict[str, tuple[subprocess.Popen[bytes], int]] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Those that run."""
+        return list(self._running)
 
     def port(self, name: str, argv: Sequence[str], patience_s: float = 60.0) -> int:
         """The port of a service, started now if it is not running.
@@ -46,16 +52,14 @@ class ServicePool:
 
     def end(self, name: str) -> None:
         """End a service if it runs."""
-        process, _ = self._running.pop(name, (None, 0))
-        if process is None:
-            return
-        stop(process)
-        try:
-            process.wait(12)
-        except subprocess.TimeoutExpired:
+        if name in self._running:
+            process, _ = self._running.pop(name)
+            stop(process)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(12)
             process.kill()
 
     def close(self) -> None:
         """End all services."""
-        for name in list(self._running):
+        for name in self.names:
             self.end(name)
