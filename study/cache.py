@@ -18,7 +18,7 @@ from equiloss.files import json_line, read_json, sha256_file, sha256_of, write_j
 from equiloss.provenance import package_version, provenance
 from equiloss.records.file_record import FileRecord, read
 from equiloss.records.provenance import Provenance
-from study.graph import Cell, StudyService
+from study.graph import Cell
 
 FORMAT = "equiloss.study-cell.v1"
 _Hashes = TypeAdapter(dict[str, tuple[int, int, int, str]])  # path to size, time of change, inode, SHA-256
@@ -66,9 +66,8 @@ class CellRecord(FileRecord):
 class CellCache:
     """The records of a study's cells in `DIR/.study`."""
 
-    def __init__(self, directory: Path, services: tuple[StudyService, ...]) -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.services = {service.name: service for service in services}
         self._hashes_path = directory / ".study" / "hashes.json"
         try:
             self._hashes = _Hashes.validate_python(read_json(self._hashes_path))
@@ -84,14 +83,14 @@ class CellCache:
 
     def missing(self, cell: Cell) -> list[str]:
         """The inputs of a cell, and of its services, that do not exist."""
-        return [path for path in self._inputs(cell) if not (self.directory / path).exists()]
+        return [path for path in cell.reads if not (self.directory / path).exists()]
 
     def key(self, cell: Cell) -> CacheKey:
         """What would run now. All inputs must exist."""
         return CacheKey(
             command=cell.argv,
-            services=tuple(self.services[name].argv for name in cell.uses),
-            inputs={path: self.content(path) for path in self._inputs(cell)},
+            services=tuple(service.argv for service in cell.uses),
+            inputs={path: self.content(path) for path in cell.reads},
             endpoint=_endpoint() if cell.argv[0] == "judge" else {},
             equiloss=package_version(),
         )
@@ -119,7 +118,7 @@ class CellCache:
 
     def start(self, cell: Cell, key: CacheKey, attempt: int) -> None:
         """Record that an attempt starts."""
-        self._write(CellRecord(cell=cell.name, status="started", asked=key, attempts=attempt))
+        self._write(cell, CellRecord(cell=cell.name, status="started", asked=key, attempts=attempt))
 
     def finish(self, cell: Cell, key: CacheKey, attempt: int, returncode: int, seconds_s: float) -> str:
         """Record how an attempt ended; returns what is wrong with its outputs, or ""."""
@@ -130,11 +129,11 @@ class CellCache:
             status="done" if done else "failed",
             asked=key,
             attempts=attempt,
-            outputs={p: self.content(p) for p in cell.outputs if (self.directory / p).is_file()} if done else {},
+            outputs={p: self.content(p) for p in cell.outputs if done and (self.directory / p).is_file()},
             returncode=returncode,
             seconds_s=round(seconds_s, 3),
         )
-        self._write(record)
+        self._write(cell, record)
         return f"it did not write {', '.join(absent)}" if returncode == 0 and absent else ""
 
     def forget(self, cell: Cell) -> None:
@@ -162,14 +161,11 @@ class CellCache:
             known = self._hashes[name] = (*mark, sha256_file(path))
         return known[3]
 
-    def _inputs(self, cell: Cell) -> list[str]:
-        return [*cell.inputs, *(path for name in cell.uses for path in self.services[name].inputs)]
-
     def _path(self, cell: Cell) -> Path:
         return self.directory / ".study" / "cells" / f"{cell.name}.json"
 
-    def _write(self, record: CellRecord) -> None:
-        write_json(self.directory / ".study" / "cells" / f"{record.cell}.json", record.model_dump(mode="json"))
+    def _write(self, cell: Cell, record: CellRecord) -> None:
+        write_json(self._path(cell), record.model_dump(mode="json"))
 
 
 def _endpoint() -> dict[str, str]:

@@ -16,6 +16,15 @@ PROGRAMS = ("pretrain", "ift", "judge", "study", "torchrun", "python")
 
 
 @dataclass(frozen=True)
+class StudyService:
+    """A server that runs while the cells that use it run; `argv` holds `{port}` where the port goes."""
+
+    name: str
+    argv: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Cell:
     """One command. Paths are relative to the study's directory; `needs` names the cells that make its inputs.
 
@@ -28,7 +37,7 @@ class Cell:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     stdout: str | None = None
-    uses: tuple[str, ...] = ()
+    uses: tuple[StudyService, ...] = ()
     resume: tuple[str, ...] = ()
     clears: tuple[str, ...] = ()
     show: bool = False
@@ -36,18 +45,14 @@ class Cell:
     needs: tuple[str, ...] = ()
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """Its inputs, and those of the services it uses."""
+        return (*self.inputs, *(path for service in self.uses for path in service.inputs))
+
+    @property
     def command(self) -> str:
         """The command as one would type it."""
         return shlex.join(self.argv)
-
-
-@dataclass(frozen=True)
-class StudyService:
-    """A server that runs while the cells that use it run; `argv` holds `{port}` where the port goes."""
-
-    name: str
-    argv: tuple[str, ...]
-    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,6 @@ class Study:
     closing: tuple[str, ...]
     jobs: int | None
     cells: tuple[Cell, ...]
-    services: tuple[StudyService, ...] = ()
 
 
 def check_outputs(outputs: Mapping[str, Iterable[str]], where: str) -> dict[str, str]:
@@ -68,20 +72,16 @@ def check_outputs(outputs: Mapping[str, Iterable[str]], where: str) -> dict[str,
     Raises: InputError when two cells claim one path, or one claims a directory that another's output lies in.
     """
     maker: dict[str, str] = {}
-    for name, paths in outputs.items():
-        for path in paths:
-            if path in maker:
-                raise InputError(
-                    f"{where}: cells {maker[path]!r} and {name!r} both write {path}", "give each its own output"
-                )
-            maker[path] = name
+    for name, path in ((name, path) for name, paths in outputs.items() for path in paths):
+        if path in maker:
+            clash = f"cells {maker[path]!r} and {name!r} both write {path}"
+            raise InputError(f"{where}: {clash}", "give each its own output")
+        maker[path] = name
     for path, name in maker.items():
         for parent in _parents(path):
-            if parent in maker and maker[parent] != name:
-                raise InputError(
-                    f"{where}: cell {name!r} writes {path} inside {parent}, the output of cell {maker[parent]!r}",
-                    "give each its own output",
-                )
+            if maker.get(parent, name) != name:
+                clash = f"cell {name!r} writes {path} inside {parent}, the output of cell {maker[parent]!r}"
+                raise InputError(f"{where}: {clash}", "give each its own output")
     return maker
 
 
@@ -97,15 +97,10 @@ def matching(pattern: str, maker: Mapping[str, str]) -> list[str]:
     return ["/".join([*split, *parts[len(split) :]]) for split in fits]
 
 
-def link(cells: Sequence[Cell], services: Sequence[StudyService], maker: Mapping[str, str]) -> tuple[Cell, ...]:
-    """Fill in `needs`: the cells that make a cell's inputs, and those of the services it uses."""
-    of_service = {service.name: service.inputs for service in services}
-    linked: list[Cell] = []
-    for cell in cells:
-        reads = [*cell.inputs, *(path for name in cell.uses for path in of_service[name])]
-        needs = dict.fromkeys(name for path in reads for name in makers(path, maker))
-        linked.append(replace(cell, needs=tuple(needs)))
-    return tuple(linked)
+def link(cells: Sequence[Cell], maker: Mapping[str, str]) -> tuple[Cell, ...]:
+    """Fill in `needs`: the cells that make what a cell reads."""
+    found = [dict.fromkeys(name for path in cell.reads for name in makers(path, maker)) for cell in cells]
+    return tuple(replace(cell, needs=tuple(needs)) for cell, needs in zip(cells, found, strict=True))
 
 
 def makers(path: str, maker: Mapping[str, str]) -> list[str]:

@@ -60,7 +60,7 @@ def check_inputs(study: Study, directory: Path) -> None:
 
     Raises: InputError naming the cell and the input.
     """
-    cache = CellCache(directory, study.services)
+    cache = CellCache(directory)
     maker = {output: cell.name for cell in study.cells for output in cell.outputs}
     for cell in study.cells:
         for path in cache.missing(cell):
@@ -73,7 +73,7 @@ def check_inputs(study: Study, directory: Path) -> None:
 
 def preview(study: Study, directory: Path, again: Sequence[str] = ()) -> list[tuple[Cell, str]]:
     """Each cell with why it would run, or "" when it is finished."""
-    cache = CellCache(directory, study.services)
+    cache = CellCache(directory)
     reasons: dict[str, str] = {}
     for cell in study.cells:
         if _matches(cell, again):
@@ -128,7 +128,7 @@ class _Runner:
     ) -> None:
         self.directory = directory.resolve()
         self.logs = self.directory / "logs"
-        self.cache = CellCache(self.directory, study.services)
+        self.cache = CellCache(self.directory)
         self.executor = executor
         self.local = executor if isinstance(executor, LocalExecutor) else LocalExecutor()
         self.executors: list[Executor] = [self.local] if executor is self.local else [executor, self.local]
@@ -199,9 +199,9 @@ class _Runner:
             self._line(cell, f"starts ({why})")
         argv = [*cell.argv, *(cell.resume if resumed else ())]
         try:
-            for name in cell.uses:
-                port = str(self.services.port(name, self.cache.services[name].argv))
-                argv = [word.replace(f"{{{name}.port}}", port) for word in argv]
+            for service in cell.uses:
+                port = str(self.services.port(service))
+                argv = [word.replace(f"{{{service.name}.port}}", port) for word in argv]
         except RuntimeError as error:
             self.free = sorted([*self.free, *slots])
             return self._end(cell, "failed", str(error))
@@ -243,8 +243,7 @@ class _Runner:
                 self.free = sorted([*self.free, *running.slots])
                 self._finish(running, end)
         users = [*self.waiting.values(), *(running.cell for running in self.running.values())]
-        for name in set(self.services.names).difference(*(cell.uses for cell in users)):
-            self.services.end(name)
+        self.services.keep({service.name for cell in users for service in cell.uses})
         return bool(done)
 
     def _finish(self, running: _Running, end: JobEnd) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import Field, JsonValue
 
-from equiloss.config import Config, apply_sets, read_toml, validate
+from equiloss.config import Config, apply_sets, flatten, read_toml, validate
 from equiloss.errors import InputError
 from study.graph import PROGRAMS, Cell, Study, StudyService, check_outputs, link, matching, order
 
@@ -72,7 +72,7 @@ class Arguments(tuple[str, ...]):
 
 
 Values = Mapping[str, JsonValue | Arguments]
-"""What placeholders stand for, by their names."""
+"""What placeholders stand for, by their names; the entries of a table by TABLE.KEY."""
 
 
 @dataclass(frozen=True)
@@ -101,59 +101,64 @@ def assemble(parts: Sequence[StudyPart]) -> Study:
     """
     path, head = parts[0].path, parts[0].file.study
     services: list[StudyService] = []
-    drafts: list[_Draft] = []
+    drafts: list[tuple[CellTemplate, Values, StudyPart]] = []
     closing: list[str] = []
     for part in parts:
         values = {**_values(part), **part.values}
         services += [_service(template, values, part) for template in part.file.service]
-        for template in part.file.service:
-            values[template.name] = {"port": f"{{{part.prefix}{template.name}.port}}"}
-        drafts += [draft for template in part.file.cell for draft in _expand(template, values, part)]
+        values |= {f"{own.name}.port": f"{{{part.prefix}{own.name}.port}}" for own in part.file.service}
+        drafts += [(*draft, part) for template in part.file.cell for draft in _expand(template, values, part)]
         closing += [_text(item, values, f"{part.path}: closing") for item in part.file.study.closing]
     if not drafts:
         raise InputError(f"{path}: the study has no cells", "add a [[cell]] with a name and a command")
-    for name, count in Counter([*(service.name for service in services), *(draft.name for draft in drafts)]).items():
+    for name, count in Counter(
+        [*(service.name for service in services), *(template.name for template, _, _ in drafts)]
+    ).items():
         if count > 1:
             raise InputError(f"{path}: two cells are called {name!r}", "put every foreach variable in the name")
-    maker = check_outputs({draft.name: draft.outputs for draft in drafts}, str(path))
-    cells = [draft.cell(maker, {service.name for service in services}) for draft in drafts]
-    ordered = order(link(cells, services, maker), str(path))
-    return Study(head.name, head.description, tuple(closing), head.jobs, ordered, tuple(services))
+    maker = check_outputs({template.name: template.outputs for template, _, _ in drafts}, str(path))
+    by_name = {service.name: service for service in services}
+    cells = [_cell(*draft, maker, by_name) for draft in drafts]
+    ordered = order(link(cells, maker), str(path))
+    return Study(head.name, head.description, tuple(closing), head.jobs, ordered)
 
 
-@dataclass(frozen=True)
-class _Draft:
-    """A cell with its name and outputs; its inputs may name outputs of any cell, so they and the command come later."""
+def _expand(template: CellTemplate, values: Values, part: StudyPart) -> Iterator[tuple[CellTemplate, Values]]:
+    """One template for each combination of the values in `foreach`, with its name and outputs filled in.
 
-    name: str
-    outputs: tuple[str, ...]
-    stdout: str | None
-    clears: tuple[str, ...]
-    template: CellTemplate
-    values: Values
-    part: StudyPart
+    What it reads comes later, since it may name outputs of any cell.
+    """
+    where = f"{part.path}: cell {template.name!r}"
+    axes = {key: _axis(key, axis, values, where) for key, axis in template.foreach.items()}
+    for combination in itertools.product(*axes.values()):
+        local = {**values, **flatten(dict(zip(axes, combination, strict=True)))}
+        name = part.prefix + _name(_text(template.name, local, where), where)
+        stdout = template.stdout and _inside(template.stdout, local, where)
+        outputs = [_inside(item, local, where) for item in template.outputs]
+        outputs += [stdout] if stdout and stdout not in outputs else []
+        clears = tuple(_inside(item, local, where) for item in template.clears)
+        filled = {"name": name, "stdout": stdout, "outputs": tuple(outputs), "clears": clears}
+        yield template.model_copy(update=filled), local
 
-    def cell(self, maker: Mapping[str, str], services: set[str]) -> Cell:
-        template, where = self.template, f"{self.part.path}: cell {self.name!r}"
-        groups = [_resolve(_text(item, self.values, where), maker, where) for item in template.inputs]
-        inputs = tuple(dict.fromkeys(path for group in groups for path in group if not _SCHEME.match(path)))
-        values = {**self.values, "inputs": Arguments(inputs), "outputs": Arguments(self.outputs)}
-        values |= {f"inputs.{index}": Arguments(group) for index, group in enumerate(groups)}
-        uses = tuple(self.part.prefix + name for name in template.uses)
-        if unknown := sorted(set(uses) - services):
-            raise InputError(f"{where}: no service is called {unknown[0]!r}", "add a [[service]] of that name")
-        return Cell(
-            self.name,
-            _argv(template.run, values, where),
-            inputs,
-            self.outputs,
-            self.stdout,
-            uses,
-            _split(template.resume, values, where),
-            self.clears,
-            template.show,
-            template.slots,
-        )
+
+def _cell(
+    template: CellTemplate,
+    values: Values,
+    part: StudyPart,
+    maker: Mapping[str, str],
+    services: Mapping[str, StudyService],
+) -> Cell:
+    where = f"{part.path}: cell {template.name!r}"
+    groups = [_resolve(_text(item, values, where), maker, where) for item in template.inputs]
+    inputs = tuple(dict.fromkeys(path for group in groups for path in group if not _SCHEME.match(path)))
+    values = {**values, "inputs": Arguments(inputs), "outputs": Arguments(template.outputs)}
+    values |= {f"inputs.{index}": Arguments(group) for index, group in enumerate(groups)}
+    uses = tuple(part.prefix + name for name in template.uses)
+    if unknown := sorted(set(uses).difference(services)):
+        raise InputError(f"{where}: no service is called {unknown[0]!r}", "add a [[service]] of that name")
+    argv, resume = _argv(template.run, values, where), _split(template.resume, values, where)
+    kept = template.model_dump(include={"name", "outputs", "stdout", "clears", "show", "slots"})
+    return Cell(**kept, argv=argv, inputs=inputs, uses=tuple(services[name] for name in uses), resume=resume)
 
 
 def _values(part: StudyPart) -> dict[str, JsonValue | Arguments]:
@@ -163,10 +168,7 @@ def _values(part: StudyPart) -> dict[str, JsonValue | Arguments]:
     paths = {key: _located(value, here) for key, value in part.file.paths.items()}
     if both := sorted(set(params) & set(paths)):
         raise InputError(f"{part.path}: {both[0]!r} is in [params] and in [paths]", "rename one")
-    given = apply_sets({}, part.sets)
-    for section in ("params", "paths"):
-        inner = given.pop(section, {})
-        given |= inner if isinstance(inner, dict) else {section: inner}
+    given = apply_sets({}, [re.sub(r"^(params|paths)\.", "", text) for text in part.sets])
     for name, new in given.items():
         if name in paths:
             paths[name] = _located(str(new), Path.cwd())
@@ -177,7 +179,8 @@ def _values(part: StudyPart) -> dict[str, JsonValue | Arguments]:
             raise InputError(
                 f"--set {name}: {part.path} has no such parameter", f"it has: {known}" if known else "it has none"
             )
-    return {**params, **{key: Arguments([value]) for key, value in paths.items()}, "here": Arguments([str(here)])}
+    own = {key: Arguments([value]) for key, value in {**paths, "here": str(here)}.items()}
+    return {**flatten(params), **own}
 
 
 def _located(path: str, base: Path) -> str:
@@ -197,20 +200,6 @@ def _name(name: str, where: str) -> str:
     if not _NAME.fullmatch(name):
         raise InputError(f"{where}: {name!r} is no name for a cell or service", "use letters, digits and . _ = + -")
     return name
-
-
-def _expand(template: CellTemplate, values: Values, part: StudyPart) -> Iterator[_Draft]:
-    """The cells of a template: one for each combination of the values in `foreach`."""
-    where = f"{part.path}: cell {template.name!r}"
-    axes = {key: _axis(key, axis, values, where) for key, axis in template.foreach.items()}
-    for combination in itertools.product(*axes.values()):
-        local = {**values, **dict(zip(axes, combination, strict=True))}
-        name = _name(_text(template.name, local, where), where)
-        stdout = _inside(_text(template.stdout, local, where), where) if template.stdout else None
-        outputs = [_inside(_text(item, local, where), where) for item in template.outputs]
-        outputs += [stdout] if stdout and stdout not in outputs else []
-        clears = tuple(_inside(_text(item, local, where), where) for item in template.clears)
-        yield _Draft(part.prefix + name, tuple(outputs), stdout, clears, template, local, part)
 
 
 def _axis(key: str, axis: JsonValue | Arguments, values: Values, where: str) -> Sequence[JsonValue]:
@@ -280,18 +269,12 @@ def _text(template: str, values: Values, where: str) -> str:
 
 
 def _look_up(name: str, values: Values, where: str) -> JsonValue | Arguments:
-    table, _, key = name.partition(".")
-    inner = values.get(table)
     if name in values:
-        value = values[name]
-    elif isinstance(inner, dict) and key in inner:
-        value = inner[key]
-    else:
-        known = ", ".join(sorted(values))
-        raise InputError(f"{where}: nothing is called {{{name}}}", f"known: {known}; a brace itself is {{{{")
-    if isinstance(value, dict):
+        return values[name]
+    if any(key.startswith(f"{name}.") for key in values):
         raise InputError(f"{where}: {{{name}}} is a table", f"name a key of it: {{{name}.KEY}}")
-    return value
+    known = ", ".join(sorted(values))
+    raise InputError(f"{where}: nothing is called {{{name}}}", f"known: {known}; a brace itself is {{{{")
 
 
 def _written(value: JsonValue | Arguments) -> str:
@@ -302,9 +285,10 @@ def _written(value: JsonValue | Arguments) -> str:
     return str(value)
 
 
-def _inside(path: str, where: str) -> str:
+def _inside(template: str, values: Values, where: str) -> str:
     """The path of an output, or of what a cell clears, which must lie in the study's directory."""
+    path = _text(template, values, where)
     normal = posixpath.normpath(path)
-    if normal == "." or normal.startswith(("../", "/")) or normal == "..":
+    if normal in (".", "..") or normal.startswith(("../", "/")):
         raise InputError(f"{where}: {path!r} is not inside the study's directory", "use a relative path")
     return normal

@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 
 from study.executors.base import Job
 from study.executors.process import launch, stop
+from study.graph import StudyService
 
 
 class ServicePool:
@@ -21,23 +22,19 @@ class ServicePool:
         self._logs = logs
         self._running: dict[str, tuple[subprocess.Popen[bytes], int]] = {}
 
-    @property
-    def names(self) -> list[str]:
-        """Those that run."""
-        return list(self._running)
-
-    def port(self, name: str, argv: Sequence[str], patience_s: float = 60.0) -> int:
+    def port(self, service: StudyService, patience_s: float = 60.0) -> int:
         """The port of a service, started now if it is not running.
 
         Raises: RuntimeError with the end of its log when it does not answer.
         """
+        name = service.name
         if name in self._running and self._running[name][0].poll() is None:
             return self._running[name][1]
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
         log = self._logs / f"{name}.log"
-        command = tuple(word.replace("{port}", str(port)) for word in argv)
+        command = tuple(word.replace("{port}", str(port)) for word in service.argv)
         process = launch(Job(name, command, self._directory, self._logs / f"{name}.out", log), grace_s=5.0)
         self._running[name] = (process, port)
         deadline_s = time.monotonic() + patience_s
@@ -47,19 +44,21 @@ class ServicePool:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     return port
             time.sleep(0.05)
-        self.end(name)
+        self._end(name)
         raise RuntimeError(f"service {name!r} does not answer on its port; see {log}")
 
-    def end(self, name: str) -> None:
-        """End a service if it runs."""
-        if name in self._running:
-            process, _ = self._running.pop(name)
-            stop(process)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(12)
-            process.kill()
+    def keep(self, names: Container[str]) -> None:
+        """End all but these."""
+        for name in [name for name in self._running if name not in names]:
+            self._end(name)
 
     def close(self) -> None:
         """End all services."""
-        for name in self.names:
-            self.end(name)
+        self.keep(())
+
+    def _end(self, name: str) -> None:
+        process, _ = self._running.pop(name)
+        stop(process)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(12)
+        process.kill()

@@ -107,7 +107,7 @@ def test_services_give_their_users_a_port(tmp_path: Path) -> None:
     )
     assert [cell.name for cell in plan_.cells] == ["truth", "score"]
     assert plan_.cells[1].argv[-1] == "m@http://127.0.0.1:{sim.port}/v1"
-    assert plan_.services[0].argv == ("judge", "simulate", "--port", "{port}")
+    assert plan_.cells[1].uses[0].argv == ("judge", "simulate", "--port", "{port}")
 
 
 CELL = '[[cell]]\nname = "{name}"\nrun = "python x.py"\ninputs = {inputs}\noutputs = {outputs}\n'
@@ -164,7 +164,7 @@ def graphs(draw: st.DrawFn) -> list[Cell]:
 @given(graphs())
 def test_order_puts_every_cell_after_what_it_needs(graph: list[Cell]) -> None:
     maker = plan.check_outputs({cell.name: cell.outputs for cell in graph}, "s")
-    linked = plan.link(graph, (), maker)
+    linked = plan.link(graph, maker)
     reference = graphlib.TopologicalSorter({cell.name: cell.needs for cell in linked})
     try:
         reference.prepare()

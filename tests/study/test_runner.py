@@ -318,7 +318,7 @@ def test_a_service_that_dies_fails_its_cells(toml: Toml) -> None:
 
 def test_stopping_a_service_that_never_ran(tmp_path: Path) -> None:
     services = ServicePool(tmp_path, tmp_path)
-    services.end("x")
+    services.keep(())
     services.close()
 
 

@@ -95,7 +95,7 @@ def test_a_pair_of_ones_own(tmp_path: Path) -> None:
     assert last.stdout == "s2/mine/diagnosis.json"
     judged = next(cell for cell in study.cells if cell.name == "s2-mine-judge")
     assert judged.inputs == results
-    assert "--drift 0.1" in " ".join(study.services[0].argv)
+    assert "--drift 0.1" in " ".join(judged.uses[0].argv)
 
 
 def test_a_pair_that_judges_by_itself_is_judged_no_other_way() -> None:
