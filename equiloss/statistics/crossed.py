@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from equiloss.statistics.estimate import Estimate
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.estimate import CONFIDENCE, Estimate, Interval, student, student_interval, student_p
 
-Floats = NDArray[np.float64]
 Clusters = NDArray[np.intp]
 
 
@@ -82,26 +82,18 @@ class Crossed:
             below += self.units**2 / self.df_units
         return max(1.0, self.variance**2 / below) if below > 0 else 1e9
 
-    def estimate(self, unit: str, method: str, confidence: float = 0.95, note: str = "") -> Estimate:
-        """The value with Student's interval and the two-sided p of zero."""
-        from scipy import stats
+    @property
+    def p(self) -> float:
+        """Two-sided p of "the true value is 0"."""
+        return student_p(self.value, self.standard_error, self.df)
 
-        error, df = self.standard_error, self.df
-        half = float(stats.t.ppf((1 + confidence) / 2, df)) * error
-        if error > 0:
-            p = float(2 * stats.t.sf(abs(self.value) / error, df))
-        else:
-            p = 1.0 if self.value == 0 else 0.0
-        return Estimate(
-            value=self.value,
-            low=self.value - half,
-            high=self.value + half,
-            unit=unit,
-            confidence=confidence,
-            p=p,
-            method=method,
-            note=note,
-        )
+    def interval(self, confidence: float = CONFIDENCE) -> Interval:
+        """Student's interval of the value."""
+        return student_interval(self.value, self.standard_error, self.df, confidence)
+
+    def estimate(self, unit: str, method: str, confidence: float = CONFIDENCE) -> Estimate:
+        """The value with Student's interval and p."""
+        return student(self.value, self.standard_error, self.df, unit=unit, confidence=confidence, method=method)
 
 
 def over_items(strata: Sequence[Stratum], clusters: Clusters | None = None) -> Crossed | None:

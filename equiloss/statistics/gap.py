@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equiloss.statistics import variance
 from equiloss.statistics.bootstrap import Floats, percentile
 from equiloss.statistics.estimate import Estimate, student
 from equiloss.statistics.missing import present_mean
+from equiloss.statistics.nested import NestedGap, Side, nested_gap
 
 DRAWS = 1000
 
@@ -41,9 +41,10 @@ Statistic = Callable[[Floats, Floats, Draw], float]
 
 @dataclass(frozen=True)
 class Gap:
-    """Scores of A (S_a, I) and B (S_b, I), a row per fine-tuning seed, means over repeats; NaN where not scored.
+    """Scores of A (S_a, I) and B (S_b, I), a row per fine-tuning run, means over repeats; NaN where not scored.
 
-    The gap is the mean of A's scored answers minus the mean of B's: where none is missing, the paired difference.
+    The gap is the paired difference over the items that both sides have; a missing score is filled in by its run and
+    item. `bases` names the base model of each run of A and of B, where they are known.
     """
 
     a: Floats
@@ -51,21 +52,32 @@ class Gap:
     ids: tuple[str, ...]
     categories: tuple[str | None, ...]
     unit: str = "points"
+    bases: tuple[tuple[Hashable, ...], tuple[Hashable, ...]] = ((), ())
+
+    @cached_property
+    def sides(self) -> tuple[Side, Side]:
+        """A and B as the nested design takes them."""
+        return Side(self.a[:, :, None], self.bases[0]), Side(self.b[:, :, None], self.bases[1])
+
+    @cached_property
+    def filled(self) -> tuple[Floats, Floats]:
+        """A's and B's scores with missing ones filled in; NaN only on items that a side lacks, for both."""
+        a, b = (np.full_like(values, np.nan) for values in (self.a, self.b))
+        for values, side in zip((a, b), self.sides, strict=True):
+            values[side.scored] = side.cells
+        lacking = np.isnan(a).all(axis=0) | np.isnan(b).all(axis=0)
+        a[:, lacking] = b[:, lacking] = np.nan
+        return a, b
 
     @cached_property
     def paired(self) -> Floats:
-        """Per item the mean of A over seeds minus that of B (I,); NaN where either has no score."""
-        return present_mean(self.a) - present_mean(self.b)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every answer has a score."""
-        return not (np.isnan(self.a).any() or np.isnan(self.b).any())
+        """Per item the mean of A over runs minus that of B (I,); NaN where either has no score."""
+        return present_mean(self.filled[0]) - present_mean(self.filled[1])
 
     @property
     def value(self) -> float:
         """The gap, mean of A minus mean of B."""
-        return float(np.nanmean(self.a) - np.nanmean(self.b))
+        return self.split.best.value if self.split else mean_difference(*self.filled)
 
     @property
     def seeds_measured(self) -> bool:
@@ -74,7 +86,7 @@ class Gap:
 
     @cached_property
     def estimate(self) -> Estimate:
-        """The gap with an interval over items and, where measured, over fine-tuning seeds (`variance`).
+        """The gap with an interval over items and, where measured, over fine-tuning seeds (`nested`).
 
         Without bounds where there are fewer than two items.
         """
@@ -85,9 +97,9 @@ class Gap:
         return student(self.value, error, df, unit=self.unit, method=f"t interval over {over}")
 
     @cached_property
-    def split(self) -> variance.NestedGap | None:
-        """The gap's variance by source (see `variance`); None for fewer than two items."""
-        return variance.nested_gap(self.a[:, :, None], self.b[:, :, None])
+    def split(self) -> NestedGap | None:
+        """The gap by question and its variance by source (see `nested`); None for fewer than two items."""
+        return nested_gap(*self.sides)
 
     @property
     def standard_error(self) -> tuple[float, float]:
@@ -113,14 +125,14 @@ class Gap:
 
     def resampled(self, statistic: Statistic) -> Floats:
         """The statistic on every bootstrap draw (DRAWS,)."""
-        return np.array([statistic(draw.of_a(self.a), draw.of_b(self.b), draw) for draw in self.draws])
+        return np.array([statistic(draw.of_a(self.filled[0]), draw.of_b(self.filled[1]), draw) for draw in self.draws])
 
     def share(self, adjusted: Statistic, method: str) -> Estimate | None:
         """The share of the gap that an adjustment closes: 1 - adjusted/gap, percentile bootstrap over items and seeds.
 
         `adjusted` gives the gap that would remain. None where the gap is 0 or the adjustment cannot be computed.
         """
-        gap, left = self.value, adjusted(self.a, self.b, self.all)
+        gap, left = self.value, adjusted(*self.filled, self.all)
         if gap == 0 or math.isnan(left):
             return None
         gaps = self.resampled(lambda a, b, _: mean_difference(a, b))

@@ -15,94 +15,148 @@ both.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from equiloss.statistics.crossed import (
-    Clusters,
-    Crossed,
-    Floats,
-    Stratum,
-    complete,
-    over_items,
-    over_units_and_items,
-)
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.crossed import Clusters, Crossed, Stratum, complete, over_items, over_units_and_items
+from equiloss.statistics.estimate import CONFIDENCE
+from equiloss.statistics.missing import present_mean
+
+LIMIT = 1_000_000
 
 
 @dataclass(frozen=True)
 class Side:
     """One side's scores (S, I, R) by run, item and repeat, NaN where none was given.
 
-    `bases` (S,) names the base of each run. Without `bases` all runs come from one base model.
+    `bases` (S,) names the base of each run. Without `bases` all runs come from one base model. A run without any score
+    does not count.
     """
 
     scores: Floats
     bases: tuple[Hashable, ...] = ()
 
     @cached_property
+    def scored(self) -> NDArray[np.intp]:
+        """The runs that have a score."""
+        return np.flatnonzero(~np.isnan(self.scores).all(axis=(1, 2)))
+
+    @cached_property
     def cells(self) -> Floats:
-        """Means over repeats (S, I), missing cells filled in; NaN only where no run has the item."""
-        there = ~np.isnan(self.scores)
-        count = there.sum(axis=2)
-        total = np.where(there, self.scores, 0.0).sum(axis=2)
-        return complete(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+        """Means over repeats (S, I) of the runs that have scores, missing cells filled in; NaN where no run has any."""
+        return complete(present_mean(self.scores[self.scored], 2))
 
     @cached_property
     def rows_by_base(self) -> list[list[int]]:
-        """The runs of each base, in the order of their first."""
+        """The rows of `cells` of each base, in the order of their first."""
         rows: dict[Hashable, list[int]] = {}
-        for row, base in enumerate(self.bases or (None,) * len(self.scores)):
-            rows.setdefault(base, []).append(row)
+        for row, run in enumerate(self.scored):
+            rows.setdefault(self.bases[run] if self.bases else None, []).append(row)
         return list(rows.values())
 
 
 @dataclass(frozen=True)
-class Components:
-    """Variance components of single scores, in squared points; None where the design cannot tell.
-
-    `base`: between base runs of a recipe. `seed`: between fine-tunings of a base. `model_item`: what an item is worth
-    more to one side than to the other. `seed_item`: what a run makes of an item (with one repeat, the judge's noise
-    too). `repeat`: between the judge's repeats.
-    """
-
-    base: float | None
-    seed: float | None
-    model_item: float
-    seed_item: float | None
-    repeat: float | None
-
-
-@dataclass(frozen=True)
 class NestedGap:
-    """A's mean minus B's with its uncertainty by question; None where the question's unit was not varied."""
+    """A's mean minus B's with its uncertainty by question, and the variance components of single scores.
+
+    `bases`, `recipes`: None where the question's unit was not varied. Components are in squared points, None where the
+    design cannot tell: `base` between base runs of a recipe, `seed` between fine-tunings of a base, `model_item` what
+    an item is worth more to one side than to the other, `seed_item` what a run makes of an item (with one repeat the
+    judge's noise too), `residual` between the judge's repeats. `n_seeds` are the runs of A and of B.
+    """
 
     answers: Crossed
     bases: Crossed | None
     recipes: Crossed | None
-    components: Components
+    base: float | None
+    seed: float | None
+    model_item: float
+    seed_item: float
+    residual: float | None
     n_bases: tuple[int, int]
-    n_runs: tuple[int, int]
+    n_seeds: tuple[int, int]
     n_items: int
+    n_repeats: int
 
     @property
-    def value(self) -> float:
-        """The gap in points."""
-        return self.answers.value
+    def best(self) -> Crossed:
+        """The gap with the uncertainty of the highest unit that was varied: base runs, else runs, else items alone."""
+        return self.recipes or self.bases or self.answers
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the gap (see `best`)."""
+        return self.best.standard_error
+
+    @property
+    def df(self) -> float:
+        """Satterthwaite's degrees of freedom of the gap (see `best`)."""
+        return self.best.df
+
+    @property
+    def seeds(self) -> float:
+        """The harmonic mean of the two numbers of runs."""
+        return 2 / sum(1 / n for n in self.n_seeds)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The part of Var(gap) that each source makes, summing to 1; empty when nothing varies."""
+        parts = self._parts(self.seeds, self.n_items, self.n_repeats)
+        total = sum(parts.values())
+        return {name: part / total for name, part in parts.items()} if total > 0 else {}
+
+    def detectable(
+        self,
+        power: float = 0.8,
+        alpha: float = 0.05,
+        *,
+        seeds: float | None = None,
+        items: int | None = None,
+        repeats: int | None = None,
+    ) -> float:
+        """The smallest true gap that the two-sided test finds with this power: (t_(1-alpha/2) + t_power) x s.e.
+
+        For a design other than that at hand the degrees of freedom are those that its parts would have; with one
+        repeat at hand more repeats are not credited. Source: Bloom (1995), Minimum detectable effects; with Student's t
+        as in Dong & Maynard (2013).
+        """
+        from scipy import stats
+
+        error, df = self.standard_error, self.df
+        if not seeds is items is repeats is None:
+            design = (seeds or self.seeds, items or self.n_items, repeats or self.n_repeats)
+            error, df = math.sqrt(sum(self._parts(*design).values())), self._df(*design)
+        return float(stats.t.ppf(1 - alpha / 2, df) + stats.t.ppf(power, df)) * error
+
+    def needed(self, effect: float, power: float = 0.8, alpha: float = 0.05) -> dict[str, int | None]:
+        """How many items, seeds or repeats, changing one alone, would make `effect` detectable; None: no number would.
+
+        Seeds and repeats are None too where the design at hand cannot tell what they are worth.
+        """
+        found: dict[str, int | None] = dict.fromkeys(("items", "seeds", "repeats"))
+        found["items"] = _least(lambda n: self.detectable(power, alpha, items=n), effect, 2)
+        if self.seed is not None:
+            found["seeds"] = _least(lambda n: self.detectable(power, alpha, seeds=n), effect, 2)
+        if self.residual is not None:
+            found["repeats"] = _least(lambda n: self.detectable(power, alpha, repeats=n), effect, 1)
+        return found
 
     def assumed_spread(self, seed_sd: float, base_sd: float = 0.0, df: float = math.inf) -> Crossed:
         """The gap's uncertainty if runs of a base had this SD, and bases of a recipe that one (in points, over `df`).
 
         For what was not varied; the spread over items stays as measured.
         """
-        runs = sum(1 / n for n in self.n_runs)
-        bases = sum(1 / n for n in self.n_bases)
+        runs, bases = (sum(1 / n for n in counts) for counts in (self.n_seeds, self.n_bases))
         return replace(self.answers, units=seed_sd**2 * runs + base_sd**2 * bases, both=0.0, df_units=min(df, 1e9))
 
-    def spread_of_chance(self, confidence: float = 0.95) -> float:
+    def spread_of_chance(self, confidence: float = CONFIDENCE) -> float:
         """How large the SD between fine-tuning runs of one base would have to be for this gap to be chance, in points.
 
         The SD at which the interval over items and runs just reaches 0; 0 where the interval over items holds 0.
@@ -110,15 +164,36 @@ class NestedGap:
         from scipy import stats
 
         z = float(stats.norm.ppf((1 + confidence) / 2))
-        left = (self.value / z) ** 2 - self.answers.items
-        return math.sqrt(max(0.0, left) / sum(1 / n for n in self.n_runs))
+        left = (self.answers.value / z) ** 2 - self.answers.items
+        return math.sqrt(max(0.0, left) / sum(1 / n for n in self.n_seeds))
+
+    def _parts(self, seeds: float, items: int, repeats: int) -> dict[str, float]:
+        """The parts of Var(gap) for a design of one base a side."""
+        return {
+            "seed": 2 * (self.seed or 0.0) / seeds,
+            "model_item": 2 * self.model_item / items,
+            "seed_item": 2 * self.seed_item / (items * seeds),
+            "residual": 2 * (self.residual or 0.0) / (items * seeds * repeats),
+        }
+
+    def _df(self, seeds: float, items: int, repeats: int) -> float:
+        """Satterthwaite's degrees of freedom if the components were as estimated, for another design."""
+        parts = self._parts(seeds, items, repeats)
+        total = sum(parts.values())
+        within = parts["seed_item"] + parts["residual"]
+        squares = (parts["model_item"] + within) ** 2 / max(1, items - 1)
+        if self.seed is not None:
+            squares += (parts["seed"] + within) ** 2 / max(1.0, 2 * (seeds - 1))
+        return min(max(1.0, total**2 / squares), 1e9) if squares > 0 else 1e9
 
 
-def gap(a: Side, b: Side, clusters: Clusters | None = None) -> NestedGap | None:
+def nested_gap(a: Side, b: Side, clusters: Clusters | None = None) -> NestedGap | None:
     """The gap A minus B over the items (I,) that both sides have; `clusters` (I,) numbers items that go together.
 
     None for fewer than two such items (or clusters).
     """
+    if not (len(a.cells) and len(b.cells)):
+        return None
     kept: NDArray[np.bool_] = np.asarray(~(np.isnan(a.cells).any(axis=0) | np.isnan(b.cells).any(axis=0)))
     if clusters is not None:
         clusters = np.unique(clusters[kept], return_inverse=True)[1].astype(np.intp)
@@ -138,14 +213,15 @@ def gap(a: Side, b: Side, clusters: Clusters | None = None) -> NestedGap | None:
         answers=answers,
         bases=over_units_and_items(strata, clusters),
         recipes=over_units_and_items(recipes, clusters),
-        components=_components(a, b, strata, recipes, kept),
+        **_components(strata, recipes, _residual(a, b), a.scores.shape[2]),
         n_bases=(len(a.rows_by_base), len(b.rows_by_base)),
-        n_runs=(len(a.scores), len(b.scores)),
+        n_seeds=(len(a.cells), len(b.cells)),
         n_items=int(kept.sum()),
+        n_repeats=a.scores.shape[2],
     )
 
 
-def mean(side: Side, clusters: Clusters | None = None) -> tuple[Crossed, Crossed | None] | None:
+def nested_mean(side: Side, clusters: Clusters | None = None) -> tuple[Crossed, Crossed | None] | None:
     """A model's mean score: uncertain over items, and over items and runs; None for fewer than two items."""
     kept: NDArray[np.bool_] = np.asarray(~np.isnan(side.cells).any(axis=0))
     if clusters is not None:
@@ -165,36 +241,69 @@ def range_of_equals(k: int, standard_error: float, quantile: float = 0.95) -> fl
     return standard_error * float(stats.studentized_range.ppf(quantile, k, np.inf))
 
 
+class _Components(TypedDict):
+    base: float | None
+    seed: float | None
+    model_item: float
+    seed_item: float
+    residual: float | None
+
+
 def _components(
-    a: Side, b: Side, strata: Sequence[Stratum], recipes: Sequence[Stratum], kept: NDArray[np.bool_]
-) -> Components:
-    items = int(kept.sum())
+    strata: Sequence[Stratum], recipes: Sequence[Stratum], residual: float | None, repeats: int
+) -> _Components:
+    """Variance components from mean squares (Searle, Casella & McCulloch, Variance Components, 1992, chapter 4)."""
+    items = strata[0].values.shape[1]
     several = [one.values for one in strata if len(one.values) > 1]
-    df = sum(len(values) - 1 for values in several)
-    seed_item = seed = base = None
+    within, seed, base = residual / repeats if residual is not None else 0.0, None, None
     if several:
-        residuals = [v - v.mean(axis=1, keepdims=True) - v.mean(axis=0, keepdims=True) + v.mean() for v in several]
-        seed_item = sum(float((one**2).sum()) for one in residuals) / (df * (items - 1))
+        df = sum(len(values) - 1 for values in several)
+        left = [v - v.mean(axis=1, keepdims=True) - v.mean(axis=0, keepdims=True) + v.mean() for v in several]
+        within = sum(float((one**2).sum()) for one in left) / (df * (items - 1))
         spread = sum((len(v) - 1) * float(v.mean(axis=1).var(ddof=1)) for v in several) / df
-        seed = max(0.0, spread - seed_item / items)
+        seed = max(0.0, spread - within / items)
     if any(one.spread is not None for one in recipes):
-        free = sum(len(one.values) - 1 for one in recipes)
-        spread = sum((len(one.values) - 1) * (one.spread or 0.0) for one in recipes) / free
+        df = sum(len(one.values) - 1 for one in recipes)
+        spread = sum((len(one.values) - 1) * (one.spread or 0.0) for one in recipes) / df
         runs = len(strata) / sum(1 / len(one.values) for one in strata)  # harmonic mean of runs a base
-        base = max(0.0, spread - ((seed or 0.0) + (seed_item or 0.0) / items) / runs)
+        base = max(0.0, spread - ((seed or 0.0) + within / items) / runs)
     differences = recipes[0].values.mean(axis=0) - recipes[1].values.mean(axis=0)
-    within = (seed_item or 0.0) * sum(one.weight**2 / len(one.values) for one in strata)
-    model_item = max(0.0, float(differences.var(ddof=1)) - within) / 2
-    repeat = _repeat(np.concatenate([a.scores, b.scores]))
-    if seed_item is not None and repeat is not None:
-        seed_item = max(0.0, seed_item - repeat / a.scores.shape[2])
-    return Components(base, seed, model_item, seed_item, repeat)
+    own = within * sum(one.weight**2 / len(one.values) for one in strata)
+    return {
+        "base": base,
+        "seed": seed,
+        "model_item": max(0.0, float(differences.var(ddof=1)) - own) / 2,
+        "seed_item": max(0.0, within - (residual or 0.0) / repeats) if several else 0.0,
+        "residual": residual,
+    }
 
 
-def _repeat(scores: Floats) -> float | None:
-    """Variance between the judge's repeats of one answer (runs, I, R); None where nothing was judged twice."""
-    there = ~np.isnan(scores)
-    count = there.sum(axis=2, keepdims=True)
-    centre = np.where(there, scores, 0.0).sum(axis=2, keepdims=True) / np.maximum(count, 1)
-    df = int((count - 1).clip(min=0).sum())
-    return float((np.where(there, scores - centre, 0.0) ** 2).sum()) / df if df else None
+def _residual(a: Side, b: Side) -> float | None:
+    """Variance between the judge's repeats of one answer, without what a repeat of an item does to all runs alike.
+
+    Answers judged in one prompt share a part of the noise, which cancels from their difference. None without repeats.
+    """
+    scores = np.concatenate([a.scores, b.scores])  # (S, I, R)
+    runs, _, repeats = scores.shape
+    if repeats < 2:
+        return None
+    centred = scores - present_mean(scores, 2)[:, :, None]
+    if runs > 1:
+        centred = centred - present_mean(centred)[None]
+    there = ~np.isnan(centred)
+    df = (
+        float((there.sum(axis=2) - 1).clip(min=0).sum()) * (runs - 1) / runs
+        if runs > 1
+        else float((there.sum(axis=2) - 1).clip(min=0).sum())
+    )
+    return float((np.where(there, centred, 0.0) ** 2).sum()) / df if df > 0 else None
+
+
+def _least(detectable: Callable[[int], float], effect: float, first: int) -> int | None:
+    """The least number for which the detectable effect is small enough: doubling, then bisection."""
+    high = first
+    while detectable(high) > effect:
+        if high >= LIMIT:
+            return None
+        high = min(LIMIT, high * 2)
+    return bisect_left(range(high), -effect, lo=first, key=lambda n: -detectable(n))

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiloss.errors import InputError
-from equiloss.statistics import bootstrap, length_adjustment, missing, multiplicity, prediction_powered, variance
+from equiloss.statistics import bootstrap, length_adjustment, missing, multiplicity, prediction_powered
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.estimate import Interval
+from equiloss.statistics.nested import Side, nested_gap
 from equiloss.statistics.prediction_powered import PredictionPoweredMean
 from equiloss.statistics.regression import standard_error
 from judge.comparison import ranking
@@ -45,6 +46,12 @@ class ModelValues:
     runs: tuple[str, ...]
     repeats: Floats
     lengths: Floats
+    bases: tuple[str | None, ...] = ()
+
+    @property
+    def side(self) -> Side:
+        """The scores as the nested design takes them: runs of one base model, or of several."""
+        return Side(self.repeats, self.bases)
 
     @property
     def values(self) -> Floats:
@@ -166,6 +173,7 @@ def by_model(judged: Sequence[Judged], scores: Scores, *, pool_seeds: bool = Tru
             tuple(scores.generators[row] for row in members),
             scores.values[members],
             lengths[members].mean(axis=0),
+            tuple(judged[row].base for row in members),
         )
         for name, members in rows.items()
     ]
@@ -235,8 +243,8 @@ def _difference(table: _Table, a: int, b: int, replicates: Floats, flipped: floa
     if not len(gap):
         return Difference(a=left.name, b=right.name, n_items=0, bounds=bounds)
     clustered, confidence = table.clustered(there), table.confidence
-    split = variance.nested_gap(left.repeats, right.repeats)
-    measured = split if split is not None and split.covers_seeds else None
+    split = nested_gap(left.side, right.side, table.clusters)
+    measured = split.best if split is not None and (split.bases or split.recipes) else None
     if measured:
         sides = [left.values[:, there], right.values[:, there]]
         crossed = bootstrap.resampled_crossed_means(sides, table.draws, table.seed)
@@ -249,7 +257,7 @@ def _difference(table: _Table, a: int, b: int, replicates: Floats, flipped: floa
         a=left.name,
         b=right.name,
         n_items=len(gap),
-        difference=measured.difference if measured else float(gap.mean()),
+        difference=measured.value if measured else float(gap.mean()),
         standard_error=measured.standard_error if measured else standard_error(gap, clustered),
         interval=measured.interval(confidence) if measured else table.interval(gap, replicates, clustered),
         p=measured.p if measured else flipped,

@@ -74,6 +74,12 @@ class Judged:
         return match["model"] if match else self.generator
 
     @property
+    def base(self) -> str | None:
+        """The hash of the base model that these answers' model was fine-tuned from, where the record tells it."""
+        base = (self.run or {}).get("base")
+        return cast("dict[str, str | None]", base).get("sha256") if isinstance(base, dict) else None
+
+    @property
     def seed(self) -> int | None:
         """The number N of a run NAME.sN, else None."""
         match = _SEED.match(self.generator)

@@ -88,9 +88,9 @@ class Case:
         rows = self.scores.by_item()
         split = len(self.a.runs)
         low, high = self.scale
-        return Gap(
-            rows[:split], rows[split:], self.scores.ids, self.scores.categories, f"points of {low:g} to {high:g}"
-        )
+        bases = tuple(run.base for run in self.a.runs), tuple(run.base for run in self.b.runs)
+        unit = f"points of {low:g} to {high:g}"
+        return Gap(rows[:split], rows[split:], self.scores.ids, self.scores.categories, unit, bases)
 
     @cached_property
     def ids(self) -> tuple[str, ...]:

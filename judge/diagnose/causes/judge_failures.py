@@ -29,8 +29,9 @@ def test(case: Case, gap: Gap) -> tuple[list[Evidence], Cause | None]:
     if reference is None:
         return [Evidence(name="failures", says=says, a=rates[0], b=rates[1])], None
 
-    def imputed(a: Floats, b: Floats, draw: Draw) -> float:
+    def imputed(_a: Floats, _b: Floats, draw: Draw) -> float:
         """The gap with missing scores predicted from agreement with the reference, one line for both models."""
+        a, b = draw.of_a(gap.a), draw.of_b(gap.b)
         q_a, q_b = draw.of_a(reference.a), draw.of_b(reference.b)
         q, y = np.concatenate([q_a.ravel(), q_b.ravel()]), np.concatenate([a.ravel(), b.ravel()])
         there = ~np.isnan(q) & ~np.isnan(y)

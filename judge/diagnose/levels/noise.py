@@ -93,7 +93,7 @@ def _needed(gap: Gap) -> list[dict[str, float | int | None]]:
     if split is None:
         return []
     items = [gap.n_items * factor for factor in (1, 2, 4)]
-    seeds = [3, 5, 10] if split.covers_seeds else [None]
+    seeds = [3, 5, 10] if split.bases else [None]
     return [{"seeds": s, "items": i, "detectable": split.detectable(seeds=s, items=i)} for s in seeds for i in items]
 
 

@@ -79,7 +79,8 @@ def test_fill_ins_are_the_least_squares_fit_of_run_and_item(seed: int, runs: int
     rng = np.random.default_rng(seed)
     values = scores(rng, runs, items)
     values[rng.random(values.shape) < 0.2] = np.nan
-    values[0] = np.where(np.isnan(values[0]), 1.0, values[0])  # the first run has everything: the fit is unique
+    values[0] = np.where(np.isnan(values[0]), 1.0, values[0])  # the first run has everything, each run something:
+    values[:, 0] = np.where(np.isnan(values[:, 0]), 2.0, values[:, 0])  # the fit is unique
     filled = complete(values.copy())
     row, column = np.nonzero(~np.isnan(values))
     design = np.zeros((len(row), runs + items))

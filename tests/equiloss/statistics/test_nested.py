@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from equiloss.statistics.nested import Side, gap, mean, range_of_equals
+from equiloss.statistics.nested import Side, nested_gap, nested_mean, range_of_equals
 
 
 def side(
@@ -24,10 +24,10 @@ def side(
 
 def test_which_questions_are_answered_follows_from_what_was_varied():
     rng = np.random.default_rng(0)
-    one = gap(side(rng, [1]), side(rng, [1]))
-    seeds = gap(side(rng, [3]), side(rng, [3]))
-    bases = gap(side(rng, [2, 2]), side(rng, [2, 2]))
-    lone = gap(side(rng, [1, 1]), side(rng, [1, 1]))
+    one = nested_gap(side(rng, [1]), side(rng, [1]))
+    seeds = nested_gap(side(rng, [3]), side(rng, [3]))
+    bases = nested_gap(side(rng, [2, 2]), side(rng, [2, 2]))
+    lone = nested_gap(side(rng, [1, 1]), side(rng, [1, 1]))
     assert one is not None
     assert seeds is not None
     assert bases is not None
@@ -45,7 +45,7 @@ def test_two_bases_with_three_fine_tunings_are_two_units_not_six():
     false = {"recipes": 0, "runs as units": 0}
     for _ in range(300):
         a, b = side(rng, [3, 3], 6.0), side(rng, [3, 3], 6.0)
-        found, pooled = gap(a, b), gap(Side(a.scores), Side(b.scores))
+        found, pooled = nested_gap(a, b), nested_gap(Side(a.scores), Side(b.scores))
         assert found is not None
         assert found.recipes is not None
         assert pooled is not None
@@ -62,15 +62,15 @@ def test_a_missing_score_neither_drops_its_item_nor_shifts_the_gap():
     a, b = (np.stack([50 + items + rng.normal(0, 0.5, 40) for _ in range(3)])[:, :, None] for _ in range(2))
     hard = np.argsort(items)[:8]
     a[0, hard] = np.nan  # the judge refused A's first run on the hardest items
-    found = gap(Side(a), Side(b))
+    found = nested_gap(Side(a), Side(b))
     assert found is not None
     assert found.n_items == 40
-    assert abs(found.value) < 1
+    assert abs(found.best.value) < 1
     a[:, hard] = np.nan
-    found = gap(Side(a), Side(b))
+    found = nested_gap(Side(a), Side(b))
     assert found is not None
     assert found.n_items == 32
-    assert abs(found.value) < 1
+    assert abs(found.best.value) < 1
 
 
 def test_repeats_count_as_what_they_are():
@@ -78,16 +78,16 @@ def test_repeats_count_as_what_they_are():
     truth = rng.normal(50, 10, (1, 60, 1))
     judged = truth + rng.normal(0, 4, (1, 60, 5))
     judged[0, :10, 3:] = np.nan
-    found = gap(Side(judged), Side(truth + rng.normal(0, 4, (1, 60, 5))))
+    found = nested_gap(Side(judged), Side(truth + rng.normal(0, 4, (1, 60, 5))))
     assert found is not None
     assert found.n_items == 60
-    assert found.components.repeat == pytest.approx(16, rel=0.25)
+    assert found.residual == pytest.approx(16, rel=0.25)
 
 
 def test_components_are_found_again():
     rng = np.random.default_rng(4)
-    found = [gap(side(rng, [3, 3, 3], 4.0), side(rng, [3, 3, 3], 4.0)) for _ in range(60)]
-    parts = [one.components for one in found if one is not None]
+    found = [nested_gap(side(rng, [3, 3, 3], 4.0), side(rng, [3, 3, 3], 4.0)) for _ in range(60)]
+    parts = [one for one in found if one is not None]
     assert np.mean([one.base for one in parts if one.base is not None]) == pytest.approx(16, rel=0.25)
     assert np.mean([one.seed for one in parts if one.seed is not None]) == pytest.approx(4, rel=0.25)
     assert np.mean([one.seed_item for one in parts if one.seed_item is not None]) == pytest.approx(225, rel=0.05)
@@ -95,26 +95,26 @@ def test_components_are_found_again():
 
 def test_the_spread_that_would_make_a_gap_chance_makes_it_just_that():
     rng = np.random.default_rng(5)
-    found = gap(side(rng, [1], level=60), side(rng, [1], level=45))
+    found = nested_gap(side(rng, [1], level=60), side(rng, [1], level=45))
     assert found is not None
     needed = found.spread_of_chance()
     assert needed > 0
     assumed = found.assumed_spread(needed)
     assert assumed.value / assumed.standard_error == pytest.approx(stats.norm.ppf(0.975))
     assert found.assumed_spread(needed / 2).standard_error < assumed.standard_error
-    level = gap(side(rng, [1]), side(rng, [1]))
+    level = nested_gap(side(rng, [1]), side(rng, [1]))
     assert level is not None
-    assert level.spread_of_chance() == 0 or abs(level.value) > 2 * math.sqrt(level.answers.items)
+    assert level.spread_of_chance() == 0 or abs(level.best.value) > 2 * math.sqrt(level.answers.items)
 
 
 def test_a_mean_over_runs_and_items():
     rng = np.random.default_rng(6)
-    found = mean(side(rng, [4]))
+    found = nested_mean(side(rng, [4]))
     assert found is not None
     items, both = found
     assert both is not None
     assert both.standard_error > items.standard_error * 0.9
-    alone = mean(side(rng, [1]))
+    alone = nested_mean(side(rng, [1]))
     assert alone is not None
     assert alone[1] is None
 
