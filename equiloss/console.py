@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -58,3 +59,24 @@ def emit_json(document: Any) -> None:
 def emit_table(table: Table) -> None:
     """Print a rich table on stdout."""
     out().print(table)
+
+
+def table(
+    title: str, align: str, headings: Iterable[str], rows: Iterable[Iterable[str]], caption: str | None = None
+) -> Table:
+    """A table for `emit_table`. `align` has a letter a column: l left, w left and never broken, r right.
+
+    Cells stay text: data is never markup. Raises: ValueError when a row or the headings are not of that many cells.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(title=escape(title), caption=caption and escape(caption))
+    for letter, heading in zip(align, headings, strict=True):
+        shown.add_column(
+            Text(heading), justify="right" if letter == "r" else "left", no_wrap=letter == "w", overflow="fold"
+        )
+    for row in rows:
+        shown.add_row(*(Text(cell) for _, cell in zip(align, row, strict=True)))
+    return shown

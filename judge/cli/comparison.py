@@ -127,13 +127,13 @@ def audit(
     """
     from judge.auditing import page
     from judge.auditing.audit import audit
-    from judge.cli import score_output, tables
+    from judge.cli import listings, tables
     from judge.data.verdicts import load_judged
     from judge.labelling.label import read_labels
     from judge.scoring.injection import measure
 
     if injection is not None:
-        score_output.emit_injection(measure(files, injection, rubric=rubric or "correctness"), as_json=as_json)
+        listings.emit_injection(measure(files, injection, rubric=rubric or "correctness"), as_json=as_json)
         return
     judged, rated = load_judged(files), read_labels(labels) if labels else []
     found = audit(judged, rubric=rubric, judge=judge, labels=rated, confidence=confidence, draws=draws, seed=seed)

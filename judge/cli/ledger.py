@@ -24,7 +24,7 @@ def show(path: LedgerPath = DEFAULT, as_json: JsonFlag = False) -> None:
     Example:
       judge ledger show results/ledger.sqlite
     """
-    from judge.cli.score_output import emit_ledger
+    from judge.cli.listings import emit_ledger
     from judge.scoring.ledger import Ledger
 
     with Ledger.existing(path) as opened:

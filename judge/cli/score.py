@@ -114,7 +114,7 @@ def preview(
     Example:
       judge preview results/run1.jsonl results/run2.jsonl --item 3
     """
-    from judge.cli.score_output import emit_preview
+    from judge.cli.listings import emit_preview
     from judge.scoring.preview import preview_item
 
     prompts = preview_item(
@@ -132,7 +132,7 @@ def rubrics(name: Annotated[str | None, Argument(metavar="NAME")] = None, as_jso
       judge rubrics
       judge rubrics my/rubric.j2
     """
-    from judge.cli.score_output import emit_rubric, emit_rubrics
+    from judge.cli.listings import emit_rubric, emit_rubrics
 
     if name is None:
         emit_rubrics(as_json=as_json)

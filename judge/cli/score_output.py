@@ -1,19 +1,33 @@
-"""What the asking commands print: tables for people, one JSON document for programs."""
+"""What `judge score` prints: tables for people, one JSON document for programs."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from equiloss import console
-from judge import rubrics
+from equiloss.records.verdict import ControlVerdict
 from judge.data.control_answers import summarise
 from judge.endpoints import offline
-from judge.scoring.ledger import Ledger
 from judge.scoring.score import Result
 from judge.scoring.scorer import Scored
+from judge.scoring.verdict_writer import Tally
 
 
-def document(result: Result) -> dict[str, Any]:
+def emit(result: Result, *, as_json: bool) -> None:
+    """Print the summary of `judge score`."""
+    if as_json:
+        console.emit_json(document(result))
+        return
+    for warning in _all_warnings(result):
+        console.warn(warning)
+    for scored in result.scored:
+        if result.request.dry_run:
+            _emit_estimate(result, scored)
+        else:
+            _emit_scores(result, scored)
+
+
+def document(result: Result) -> dict[str, object]:
     """The document of `judge score --json`; its keys are described in docs/judges.md."""
     return {
         "format": "equiloss.score.v1",
@@ -31,114 +45,22 @@ def document(result: Result) -> dict[str, Any]:
             }
             for file in result.answers.files
         ],
-        "judges": [_judge(result, one) for one in result.scored],
+        "judges": [_judge(result, scored) for scored in result.scored],
         "ledger": str(result.ledger) if result.ledger else None,
         "prices_as_of": result.prices.as_of,
-        "warnings": result.warnings + [text for one in result.scored for text in _warnings(result, one)],
+        "warnings": _all_warnings(result),
         "stopped": str(result.stopped) if result.stopped else None,
     }
 
 
-def emit(result: Result, *, as_json: bool) -> None:
-    """Print the summary of `judge score`."""
-    found = document(result)
-    if as_json:
-        console.emit_json(found)
-        return
-    for warning in found["warnings"]:
-        console.warn(warning)
-    for judge in found["judges"]:
-        if result.request.dry_run:
-            _emit_estimate(found, judge)
-        else:
-            _emit_scores(found, judge)
+def usd(value: float | None) -> str:
+    """Dollars as they are told."""
+    return "price unknown" if value is None else f"${value:.4f}"
 
 
-def emit_rubrics(*, as_json: bool) -> None:
-    """Print the shipped rubrics."""
-    from rich.table import Table
-
-    loaded = [rubrics.load(name) for name in rubrics.names()]
-    if as_json:
-        console.emit_json([{**one.front.model_dump(mode="json"), "sha256": one.sha} for one in loaded])
-        return
-    table = Table(title="rubrics")
-    for column in ("name", "layout", "scale", "criteria", "reference", "what it judges"):
-        table.add_column(column, overflow="fold")
-    for one in loaded:
-        scale = one.front.scale
-        table.add_row(
-            one.name,
-            one.front.layout,
-            f"{scale.min:g} to {scale.max:g}",
-            ", ".join(one.criteria),
-            one.front.reference,
-            one.front.description,
-        )
-    console.emit_table(table)
-
-
-def emit_rubric(name: str, *, as_json: bool) -> None:
-    """Check a rubric and print its text, or its front matter and schema as JSON."""
-    rubric = rubrics.load(name)
-    if as_json:
-        front = rubric.front.model_dump(mode="json")
-        console.emit_json({**front, "sha256": rubric.sha, "schema": rubric.schema(["A", "B"])})
-    else:
-        console.out().print(rubric.text, markup=False, soft_wrap=True)
-
-
-def emit_preview(found: dict[str, Any], *, as_json: bool) -> None:
-    """Print the prompts of an item."""
-    if as_json:
-        console.emit_json(found)
-        return
-    out = console.out()
-    for prompt in found["prompts"]:
-        for message, tokens in zip(prompt["messages"], prompt["tokens"].values(), strict=True):
-            out.print(f"--- {message['role']} ({tokens:,} tokens) ---", style="bold", markup=False)
-            out.print(message["content"], markup=False, soft_wrap=True)
-        shown = "; ".join(f"{label} is {who}" for label, who in prompt["shown"].items())
-        console.say(f"the judge does not see that {shown}")
-
-
-def emit_ledger(ledger: Ledger, *, as_json: bool) -> None:
-    """Print what a ledger holds."""
-    from rich.table import Table
-
-    totals = ledger.totals()
-    if as_json:
-        console.emit_json({"path": str(ledger.path), "totals": totals})
-        return
-    table = Table(title=str(ledger.path))
-    for column in ("judge", "rubric", "requests", "failed", "replies", "tokens in", "tokens out", "cost", "last"):
-        table.add_column(column, overflow="fold")
-    for one in totals:
-        cells = [f"{one[key]:,}" for key in ("requests", "failures", "replies", "prompt_tokens", "completion_tokens")]
-        table.add_row(one["judge"], one["rubric"], *cells, _usd(one["cost_usd"]), one["last"])
-    console.emit_table(table)
-
-
-def emit_injection(found: dict[str, Any], *, as_json: bool) -> None:
-    """Print how far a judge can be talked into a score."""
-    from rich.table import Table
-
-    if as_json:
-        console.emit_json(found)
-        return
-    table = Table(title=f"injections: {found['rubric']} by {found['judge']}")
-    for column in ("injection", "asked", "fooled", "95 % interval", "mean share of the scale"):
-        table.add_column(column)
-    for name, one in [*found["kinds"].items(), ("all", found["all"])]:
-        if one["n"]:
-            low, high = one["interval"]
-            table.add_row(name, str(one["n"]), f"{one['fooled']:.0%}", f"{low:.0%} to {high:.0%}", f"{one['mean']:.0%}")
-    console.emit_table(table)
-
-
-def _judge(result: Result, scored: Scored) -> dict[str, Any]:
+def _judge(result: Result, scored: Scored) -> dict[str, object]:
     survey, spent = scored.survey, scored.spent
-    found: dict[str, Any] = {
+    asked: dict[str, object] = {
         "judge": scored.judge.name,
         "is_llm": not scored.judge.is_offline,
         "notice": offline.NOTICE if scored.judge.is_offline else None,
@@ -147,124 +69,131 @@ def _judge(result: Result, scored: Scored) -> dict[str, Any]:
         "to_ask": survey.to_ask,
     }
     if result.request.dry_run:
-        cost = None
-        if scored.price is not None:
-            cost = scored.price.cost_usd(survey.prompt_tokens, survey.completion_tokens)
-            cost *= result.prices.batch_discount if result.request.batch else 1.0
         tokens = {"prompt": survey.prompt_tokens, "completion": survey.completion_tokens}
-        return {**found, "tokens": tokens, "cost_usd": 0.0 if scored.judge.is_offline else cost}
-    tokens = {"prompt": spent.prompt_tokens, "completion": spent.completion_tokens, "cached": spent.cached_tokens}
-    saved = {
-        "requests": survey.settled,
-        "prompt_tokens": survey.saved_prompt_tokens,
-        "completion_tokens": survey.saved_completion_tokens,
-        "cost_usd": survey.saved_usd,
-    }
+        return {**asked, "tokens": tokens, "cost_usd": _estimate_usd(result, scored)}
     return {
-        **found,
+        **asked,
         "replies": spent.replies,
         "reasked": spent.reasked,
         "retries": spent.retries,
         "lost": len(spent.lost),
-        "tokens": tokens,
+        "tokens": {
+            "prompt": spent.prompt_tokens,
+            "completion": spent.completion_tokens,
+            "cached": spent.cached_tokens,
+        },
         "cost_usd": spent.cost_usd,
-        "saved": saved,
+        "saved": {
+            "requests": survey.settled,
+            "prompt_tokens": survey.saved_prompt_tokens,
+            "completion_tokens": survey.saved_completion_tokens,
+            "cost_usd": survey.saved_usd,
+        },
         "endpoint": scored.profile.record() if scored.profile and survey.to_ask else None,
-        "results": _results(scored),
+        "results": [
+            {
+                "generator": tally.generator,
+                "path": str(tally.path),
+                "verdicts": tally.n,
+                "mean": _means(tally),
+                "failures": len(tally.failures),
+                "failures_path": str(tally.failures_path) if tally.failures else None,
+            }
+            for tally in _tallies(scored)
+        ],
         "canaries": _control_answers(result, scored),
         "early_stop": scored.early,
     }
 
 
-def _results(scored: Scored) -> list[dict[str, Any]]:
-    if scored.written is None:
-        return []
-    return [
-        {
-            "generator": tally.generator,
-            "path": str(tally.path),
-            "verdicts": tally.n,
-            "mean": {name: tally.total[name] / count for name, count in tally.n.items()},
-            "failures": len(tally.failures),
-            "failures_path": str(tally.failures_path) if tally.failures else None,
-        }
-        for tally in scored.written.tallies
-    ]
+def _tallies(scored: Scored) -> Sequence[Tally]:
+    return scored.written.tallies if scored.written else ()
 
 
-def _control_answers(result: Result, scored: Scored) -> dict[str, Any] | None:
-    planted = [one for tally in (scored.written.tallies if scored.written else []) for one in tally.control_answers]
-    if not planted:
+def _means(tally: Tally) -> dict[str, float]:
+    return {criterion: tally.total[criterion] / count for criterion, count in tally.n.items()}
+
+
+def _estimate_usd(result: Result, scored: Scored) -> float | None:
+    if scored.judge.is_offline:
+        return 0.0
+    if scored.price is None:
         return None
-    cost = [one.cost_usd for one in planted if one.cost_usd is not None]
-    tokens = sum(one.usage.prompt_tokens + one.usage.completion_tokens for one in planted)
-    found = summarise(planted, result.rubric.front.scale.min, result.rubric.front.scale.max)
-    return {**found, "tokens": tokens, "cost_usd": sum(cost) if cost else None}
+    cost = scored.price.cost_usd(scored.survey.prompt_tokens, scored.survey.completion_tokens)
+    return cost * (result.prices.batch_discount if result.request.batch else 1.0)
 
 
-def _warnings(result: Result, scored: Scored) -> list[str]:
-    found = (_control_answers(result, scored) or {}).get("warnings", [])
-    failures = sum(len(tally.failures) for tally in scored.written.tallies) if scored.written else 0
-    if failures:
-        found = [*found, f"{failures:,} answers have no verdict: see the .failures.jsonl files (--retry-failures)"]
-    return found
+def _planted(scored: Scored) -> list[ControlVerdict]:
+    return [verdict for tally in _tallies(scored) for verdict in tally.control_answers]
 
 
-def _emit_estimate(found: dict[str, Any], judge: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    table = Table(title=f"{found['rubric']['name']} by {judge['judge']}: nothing was asked")
-    for column in ("requests", "in the ledger", "to ask", "tokens in", "tokens out (estimated)", "cost"):
-        table.add_column(column, justify="right")
-    counts = [f"{judge[key]:,}" for key in ("requests", "from_ledger", "to_ask")]
-    tokens = [f"{judge['tokens'][key]:,}" for key in ("prompt", "completion")]
-    table.add_row(*counts, *tokens, _usd(judge["cost_usd"]))
-    table.caption = f"prices of {found['prices_as_of']}; tokens as GPT-2 counts them"
-    console.emit_table(table)
+def _cost(verdicts: Sequence[ControlVerdict]) -> tuple[int, float | None]:
+    """Tokens and dollars of verdicts; None for dollars where no price is known."""
+    costs = [verdict.cost_usd for verdict in verdicts if verdict.cost_usd is not None]
+    tokens = sum(verdict.usage.prompt_tokens + verdict.usage.completion_tokens for verdict in verdicts)
+    return tokens, sum(costs) if costs else None
 
 
-def _emit_scores(found: dict[str, Any], judge: dict[str, Any]) -> None:
-    from rich.table import Table
+def _control_answers(result: Result, scored: Scored) -> dict[str, object] | None:
+    planted, scale = _planted(scored), result.rubric.front.scale
+    tokens, cost_usd = _cost(planted)
+    return {**summarise(planted, scale.min, scale.max), "tokens": tokens, "cost_usd": cost_usd} if planted else None
 
-    name = judge["judge"] + ("" if judge["is_llm"] else " (not an LLM)")
-    table = Table(title=f"{found['rubric']['name']} by {name}, {found['layout']}, {found['items']:,} items")
-    if not judge["is_llm"]:
-        table.caption = offline.EVIDENCE
-    criteria = list(dict.fromkeys(key for one in judge["results"] for key in one["mean"]))
-    table.add_column("model", overflow="fold")
-    for criterion in criteria:
-        table.add_column(criterion, justify="right")
-    table.add_column("verdicts", justify="right")
-    table.add_column("failures", justify="right")
-    for one in judge["results"]:
-        means = [f"{one['mean'][key]:.2f}" if key in one["mean"] else "–" for key in criteria]
-        table.add_row(one["generator"], *means, f"{sum(one['verdicts'].values()):,}", f"{one['failures']:,}")
-    console.emit_table(table)
-    for line in _told(judge):
+
+def _all_warnings(result: Result) -> list[str]:
+    scale = result.rubric.front.scale
+    warnings = list(result.warnings)
+    for scored in result.scored:
+        warnings += summarise(_planted(scored), scale.min, scale.max)["warnings"]
+        if failures := sum(len(tally.failures) for tally in _tallies(scored)):
+            warnings.append(f"{failures:,} answers have no verdict: see the .failures.jsonl files (--retry-failures)")
+    return warnings
+
+
+def _emit_estimate(result: Result, scored: Scored) -> None:
+    survey = scored.survey
+    counts = (survey.requests, survey.settled, survey.to_ask, survey.prompt_tokens, survey.completion_tokens)
+    headings = ("requests", "in the ledger", "to ask", "tokens in", "tokens out (estimated)", "cost")
+    row = (*(f"{count:,}" for count in counts), usd(_estimate_usd(result, scored)))
+    title = f"{result.rubric.name} by {scored.judge.name}: nothing was asked"
+    caption = f"prices of {result.prices.as_of}; tokens as GPT-2 counts them"
+    console.emit_table(console.table(title, "rrrrrr", headings, [row], caption))
+
+
+def _emit_scores(result: Result, scored: Scored) -> None:
+    name = scored.judge.name + (" (not an LLM)" if scored.judge.is_offline else "")
+    criteria = list(dict.fromkeys(criterion for tally in _tallies(scored) for criterion in tally.n))
+    rows: list[list[str]] = []
+    for tally in _tallies(scored):
+        means = _means(tally)
+        cells = [f"{means[criterion]:.2f}" if criterion in means else "–" for criterion in criteria]
+        rows.append([tally.generator, *cells, f"{sum(tally.n.values()):,}", f"{len(tally.failures):,}"])
+    title = f"{result.rubric.name} by {name}, {result.layout}, {len(result.comparison.ids):,} items"
+    headings = ("model", *criteria, "verdicts", "failures")
+    caption = offline.EVIDENCE if scored.judge.is_offline else None
+    console.emit_table(console.table(title, "l" + "r" * (len(criteria) + 2), headings, rows, caption))
+    for line in () if scored.judge.is_offline else _account(result, scored):
         console.say(line)
-    for one in judge["results"]:
-        console.say(f"wrote {one['path']}")
+    for tally in _tallies(scored):
+        console.say(f"wrote {tally.path}")
 
 
-def _told(judge: dict[str, Any]) -> list[str]:
-    if not judge["is_llm"]:
-        return []
-    tokens, saved = judge["tokens"], judge["saved"]
+def _account(result: Result, scored: Scored) -> list[str]:
+    """What was asked and paid, what the control answers got, and whether it ended early."""
+    spent, survey, scale = scored.spent, scored.survey, result.rubric.front.scale
     lines = [
-        f"asked {judge['replies']:,} times: {tokens['prompt']:,} tokens in, {tokens['completion']:,} out, "
-        f"{_usd(judge['cost_usd'])}; the ledger saved {saved['requests']:,} requests, "
-        f"{saved['prompt_tokens'] + saved['completion_tokens']:,} tokens, {_usd(saved['cost_usd'])}"
+        f"asked {spent.replies:,} times: {spent.prompt_tokens:,} tokens in, {spent.completion_tokens:,} out, "
+        f"{usd(spent.cost_usd)}; the ledger saved {survey.settled:,} requests, "
+        f"{survey.saved_prompt_tokens + survey.saved_completion_tokens:,} tokens, {usd(survey.saved_usd)}"
     ]
-    if judge["canaries"]:
-        parts = [f"{kind} {one['mean']:.0%}" for kind, one in judge["canaries"]["kinds"].items()]
-        cost = f"; they cost {judge['canaries']['tokens']:,} tokens, {_usd(judge['canaries']['cost_usd'])}"
-        lines.append(f"control answers (mean share of the scale): {', '.join(parts)}{cost}")
-    if (early := judge["early_stop"]) and early["decided"]:
+    if planted := _planted(scored):
+        kinds = summarise(planted, scale.min, scale.max)["kinds"]
+        means = ", ".join(f"{kind} {summary['mean']:.0%}" for kind, summary in kinds.items())
+        tokens, cost_usd = _cost(planted)
+        cost = f"they cost {tokens:,} tokens, {usd(cost_usd)}"
+        lines.append(f"control answers (mean share of the scale): {means}; {cost}")
+    if (early := scored.early) and early["decided"]:
         lines.append(
             f"settled after {early['items']:,} items; {early['items_saved']:,} were saved (alpha {early['alpha']:g})"
         )
     return lines
-
-
-def _usd(value: float | None) -> str:
-    return "price unknown" if value is None else f"${value:.4f}"

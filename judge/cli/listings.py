@@ -1,0 +1,79 @@
+"""What the commands around `judge score` print: rubrics, prompts, the ledger, and how far a judge can be talked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from equiloss import console
+from judge import rubrics
+from judge.cli.score_output import usd
+from judge.scoring.ledger import Ledger
+
+
+def emit_rubrics(*, as_json: bool) -> None:
+    """Print the shipped rubrics."""
+    shipped = [rubrics.load(name) for name in rubrics.names()]
+    if as_json:
+        console.emit_json([{**rubric.front.model_dump(mode="json"), "sha256": rubric.sha} for rubric in shipped])
+        return
+    headings = ("name", "layout", "scale", "criteria", "reference", "what it judges")
+    rows: list[tuple[str, ...]] = []
+    for rubric in shipped:
+        front, scale = rubric.front, f"{rubric.front.scale.min:g} to {rubric.front.scale.max:g}"
+        criteria = ", ".join(rubric.criteria)
+        rows.append((rubric.name, front.layout, scale, criteria, front.reference, front.description))
+    console.emit_table(console.table("rubrics", "llllll", headings, rows))
+
+
+def emit_rubric(name: str, *, as_json: bool) -> None:
+    """Check a rubric and print its text, or its front matter and schema as JSON."""
+    rubric = rubrics.load(name)
+    if as_json:
+        front = rubric.front.model_dump(mode="json")
+        console.emit_json({**front, "sha256": rubric.sha, "schema": rubric.schema(["A", "B"])})
+    else:
+        console.out().print(rubric.text, markup=False, soft_wrap=True)
+
+
+def emit_preview(found: dict[str, Any], *, as_json: bool) -> None:
+    """Print the prompts of an item."""
+    if as_json:
+        console.emit_json(found)
+        return
+    out = console.out()
+    for prompt in found["prompts"]:
+        for message, tokens in zip(prompt["messages"], prompt["tokens"].values(), strict=True):
+            out.print(f"--- {message['role']} ({tokens:,} tokens) ---", style="bold", markup=False)
+            out.print(message["content"], markup=False, soft_wrap=True)
+        shown = "; ".join(f"{label} is {who}" for label, who in prompt["shown"].items())
+        console.say(f"the judge does not see that {shown}")
+
+
+def emit_ledger(ledger: Ledger, *, as_json: bool) -> None:
+    """Print what a ledger holds."""
+    totals = ledger.totals()
+    if as_json:
+        console.emit_json({"path": str(ledger.path), "totals": totals})
+        return
+    headings = ("judge", "rubric", "requests", "failed", "replies", "tokens in", "tokens out", "cost", "last")
+    counts = ("requests", "failures", "replies", "prompt_tokens", "completion_tokens")
+    rows = [
+        (total["judge"], total["rubric"], *(f"{total[key]:,}" for key in counts), usd(total["cost_usd"]), total["last"])
+        for total in totals
+    ]
+    console.emit_table(console.table(str(ledger.path), "llrrrrrrl", headings, rows))
+
+
+def emit_injection(found: dict[str, Any], *, as_json: bool) -> None:
+    """Print how far a judge can be talked into a score."""
+    if as_json:
+        console.emit_json(found)
+        return
+    rows: list[tuple[str, ...]] = []
+    for name, kind in [*found["kinds"].items(), ("all", found["all"])]:
+        if kind["n"]:
+            low, high = kind["interval"]
+            spread = f"{low:.0%} to {high:.0%}"
+            rows.append((name, str(kind["n"]), f"{kind['fooled']:.0%}", spread, f"{kind['mean']:.0%}"))
+    headings = ("injection", "asked", "fooled", "95 % interval", "mean share of the scale")
+    console.emit_table(console.table(f"injections: {found['rubric']} by {found['judge']}", "lrrrr", headings, rows))
