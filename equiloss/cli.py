@@ -26,9 +26,14 @@ EXTRAS = {
 }
 
 
-def repeatable(*flags: str, metavar: str, help: str) -> Any:
+def repeatable(flag: str, metavar: str, help: str) -> Any:
     """An option that may be given several times; its values are a list, empty by default."""
-    return typer.Option(*flags, metavar=metavar, help=help, default_factory=list, show_default=False)
+    return typer.Option(flag, metavar=metavar, help=help, default_factory=list, show_default=False)
+
+
+def output_option(help: str, default: str | bool = True) -> Any:
+    """The option `-o`, `--output`; `default` says in words where it goes without it."""
+    return typer.Option("-o", "--output", help=help, show_default=default)
 
 
 def positive(value: float | None) -> float | None:
@@ -39,9 +44,7 @@ def positive(value: float | None) -> float | None:
 
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Sets = Annotated[
-    list[str], repeatable("--set", metavar="KEY=VALUE", help="Override a field, e.g. --set train.lr=0.01.")
-]
+Sets = Annotated[list[str], repeatable("--set", "KEY=VALUE", "Override a field, e.g. --set train.lr=0.01.")]
 
 
 def program(help: str, *commands: typer.Typer) -> typer.Typer:

@@ -30,9 +30,7 @@ def respond(
         float | None, Option(help="Above 1, tokens that the answer already has become less likely.", callback=positive)
     ] = None,
     precision: Annotated[Literal["fp32", "bf16"] | None, Option()] = None,
-    batch_size: Annotated[
-        int | None, Option(min=1, help="Answers written together.", show_default="all that fit")
-    ] = None,
+    batch_size: Annotated[int | None, Option(min=1, help="Answered together.", show_default="all that fit")] = None,
     device: Device = "auto",
     as_json: JsonFlag = False,
 ) -> None:

@@ -5,7 +5,9 @@ from typing import Annotated
 
 from typer import Option
 
+from equiloss.cli import output_option
+
 Data = Annotated[str, Option("--data", help="Instruction data.")]
 Model = Annotated[str, Option("--model", help="A directory of `ift run`, a checkpoint.pt, or a Hugging Face model.")]
-Results = Annotated[Path, Option("-o", "--output")]
+Results = Annotated[Path, output_option("Where the answers go.")]
 Template = Annotated[str | None, Option("--template", help="A template's name or path.", show_default="the model's")]

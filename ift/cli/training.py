@@ -24,12 +24,8 @@ def run(
     seed: Seed = 0,
     seeds: Annotated[int | None, Option(min=1, help="Run N seeds: NAME.s1, ... (seed --seed + 1, ...).")] = None,
     recipe: Annotated[str, Option(help="default, diary, tiny, or a TOML file.")] = "default",
-    lr_sweep: Annotated[
-        str | None, Option(metavar="FROM:TO:N", help="Pick the rate by validation loss, e.g. 1e-5:1e-3:5.")
-    ] = None,
-    overlap: Annotated[
-        Path | None, Option(help="Shards of the pretraining text: report the test items that overlap with it.")
-    ] = None,
+    lr_sweep: Annotated[str | None, Option(metavar="FROM:TO:N", help="Pick the rate by validation loss.")] = None,
+    overlap: Annotated[Path | None, Option(help="Shards of the pretraining text: report the test items in it.")] = None,
     sets: Sets,
     as_json: JsonFlag = False,
 ) -> None:

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 from typer import Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag
+from equiloss.cli import JsonFlag, output_option
 from judge.cli.options import Confidence, Draws, DrawsSeed, Files, Judge, Labels, Rubric
 
 commands = Typer()
 
-ReportDirectory = Annotated[Path, Option("-o", "--output", help="Directory for report.json and report.html.")]
+ReportDirectory = Annotated[Path, output_option("Directory for report.json and report.html.")]
 
 
 @commands.command()
@@ -23,15 +23,9 @@ def compare(
     confidence: Confidence = 0.95,
     draws: Draws = 10_000,
     seed: DrawsSeed = 0,
-    by: Annotated[
-        Literal["model", "run"], Option(help="Pool the seeds NAME.s1, NAME.s2, ... into NAME, or keep every run apart.")
-    ] = "model",
-    cluster: Annotated[
-        str | None, Option(metavar="FIELD", help="Items that share this field of the responses go together.")
-    ] = None,
-    effect: Annotated[
-        float | None, Option(help="The gap worth finding, in points.", show_default="a twentieth of the scale")
-    ] = None,
+    by: Annotated[Literal["model", "run"], Option(help="Pool NAME.s1, NAME.s2, ... into NAME, or not.")] = "model",
+    cluster: Annotated[str | None, Option(metavar="FIELD", help="Items that share this field go together.")] = None,
+    effect: Annotated[float | None, Option(help="The gap worth finding.", show_default="1/20 of the scale")] = None,
     labels: Labels = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -107,11 +101,9 @@ def audit(
     files: Files,
     rubric: Rubric = None,
     judge: Judge = None,
-    injection: Annotated[
-        str | None, Option(metavar="MODEL[@URL]", help="Instead, ask this judge about texts that demand a score.")
-    ] = None,
+    injection: Annotated[str | None, Option(metavar="MODEL[@URL]", help="Try to talk this judge into a score.")] = None,
     labels: Labels = None,
-    output: Annotated[Path | None, Option("-o", "--output", help="Directory for audit.html and audit.json.")] = None,
+    output: Annotated[Path | None, output_option("Directory for audit.html and audit.json.")] = None,
     confidence: Confidence = 0.95,
     draws: Draws = 1000,
     seed: DrawsSeed = 0,

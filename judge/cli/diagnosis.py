@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag, positive
+from equiloss.cli import JsonFlag, output_option, positive
 from judge.cli.options import A, B, Judge, Results, Rubric, Verdicts
 
 commands = Typer()
@@ -22,9 +22,9 @@ def diagnose(
     judge: Judge = None,
     margin: Annotated[float, Option(callback=positive, help="Nats per token.")] = 0.05,
     explanation: Annotated[
-        Path | None, Option(help="What `study explain` wrote.", show_default="found beside the results")
+        Path | None, Option(help="`study explain`'s file.", show_default="beside the results")
     ] = None,
-    output: Annotated[Path | None, Option("-o", "--output", help="Also write diagnosis.json there.")] = None,
+    output: Annotated[Path | None, output_option("Also write diagnosis.json there.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Say why A and B score differently: six levels of elimination, and a verdict.

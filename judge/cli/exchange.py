@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Option, Typer
 
-from equiloss.cli import repeatable
+from equiloss.cli import output_option, repeatable
 from judge.cli.options import Files
 
 commands = Typer()
@@ -15,21 +15,14 @@ commands = Typer()
 def exchange(
     files: Files,
     *,
-    to: Annotated[
-        str | None, Option(metavar="KIND", help="Write FILES as csv, parquet, alpaca-eval, diary or inspect.")
-    ] = None,
+    to: Annotated[str | None, Option(metavar="KIND", help="csv, parquet, alpaca-eval, diary or inspect.")] = None,
     origin: Annotated[
-        str | None,
-        Option("--from", metavar="KIND", help="Read FILES as alpaca-eval, lm-eval, inspect, diary, csv, parquet."),
+        str | None, Option("--from", metavar="KIND", help="alpaca-eval, lm-eval, inspect, diary, csv, parquet.")
     ] = None,
-    output: Annotated[Path, Option("-o", "--output", help="--to: the file. --from: the directory.")],
-    generator: Annotated[
-        str, Option(help="--from: the model's name, where the file gives none.", show_default="the file's name")
-    ] = "",
+    output: Annotated[Path, output_option("--to: the file. --from: the directory.")],
+    generator: Annotated[str, Option(help="--from: the model's name.", show_default="the file's")] = "",
     judge: Annotated[str, Option(help="--from: who gave the scores, where the file does not say.")] = "",
-    scores: Annotated[
-        list[Path], repeatable("--scores", metavar="FILE", help="--from: a JSON list of a model's scores.")
-    ],
+    scores: Annotated[list[Path], repeatable("--scores", "FILE", "--from: a JSON list of a model's scores.")],
 ) -> None:
     """Write result FILES, with their verdicts, for other tools; or read other tools' FILES into result files.
 

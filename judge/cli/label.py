@@ -19,9 +19,7 @@ def label(
     retest: Annotated[float, Option(min=0, max=1, help="Share rated twice.")] = 0.2,
     rubric: AskedRubric = "correctness",
     rater: Annotated[str, Option(help="Who rates, where several do.")] = "",
-    web: Annotated[
-        bool, Option("--web", help="Rate in a page on 127.0.0.1, by keyboard, instead of in the terminal.")
-    ] = False,
+    web: Annotated[bool, Option("--web", help="Rate in a page on 127.0.0.1, by keyboard.")] = False,
     port: Annotated[int, Option(help="The page's port; 0 takes a free one.")] = 0,
     idle: Annotated[float, Option(min=1, help="Seconds until the page ends.")] = 1800.0,
     no_browser: Annotated[bool, Option("--no-browser", help="Only print the page's address.")] = False,

@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag
+from equiloss.cli import JsonFlag, output_option
 
 commands = Typer()
 ledger = Typer(help="Look at, export or prune the ledger of paid answers.")
@@ -32,9 +32,7 @@ def show(path: LedgerPath = DEFAULT, as_json: JsonFlag = False) -> None:
 
 
 @ledger.command()
-def export(
-    output: Annotated[Path, Option("-o", "--output", help="A JSON Lines file.")], path: LedgerPath = DEFAULT
-) -> None:
+def export(output: Annotated[Path, output_option("A JSON Lines file.")], path: LedgerPath = DEFAULT) -> None:
     """Write every reply, with what it settled, as JSON Lines.
 
     \b

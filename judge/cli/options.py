@@ -21,12 +21,10 @@ DrawsSeed = Annotated[int, Option("--seed", help="Seed of the draws.")]
 AskedRubric = Annotated[str, Option("--rubric", help="A shipped rubric's name, or a path.")]
 Layout = Annotated[
     Literal["joint", "pointwise", "pairwise"] | None,
-    Option("--layout", show_default="joint for several files, pointwise for one"),
+    Option("--layout", show_default="joint, or pointwise for one file"),
 ]
 GroupSize = Annotated[int, Option("--group-size", help="Most answers in one prompt.")]
-ControlAnswers = Annotated[
-    float, Option("--control-answers", "--canaries", help="Share of items with a planted control answer.")
-]
+ControlAnswers = Annotated[float, Option("--control-answers", "--canaries", help="Share of items that carry one.")]
 OrderSeed = Annotated[int, Option("--seed", help="Seed of orders and control answers.")]
 
 # Two runs.
@@ -34,6 +32,5 @@ A = Annotated[str, Argument(metavar="A")]
 B = Annotated[str, Argument(metavar="B")]
 Results = Annotated[Path, Option("--results", help="Where runs are looked for by name.")]
 Verdicts = Annotated[
-    Path | None,
-    Option("--verdicts", help="Where `judge score -o` put them.", show_default="beside the answers"),
+    Path | None, Option("--verdicts", help="Where `judge score -o` put them.", show_default="beside the answers")
 ]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Argument, Option, Typer
 
-from equiloss.cli import JsonFlag, repeatable
+from equiloss.cli import JsonFlag, output_option, repeatable
 from judge.cli.options import AskedRubric, ControlAnswers, Files, GroupSize, Layout, OrderSeed
 
 commands = Typer()
@@ -15,39 +15,27 @@ commands = Typer()
 def score(
     files: Files,
     *,
-    judges: Annotated[list[str], repeatable("--judge", metavar="MODEL[@URL]", help="The judge; several make a jury.")],
+    judges: Annotated[list[str], repeatable("--judge", "MODEL[@URL]", "The judge; several make a jury.")],
     rubric: AskedRubric = "correctness",
     layout: Layout = None,
     repeats: Annotated[int, Option(help="How often each item is judged.")] = 1,
     concurrency: Annotated[int, Option(help="Requests in flight at once.")] = 16,
-    output: Annotated[
-        Path | None, Option("-o", "--output", help="Where verdicts go.", show_default="beside FILES")
-    ] = None,
+    output: Annotated[Path | None, output_option("Where verdicts go.", "beside FILES")] = None,
     ledger: Annotated[Path | None, Option(help="The ledger.", show_default="ledger.sqlite there")] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Only say what would be asked, and what it would cost.")] = False,
-    max_usd: Annotated[
-        float | None, Option(help="Stop before this much has been spent on these verdicts (exit code 4).")
-    ] = None,
+    max_usd: Annotated[float | None, Option(help="Stop before these verdicts cost more (exit code 4).")] = None,
     prices: Annotated[Path | None, Option(help="A TOML file with prices.")] = None,
-    parameters: Annotated[list[str], repeatable("--param", metavar="KEY=VALUE", help="A parameter of the request.")],
-    expected_score: Annotated[
-        bool, Option("--expected-score", help="Mean over the judge's log-probabilities, where it gives them.")
-    ] = False,
+    parameters: Annotated[list[str], repeatable("--param", "KEY=VALUE", "A parameter of the request.")],
+    expected_score: Annotated[bool, Option("--expected-score", help="Mean over the log-probabilities.")] = False,
     group_size: GroupSize = 8,
     control_answers: ControlAnswers = 0.1,
-    early_stop: Annotated[
-        float | None, Option(metavar="ALPHA", help="End once all differences are settled at this level.")
-    ] = None,
+    early_stop: Annotated[float | None, Option(metavar="ALPHA", help="End once all differences are settled.")] = None,
     rpm: Annotated[float | None, Option(help="Requests per minute.", show_default="learnt from the endpoint")] = None,
     tpm: Annotated[float | None, Option(help="Tokens per minute.", show_default="learnt from the endpoint")] = None,
     timeout: Annotated[float, Option(help="Seconds for one answer.")] = 300.0,
-    batch: Annotated[
-        bool, Option("--batch", help="Use the endpoint's Batch API: half the price, up to a day.")
-    ] = False,
+    batch: Annotated[bool, Option("--batch", help="Use the Batch API: half the price, up to a day.")] = False,
     batch_poll: Annotated[float, Option(help="Seconds between looks at a batch.")] = 60.0,
-    retry_failures: Annotated[
-        bool, Option("--retry-failures", help="Ask again what was refused, cut off or unreadable.")
-    ] = False,
+    retry_failures: Annotated[bool, Option("--retry-failures", help="Ask again what failed.")] = False,
     seed: OrderSeed = 20260101,
     as_json: JsonFlag = False,
 ) -> None:

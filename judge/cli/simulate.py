@@ -15,7 +15,7 @@ def simulate(
     port: Annotated[int, Option(help="A port on 127.0.0.1; 0 takes a free one.")] = 0,
     latency: Annotated[float, Option(help="Seconds until an answer.")] = 0.0,
     latency_sigma: Annotated[float, Option(help="Its log-normal spread.")] = 0.0,
-    faults: Annotated[list[str], repeatable("--fault", metavar="KIND=RATE", help="A fault and its share of requests.")],
+    faults: Annotated[list[str], repeatable("--fault", "KIND=RATE", "A fault and its share of requests.")],
     retry_after: Annotated[float, Option(help="What a 429 asks for, in seconds.")] = 1.0,
     rpm: Annotated[int | None, Option(help="Requests per minute, enforced and announced.")] = None,
     tpm: Annotated[int | None, Option(help="Tokens per minute, enforced and announced.")] = None,
@@ -26,9 +26,7 @@ def simulate(
     drift: Annotated[float, Option(help="Share of the scale per 1,000 calls.")] = 0.0,
     offset: Annotated[float, Option(help="Leniency, as a share of the scale.")] = 0.0,
     susceptible: Annotated[float, Option(help="Share of injections that it falls for.")] = 0.0,
-    models: Annotated[
-        list[str], repeatable("--model", metavar="NAME:KEY=X,...", help="A model of its own personality.")
-    ],
+    models: Annotated[list[str], repeatable("--model", "NAME:KEY=X,...", "A model of its own personality.")],
     fallback: Annotated[str, Option(help="The reply to any other request.")] = "I can only grade answers.",
     batch_seconds: Annotated[float, Option(help="How long a batch takes.")] = 0.0,
     seed: Annotated[int, Option(help="Seed of noise and faults.")] = 0,

@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag
+from equiloss.cli import JsonFlag, output_option
 
 commands = Typer()
 
@@ -14,21 +14,17 @@ commands = Typer()
 @commands.command()
 def data(
     source: Annotated[str, Argument(metavar="SOURCE")],
-    output: Annotated[Path, Option("-o", "--output", help="The data directory to write.")],
+    output: Annotated[Path, output_option("The data directory to write.")],
     tokenizer: Annotated[str, Option(help="gpt2, or a tokenizer.json of an earlier run.")] = "gpt2",
-    train_tokenizer: Annotated[
-        int | None, Option(metavar="N", help="Train a byte-level BPE of N ids on the training split.")
-    ] = None,
+    train_tokenizer: Annotated[int | None, Option(metavar="N", help="Train a byte-level BPE of N ids instead.")] = None,
     validation: Annotated[float, Option(help="Share of documents for validation.")] = 0.05,
     test: Annotated[float, Option(help="Share of documents for the test.")] = 0.05,
     seed: Annotated[int, Option(help="Decides which documents go where.")] = 0,
     text_field: Annotated[str, Option(help="The field of a record that holds its text.")] = "text",
     domain_field: Annotated[
-        str | None, Option(help="The field that names its domain.", show_default="the folder or file names it")
+        str | None, Option(help="The field that names its domain.", show_default="the file")
     ] = None,
-    separator: Annotated[
-        str | None, Option(help="Cut text files into documents at this text, e.g. '<|endoftext|>'.")
-    ] = None,
+    separator: Annotated[str | None, Option(help="Cut text files at this text, e.g. '<|endoftext|>'.")] = None,
     workers: Annotated[int | None, Option(min=1, help="Tokenizing processes.", show_default="one per CPU")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -75,7 +71,7 @@ def data(
 @commands.command()
 def world(
     name: Annotated[str, Argument(metavar="NAME")],
-    output: Annotated[Path, Option("-o", "--output", help="The JSON file to write.")],
+    output: Annotated[Path, output_option("The JSON file to write.")],
 ) -> None:
     """Write instruction data about the built-in world NAME: Alpaca-style JSON with a category and a reference each.
 

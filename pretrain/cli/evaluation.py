@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from typer import Argument, Option, Typer, echo
 
 from equiloss import console
-from equiloss.cli import JsonFlag, repeatable
+from equiloss.cli import JsonFlag, output_option, repeatable
 from pretrain.cli.options import (
     COUNT,
     MAX_NEW_TOKENS,
@@ -27,13 +27,8 @@ def evaluate(
     checkpoints: Annotated[list[Path], Argument(metavar="CHECKPOINTS")],
     data: DataDirectory,
     split: Annotated[str, Option(help="train, validation or test.")] = "test",
-    output: Annotated[
-        Path | None, Option("-o", "--output", help="Where to write.", show_default="beside CHECKPOINTS")
-    ] = None,
-    stride: Annotated[
-        int | None,
-        Option(help="Tokens a window moves on by in long documents.", show_default="half the context"),
-    ] = None,
+    output: Annotated[Path | None, output_option("Where to write.", "beside CHECKPOINTS")] = None,
+    stride: Annotated[int | None, Option(help="Tokens a window moves on by.", show_default="half the context")] = None,
     documents: Annotated[int | None, Option(min=1, help="Only this many, spread evenly.", show_default="all")] = None,
     precision: Annotated[Literal["fp32", "tf32", "bf16", "fp16", "auto"], Option()] = "fp32",
     margin: Annotated[float, Option(help="Nats within which losses are equivalent.")] = 0.05,
@@ -76,12 +71,10 @@ def probe(
     items: Annotated[Path | None, Option(help="Instruction items: the whole data set.")] = None,
     test: Annotated[Path | None, Option(help="The held-out items, or answers to them.")] = None,
     tuned: Annotated[Path | None, Option(help="A fine-tuning of the checkpoint, to see forgetting.")] = None,
-    only: Annotated[list[str], repeatable("--only", metavar="PROBE", help="This probe alone; may be repeated.")],
+    only: Annotated[list[str], repeatable("--only", "PROBE", "This probe alone; may be repeated.")],
     tokens: Annotated[int, Option(min=64, help="Test text for losses.")] = 65_536,
     seed: Annotated[int, Option(help="Of random sequences, noise and samples.")] = 0,
-    output: Annotated[
-        Path | None, Option("-o", "--output", help="The record.", show_default="beside the checkpoint")
-    ] = None,
+    output: Annotated[Path | None, output_option("The record.", "beside the checkpoint")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure what the loss of CHECKPOINT does not show, for `judge diagnose`: facts, copying, sharpness, items.

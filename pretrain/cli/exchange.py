@@ -6,6 +6,7 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from equiloss import console
+from equiloss.cli import output_option
 from pretrain.cli.options import Checkpoint
 
 commands = Typer()
@@ -15,14 +16,8 @@ commands = Typer()
 def export(
     checkpoint: Checkpoint,
     directory: Annotated[Path, Argument(metavar="DIRECTORY")],
-    template: Annotated[
-        str | None,
-        Option(help="The instruction template of the chat template.", show_default="its own, or alpaca"),
-    ] = None,
-    push: Annotated[
-        str | None,
-        Option(metavar="OWNER/NAME", help="Upload it to the Hugging Face Hub as well (token: HF_TOKEN)."),
-    ] = None,
+    template: Annotated[str | None, Option(help="The chat template.", show_default="its own, or alpaca")] = None,
+    push: Annotated[str | None, Option(metavar="OWNER/NAME", help="Upload it to the Hub (token: HF_TOKEN).")] = None,
     private: Annotated[bool, Option("--private", help="With --push: a repository that only you see.")] = False,
 ) -> None:
     """Write CHECKPOINT as a Hugging Face DIRECTORY that transformers loads with no custom code.
@@ -43,11 +38,8 @@ def export(
 @commands.command("import")
 def import_(
     source: Annotated[Path, Argument(metavar="SOURCE")],
-    output: Annotated[Path, Option("-o", "--output", help="The checkpoint.pt to write.")],
-    tokenizer: Annotated[
-        str | None,
-        Option(help="gpt2, or a tokenizer.json of `pretrain data`.", show_default="the source's own"),
-    ] = None,
+    output: Annotated[Path, output_option("The checkpoint.pt to write.")],
+    tokenizer: Annotated[str | None, Option(help="gpt2, or a tokenizer.json.", show_default="the source's own")] = None,
 ) -> None:
     """Read a model from elsewhere: SOURCE becomes a checkpoint.pt.
 

@@ -9,7 +9,6 @@ from equiloss.cli import positive
 
 Checkpoint = Annotated[Path, Argument(metavar="CHECKPOINT")]
 DataDirectory = Annotated[Path, Option("--data", help="A data directory of `pretrain data`.")]
-Output = Annotated[Path, Option("-o", "--output")]
 Device = Annotated[str, Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
 Seed = Annotated[int, Option("--seed", help="Of all that is random.")]
 

@@ -6,8 +6,8 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag, Sets
-from pretrain.cli.options import DataDirectory, Output
+from equiloss.cli import JsonFlag, Sets, output_option
+from pretrain.cli.options import DataDirectory
 
 commands = Typer()
 
@@ -20,14 +20,10 @@ def run(
     *,
     data: DataDirectory,
     name: Annotated[str | None, Option(help="The run's name.", show_default="the config's")] = None,
-    output: Output = Path("runs"),
-    seed: Annotated[
-        int | None, Option(help="Initialisation, data order and dropout; the same as --set train.seed=N.")
-    ] = None,
+    output: Annotated[Path, output_option("Where runs lie.")] = Path("runs"),
+    seed: Annotated[int | None, Option(help="The same as --set train.seed=N.")] = None,
     sets: Sets,
-    resume: Annotated[
-        bool, Option("--resume", help="Go on with an unfinished run from its last state, to the bit.")
-    ] = False,
+    resume: Annotated[bool, Option("--resume", help="Go on with an unfinished run, to the bit.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Train a base model: OUTPUT/NAME/ gets config.toml, metrics.jsonl, report.html and, at the end, checkpoint.pt.
@@ -57,9 +53,7 @@ def fit(
     config: Config,
     *,
     data: Annotated[Path | None, Option(help="A data directory, for its vocabulary.", show_default="GPT-2's")] = None,
-    memory: Annotated[
-        float | None, Option(metavar="GIB", help="Memory that may be used.", show_default="90 % of what is free")
-    ] = None,
+    memory: Annotated[float | None, Option(metavar="GIB", help="To use.", show_default="90 % of what is free")] = None,
     devices: Annotated[int, Option(help="So many devices for the estimate.")] = 1,
     usd_per_hour: Annotated[float | None, Option(help="Price of one device, for the estimate.")] = None,
     sets: Sets,
@@ -89,9 +83,7 @@ def fit(
 @commands.command()
 def compare(
     runs: Annotated[list[Path], Argument(metavar="RUNS")],
-    output: Annotated[
-        Path | None, Option("-o", "--output", help="The page.", show_default="compare.html beside RUNS")
-    ] = None,
+    output: Annotated[Path | None, output_option("The page.", "compare.html beside RUNS")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Lay several RUNS over each other: a table, and a page with their curves and the fields in which they differ.

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from typer import Argument, Option, Typer
 
 from equiloss import cli, console
-from equiloss.cli import JsonFlag, Sets, positive, repeatable
+from equiloss.cli import JsonFlag, Sets, output_option, positive, repeatable
 from judge.cli.options import A, B, Judge, Results, Rubric, Verdicts
 
 commands = Typer()
@@ -22,21 +22,12 @@ DryRun = Annotated[bool, Option("--dry-run", help="Show the cells, in order, and
 def run(
     file: Annotated[Path, Argument(metavar="FILE")],
     *,
-    output: Annotated[
-        Path | None, Option("-o", "--output", help="Where it works.", show_default="the study's name")
-    ] = None,
+    output: Annotated[Path | None, output_option("Where it works.", "the study's name")] = None,
     jobs: Jobs = None,
     engine: Literal["local", "ray"] = "local",
-    address: Annotated[
-        str | None, Option(help="The Ray cluster, e.g. auto or HOST:6379.", show_default="this machine")
-    ] = None,
-    only: Annotated[
-        list[str],
-        repeatable("--only", metavar="PATTERN", help="These cells and what they need, e.g. --only 'base-*'."),
-    ],
-    again: Annotated[
-        list[str], repeatable("--again", metavar="PATTERN", help="Run these cells even if they are finished.")
-    ],
+    address: Annotated[str | None, Option(help="The Ray cluster: auto or HOST:PORT.", show_default="local")] = None,
+    only: Annotated[list[str], repeatable("--only", "PATTERN", "These cells and what they need, e.g. 'base-*'.")],
+    again: Annotated[list[str], repeatable("--again", "PATTERN", "Run these cells even if they are finished.")],
     dry_run: DryRun = False,
     sets: Sets,
     as_json: JsonFlag = False,
@@ -67,19 +58,11 @@ def explain(
     seeds: Annotated[int, Option(min=2, help="Fine-tunings of each change.")] = 3,
     minutes: Annotated[float | None, Option(callback=positive, help="Stop after so long (exit code 4).")] = None,
     max_usd: Annotated[float | None, Option(min=0, help="Stop before the judge costs more (exit code 4).")] = None,
-    only: Annotated[
-        list[str], repeatable("--only", metavar="CAUSE", help="Try this factor, e.g. recipe-rate; may be repeated.")
-    ],
+    only: Annotated[list[str], repeatable("--only", "CAUSE", "Try this factor, e.g. recipe-rate; may be repeated.")],
     everything: Annotated[bool, Option("--everything", help="Go on when a factor explains the gap.")] = False,
     base: Annotated[bool, Option("--base", help="Try the base models' text: the lower side's base reads on.")] = False,
-    base_share: Annotated[
-        float | None,
-        Option(max=1, callback=positive, help="Like --base, for this share of its steps.", show_default="0.15"),
-    ] = None,
-    ask: Annotated[
-        str | None,
-        Option(metavar="MODEL@URL", help="Who judges the reruns.", show_default="who judged before, at the same place"),
-    ] = None,
+    base_share: Annotated[float | None, Option(max=1, callback=positive, help="Like --base, for this share.")] = None,
+    ask: Annotated[str | None, Option(metavar="MODEL@URL", help="Who judges.", show_default="as before")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Make one factor equal, fine-tune and judge again, and measure how much of the gap between A and B closes.
@@ -125,14 +108,12 @@ def explain(
 @commands.command()
 def zoo(
     *,
-    pairs: Annotated[list[str], repeatable("--pairs", metavar="NAME", help="A pair, a pattern, or a TOML file.")],
+    pairs: Annotated[list[str], repeatable("--pairs", "NAME", "A pair, a pattern, or a TOML file.")],
     seeds: Annotated[int, Option(min=1, help="Make each pair so often.")] = 1,
     first_seed: Annotated[int, Option(min=0)] = 0,
     jobs: Jobs = None,
     output: Annotated[Path, Option("-o", "--output")] = Path("zoo"),
-    sets: Annotated[
-        list[str], repeatable("--set", metavar="KEY=VALUE", help="Override a parameter; of one pair: PAIR.KEY.")
-    ],
+    sets: Annotated[list[str], repeatable("--set", "KEY=VALUE", "Override a parameter; of one pair: PAIR.KEY.")],
     dry_run: DryRun = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -155,7 +136,7 @@ def zoo(
 def effects(
     evaluations: Annotated[list[Path], Argument(metavar="EVALUATIONS")],
     baseline: Annotated[str, Option(help="The arm that the others are held against.")] = "baseline",
-    output: Annotated[Path | None, Option("-o", "--output", help="Write a page with the picture.")] = None,
+    output: Annotated[Path | None, output_option("Write a page with the picture.")] = None,
     document: Annotated[Path | None, Option(help="Write the JSON document to this file too.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
