@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from equiloss import console
 from judge import rubrics
 from judge.cli.score_output import usd
+from judge.scoring.injection import InjectionResult
 from judge.scoring.ledger import Ledger
+from judge.scoring.preview import ItemPreview
 
 
 def emit_rubrics(*, as_json: bool) -> None:
@@ -35,13 +35,13 @@ def emit_rubric(name: str, *, as_json: bool) -> None:
         console.out().print(rubric.text, markup=False, soft_wrap=True)
 
 
-def emit_preview(found: dict[str, Any], *, as_json: bool) -> None:
+def emit_preview(preview: ItemPreview, *, as_json: bool) -> None:
     """Print the prompts of an item."""
     if as_json:
-        console.emit_json(found)
+        console.emit_json(preview)
         return
     out = console.out()
-    for prompt in found["prompts"]:
+    for prompt in preview["prompts"]:
         for message, tokens in zip(prompt["messages"], prompt["tokens"].values(), strict=True):
             out.print(f"--- {message['role']} ({tokens:,} tokens) ---", style="bold", markup=False)
             out.print(message["content"], markup=False, soft_wrap=True)
@@ -53,27 +53,26 @@ def emit_ledger(ledger: Ledger, *, as_json: bool) -> None:
     """Print what a ledger holds."""
     totals = ledger.totals()
     if as_json:
-        console.emit_json({"path": str(ledger.path), "totals": totals})
+        console.emit_json({"path": str(ledger.path), "totals": [total._asdict() for total in totals]})
         return
     headings = ("judge", "rubric", "requests", "failed", "replies", "tokens in", "tokens out", "cost", "last")
-    counts = ("requests", "failures", "replies", "prompt_tokens", "completion_tokens")
-    rows = [
-        (total["judge"], total["rubric"], *(f"{total[key]:,}" for key in counts), usd(total["cost_usd"]), total["last"])
-        for total in totals
-    ]
+    rows: list[tuple[str, ...]] = []
+    for total in totals:
+        counts = (total.requests, total.failures, total.replies, total.prompt_tokens, total.completion_tokens)
+        cells = [f"{count:,}" for count in counts]
+        rows.append((total.judge, total.rubric, *cells, usd(total.cost_usd), total.last))
     console.emit_table(console.table(str(ledger.path), "llrrrrrrl", headings, rows))
 
 
-def emit_injection(found: dict[str, Any], *, as_json: bool) -> None:
+def emit_injection(result: InjectionResult, *, as_json: bool) -> None:
     """Print how far a judge can be talked into a score."""
     if as_json:
-        console.emit_json(found)
+        console.emit_json(result)
         return
     rows: list[tuple[str, ...]] = []
-    for name, kind in [*found["kinds"].items(), ("all", found["all"])]:
-        if kind["n"]:
-            low, high = kind["interval"]
-            spread = f"{low:.0%} to {high:.0%}"
+    for name, kind in [*result["kinds"].items(), ("all", result["all"])]:
+        if kind["interval"]:
+            spread = " to ".join(f"{end:.0%}" for end in kind["interval"])
             rows.append((name, str(kind["n"]), f"{kind['fooled']:.0%}", spread, f"{kind['mean']:.0%}"))
     headings = ("injection", "asked", "fooled", "95 % interval", "mean share of the scale")
-    console.emit_table(console.table(f"injections: {found['rubric']} by {found['judge']}", "lrrrr", headings, rows))
+    console.emit_table(console.table(f"injections: {result['rubric']} by {result['judge']}", "lrrrr", headings, rows))

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from equiloss.errors import InputError
 from judge.endpoints.reply import Reply
@@ -56,6 +56,21 @@ class Outcome:
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float | None
+
+
+class LedgerTotal(NamedTuple):
+    """What a ledger holds of one judge and rubric: requests settled, replies, and when the first and last came."""
+
+    judge: str
+    rubric: str
+    requests: int
+    replies: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    first: str
+    last: str
+    failures: int
 
 
 class Ledger:
@@ -244,8 +259,8 @@ class Ledger:
 
     # What people look at --------------------------------------------------------------------------------------------
 
-    def totals(self) -> list[dict[str, Any]]:
-        """Per judge and rubric: requests settled, failures, replies, tokens, dollars, first and last time."""
+    def totals(self) -> list[LedgerTotal]:
+        """What was asked and paid, per judge and rubric."""
         rows = self._db.execute(
             "SELECT r.judge, r.rubric, COUNT(DISTINCT r.request_sha), COUNT(*), SUM(r.prompt_tokens), "
             "SUM(r.completion_tokens), SUM(r.cost_usd), MIN(r.created), MAX(r.created), "
@@ -253,9 +268,7 @@ class Ledger:
             "AND f.judge = r.judge AND f.rubric = r.rubric) FROM replies r GROUP BY r.judge, r.rubric "
             "ORDER BY r.judge, r.rubric"
         )
-        keys = ("judge", "rubric", "requests", "replies", "prompt_tokens", "completion_tokens", "cost_usd", "first",
-                "last", "failures")  # fmt: skip
-        return [dict(zip(keys, row, strict=True)) for row in rows]
+        return [LedgerTotal(*row) for row in rows]
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Every reply, oldest first, with the outcome that it settled."""

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from equiloss.errors import InputError
 from judge import rubrics
 from judge.data.answers import open_jointly
 from judge.scoring.plan import Options, Plan
+
+
+class PromptPreview(TypedDict):
+    """One prompt: what is sent, who stands behind each label, and the tokens of its parts as GPT-2 counts them."""
+
+    messages: list[dict[str, str]]
+    shown: dict[str, str]
+    tokens: dict[str, int]
+
+
+class ItemPreview(TypedDict):
+    """All prompts for an item."""
+
+    id: str
+    rubric: str
+    layout: str
+    prompts: list[PromptPreview]
 
 
 def preview_item(
@@ -21,7 +38,7 @@ def preview_item(
     group_size: int,
     control_answers: float,
     seed: int,
-) -> dict[str, Any]:
+) -> ItemPreview:
     """The prompts for an item (a place from 1, or an id), who stands where in them, and their tokens (GPT-2's count).
 
     Raises: InputError when there is no such item.
@@ -41,7 +58,7 @@ def preview_item(
     plan = Plan(answers, loaded, options)
     encoding = gpt2()
     names = [file.generator for file in answers.files]
-    prompts: list[dict[str, Any]] = []
+    prompts: list[PromptPreview] = []
     for ask in plan:
         if ask.item.id != id:
             continue

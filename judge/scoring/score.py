@@ -17,6 +17,7 @@ from equiloss.progress import ProgressBar
 from equiloss.provenance import provenance
 from judge import rubrics
 from judge.data.answers import JointAnswers, open_jointly
+from judge.data.control_answers import ControlSummary, summarise
 from judge.endpoints import offline
 from judge.endpoints.client import Judge, parse_judge
 from judge.rubrics import Rubric
@@ -77,6 +78,30 @@ class Result:
     prices: PriceTable
     warnings: list[str] = field(default_factory=list[str])
     stopped: EquilossError | None = None
+
+    def control_summary(self, scored: Scored) -> ControlSummary:
+        """What a judge did with the control answers."""
+        return summarise(scored.control_answers, self.rubric.front.scale.min, self.rubric.front.scale.max)
+
+    def estimate_usd(self, scored: Scored) -> float | None:
+        """What a dry run says that a judge would cost; None without a price."""
+        if scored.judge.is_offline:
+            return 0.0
+        if scored.price is None:
+            return None
+        cost = scored.price.cost_usd(scored.survey.prompt_tokens, scored.survey.completion_tokens)
+        return cost * (self.prices.batch_discount if self.request.batch else 1.0)
+
+    def all_warnings(self) -> list[str]:
+        """The warnings of the whole, and of each judge."""
+        warnings = list(self.warnings)
+        for scored in self.scored:
+            warnings += self.control_summary(scored)["warnings"]
+            if failures := sum(len(tally.failures) for tally in scored.tallies):
+                warnings.append(
+                    f"{failures:,} answers have no verdict: see the .failures.jsonl files (--retry-failures)"
+                )
+        return warnings
 
 
 def score_files(request: Request) -> Result:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from equiloss.errors import BudgetError, EquilossError, IncompleteError, InputError
+from equiloss.records.verdict import ControlVerdict
 from judge.endpoints.capabilities import Profile
 from judge.endpoints.client import Judge
 from judge.rubrics import Prompt
@@ -19,7 +20,7 @@ from judge.scoring.executor import Asker, Settings
 from judge.scoring.ledger import Ledger, Outcome
 from judge.scoring.plan import Ask, Plan, reply_estimate_tokens, request_sha
 from judge.scoring.prices import Price, PriceTable
-from judge.scoring.verdict_writer import Written, write_offline, write_results
+from judge.scoring.verdict_writer import Tally, Written, write_offline, write_results
 
 _SHA_BYTES = 32
 
@@ -66,6 +67,24 @@ class Scored:
     def planned(cls, judge: Judge, survey: Survey, price: Price | None) -> Scored:
         """What a dry run tells."""
         return cls(judge, survey, Spent(), None, price=price)
+
+    @property
+    def tallies(self) -> Sequence[Tally]:
+        """What was written for each model."""
+        return self.written.tallies if self.written else ()
+
+    @property
+    def control_answers(self) -> list[ControlVerdict]:
+        """The verdicts on control answers."""
+        return [verdict for tally in self.tallies for verdict in tally.control_answers]
+
+    @property
+    def control_cost(self) -> tuple[int, float | None]:
+        """Tokens and dollars of the control answers; None for dollars where no price is known."""
+        costs = [verdict.cost_usd for verdict in self.control_answers if verdict.cost_usd is not None]
+        usages = [verdict.usage for verdict in self.control_answers]
+        tokens = sum(usage.prompt_tokens + usage.completion_tokens for usage in usages)
+        return tokens, sum(costs) if costs else None
 
 
 class Scoring:

@@ -35,6 +35,11 @@ class Tally:
     failures: list[Failure] = field(default_factory=list[Failure])
     control_answers: list[ControlVerdict] = field(default_factory=list[ControlVerdict])
 
+    @property
+    def means(self) -> dict[str, float]:
+        """The mean score by criterion."""
+        return {criterion: self.total[criterion] / count for criterion, count in self.n.items()}
+
     def add(self, verdict: Verdict) -> None:
         """Count a verdict."""
         self.n[verdict.criterion] = self.n.get(verdict.criterion, 0) + 1
