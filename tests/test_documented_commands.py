@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from study import spec
-from study.zoo import pairs
+from study.zoo.pairs import read_pairs
+from study.zoo.plan import study_of
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = re.compile(r"(?:\$ )?((?:torchrun .*?-m |python -m )?(?:pretrain|ift|judge|study) .*)")
@@ -53,7 +54,7 @@ def in_docstrings() -> Iterator[str]:
 def in_studies() -> Iterator[str]:
     """Commands of the cells of the studies and pairs that are shipped."""
     studies = [spec.read(path, ()) for path in ROOT.glob("studies/*.toml")]
-    for study in (*studies, pairs.study_of(pairs.read_pairs(()), [0], ())):
+    for study in (*studies, study_of(read_pairs(()), [0], ())):
         yield from commands_of("\n".join(cell.command for cell in study.cells))
 
 
