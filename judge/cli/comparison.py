@@ -90,9 +90,9 @@ def report(
         whole = build.with_people(whole, judged, read_labels(labels), rubric, judge)
     json_path, html_path = build.write(whole, output)
     if as_json:
-        console.emit_json(build.document(whole))
+        console.emit_json(whole.document)
         return
-    console.say(whole.answer)
+    console.say(whole.document.answer)
     console.out().print(f"{html_path}\n{json_path}", markup=False)
 
 

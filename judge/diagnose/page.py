@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from markupsafe import Markup
@@ -29,7 +28,7 @@ def report(case: Case, diagnosis: Diagnosis, title: str = "") -> Report:
 
     Raises: InputError as `judge.compare.compare` does; the answers must be judged.
     """
-    made = build.build(
+    return build.build(
         [*case.a.runs, *case.b.runs],
         rubric=diagnosis.rubric,
         judge=diagnosis.judge,
@@ -38,8 +37,8 @@ def report(case: Case, diagnosis: Diagnosis, title: str = "") -> Report:
         ladder=ladder(diagnosis),
         sections=sections(diagnosis),
         answer=diagnosis.verdict.sentence,
+        diagnosis=diagnosis,
     )
-    return replace(made, data={**made.data, "diagnosis": diagnosis.model_dump(mode="json")})
 
 
 def ladder(diagnosis: Diagnosis) -> tuple[Rung, ...]:

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from equiloss import templates
 from equiloss.numerals import digits_for, number, p_value, percent
+from equiloss.statistics.estimate import Interval
 from judge.comparison.document import Comparison, Difference
 
 
 def headline(comparison: Comparison, scale: tuple[float, float]) -> str:
     """The answer in one sentence: who scores higher, by how much, and whether that is shown."""
-    text = templates.render(templates.source("report", "headline"), "report/headline", **facts(comparison, scale))
+    ranked = sorted(comparison.models, key=lambda model: -(model.mean or 0.0))
+    top = ranked[0]
+    leads = {gap.b if gap.a == top.name else gap.a: gap.significant for gap in comparison.differences
+             if top.name in (gap.a, gap.b)}  # fmt: skip
+    text = templates.render(
+        templates.source("report", "headline"),
+        "report/headline",
+        comparison=comparison,
+        top=top,
+        leaders=[model.name for model in ranked if model.mean == top.mean],
+        beaten=[model.name for model in ranked[1:] if leads[model.name]],
+        unbeaten=[model.name for model in ranked[1:] if not leads[model.name]],
+        gap=from_ahead(comparison.differences[0]) if comparison.differences else None,
+        unit=unit(scale),
+        digits=digits_for(*scale),
+        number=number,
+        span=span,
+        p_value=p_value,
+        percent=percent,
+    )
     return " ".join(text.split())
 
 
@@ -22,53 +41,34 @@ def first_sentence(text: str) -> tuple[str, str]:
     return first, " ".join(others)
 
 
-def facts(comparison: Comparison, scale: tuple[float, float]) -> dict[str, Any]:
-    """What the sentences may say, as text ready to print, and the tests' outcomes."""
-    digits = digits_for(*scale)
-    ranked = sorted(comparison.models, key=lambda one: -(one.mean or 0.0))
-    top = ranked[0]
-    leaders = [one.name for one in ranked if one.mean == top.mean]
-    against_top = [one for one in comparison.differences if top.name in (one.a, one.b)]
-    others = {(one.b if one.a == top.name else one.a): one for one in against_top}
-    return {
-        "is_llm": comparison.is_llm,
-        "confidence": percent(comparison.confidence, 0 if comparison.confidence * 100 % 1 == 0 else 1),
-        "n_items": f"{comparison.n_items:,} item{'s' if comparison.n_items != 1 else ''}",
-        "unit_of": unit(scale),
-        "models": [one.name for one in ranked],
-        "leaders": leaders,
-        "top": {
-            "name": top.name,
-            "mean": number(top.mean, digits),
-            "low": number(top.interval[0] if top.interval else None, digits),
-            "high": number(top.interval[1] if top.interval else None, digits),
-        },
-        "beaten": [name for name in (one.name for one in ranked[1:]) if others[name].significant],
-        "unbeaten": [name for name in (one.name for one in ranked[1:]) if not others[name].significant],
-        "n_tests": len(comparison.differences),
-        "pair": pair(comparison.differences[0], digits) if comparison.differences else None,
+def from_ahead(gap: Difference) -> Difference:
+    """A difference from the side of the model that is ahead."""
+    if (gap.difference or 0.0) >= 0:
+        return gap
+    adjusted = gap.length_adjusted
+    if adjusted is not None:
+        mirrored = {"difference": -adjusted.difference, "interval": _mirrored(adjusted.interval)}
+        adjusted = adjusted.model_copy(update=mirrored)
+    changes = {
+        "a": gap.b,
+        "b": gap.a,
+        "wins": gap.losses,
+        "losses": gap.wins,
+        "difference": -(gap.difference or 0.0),
+        "interval": _mirrored(gap.interval),
+        "bounds": _mirrored(gap.bounds),
+        "length_adjusted": adjusted,
     }
+    return gap.model_copy(update=changes)
 
 
-def pair(one: Difference, digits: int) -> dict[str, Any]:
-    """A difference told from the side of the model that is ahead."""
-    gap = one.difference or 0.0
-    flip = gap < 0
-    low, high = one.interval or (None, None)
-    if flip and low is not None and high is not None:
-        low, high = -high, -low
-    p = p_value(one.p_holm)
-    return {
-        "ahead": one.b if flip else one.a,
-        "behind": one.a if flip else one.b,
-        "gap": number(abs(gap), digits),
-        "low": number(low, digits),
-        "high": number(high, digits),
-        "p": p if p.startswith("<") else f"= {p}",
-        "significant": one.significant,
-        "identical": one.wins == 0 and one.losses == 0,
-        "level": gap == 0,
-    }
+def _mirrored(span: Interval | None) -> Interval | None:
+    return None if span is None else (-span[1], -span[0])
+
+
+def span(interval: Interval | None, digits: int) -> str:
+    """An interval in words: "1.2 to 3.4"."""
+    return "none" if interval is None else f"{number(interval[0], digits)} to {number(interval[1], digits)}"
 
 
 def unit(scale: tuple[float, float]) -> str:

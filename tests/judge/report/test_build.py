@@ -124,9 +124,8 @@ def test_a_diagnosis_adds_its_answer_its_ladder_and_its_sections(write_run, tmp_
     assert '<a href="#premise">Premise</a>' in text
     assert "accounts for the gap" in text
     assert "No difference between" in text  # the headline stays, below
-    document = build.document(made)
-    assert document["ladder"][1]["outcome"] == "accounts"
-    assert list(document["sections"]) == ["scores", "premise", "differences"]
+    assert made.document.ladder[1].outcome == "accounts"
+    assert list(made.document.sections) == ["scores", "premise", "differences"]
 
 
 def test_the_command_writes_both_files_and_says_where(write_run, tmp_path):
