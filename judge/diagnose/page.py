@@ -7,9 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from equiloss.numerals import estimated, estimated_share, significant
 from equiloss.records.diagnosis import Cause, Diagnosis, Level
 from equiloss.statistics.estimate import Estimate
-from judge.diagnose import prose, terminal
+from judge.diagnose import terminal
 from judge.diagnose.case import Case
 from judge.report import build, overview, plots
 from judge.report.sections import Outcome, Report, Rung, Section
@@ -69,7 +70,7 @@ def _cause(one: Cause, axis: plots.Axis | None = None) -> dict[str, Any]:
     axis = axis or _share_axis([one])
     return {
         "cause": one,
-        "share": prose.share(one.share) if one.share else "not measured",
+        "share": estimated_share(one.share) if one.share else "not measured",
         "plot": _share_plot(one, axis) if one.share else Markup(""),
     }
 
@@ -82,7 +83,7 @@ def _share_axis(causes: Sequence[Cause]) -> plots.Axis:
 
 def _share_plot(one: Cause, axis: plots.Axis) -> Markup:
     assert one.share is not None
-    label = f"{one.title}: {prose.share(one.share)}"
+    label = f"{one.title}: {estimated_share(one.share)}"
     return plots.interval(axis, 100 * one.share.value, _span(one.share, 100), -1, label)
 
 
@@ -121,7 +122,7 @@ def _plot(level: Level) -> tuple[Markup | None, Markup | None]:
     span = _span(effect, factor)
     values = [factor * effect.value, *(span or ()), 0.0]
     axis = plots.axis([-50.0, 150.0]) if factor == 100 else plots.axis(values)
-    label = f"{level.title} {prose.share(effect) if factor == 100 else prose.span(effect)}"
+    label = f"{level.title} {estimated_share(effect) if factor == 100 else estimated(effect)}"
     return plots.interval(axis, factor * effect.value, span, -1, label, zero=True), plots.ruler(axis)
 
 
@@ -157,5 +158,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return prose.number(value)
+        return significant(value)
     return str(value)

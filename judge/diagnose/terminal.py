@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.table import Table
 
 from equiloss import console
+from equiloss.numerals import estimated_share
 from equiloss.records.diagnosis import Diagnosis, Level
-from judge.diagnose import prose
 
 MARKS = {"clear": "✓", "accounts": "✗", "undetermined": "?", "not-tested": "–"}
 WORDS = {
@@ -45,7 +45,7 @@ def causes(diagnosis: Diagnosis) -> Table:
     for column in ("cause", "level", "status", "share of the gap", "evidence"):
         table.add_column(column, overflow="fold")
     for one in diagnosis.causes:
-        share = prose.share(one.share) if one.share else "not measured"
+        share = estimated_share(one.share) if one.share else "not measured"
         told = " ".join([*one.evidence_for, *(f"Against: {text}" for text in one.evidence_against)]) or one.says
         table.add_row(one.id, str(one.level), one.status, share, told)
     return table

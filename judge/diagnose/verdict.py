@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from equiloss.numerals import estimated_share
 from equiloss.records.diagnosis import Cause, Level, Verdict
 from judge.diagnose import next_steps, prose
 from judge.diagnose.case import Case
@@ -159,7 +160,7 @@ def _named(
     missing: Sequence[str],
 ) -> tuple[Verdict, tuple[Cause, ...]]:
     sentence = cause.says
-    told = prose.share(cause.share) if cause.share is not None else ""
+    told = estimated_share(cause.share) if cause.share is not None else ""
     if told not in sentence:  # what a counterfactual closed is said already
         sentence += f" It explains {told} of the gap."
     if level.number in (2, 3) and case.gap is not None and not case.gap.seeds_measured:
@@ -194,7 +195,7 @@ def _open(
         suspects = sorted(possible, key=lambda one: -(one.prior or 0))[:3]
         told += f"; not excluded: {prose.names([one.title for one in suspects])}"
     partly = [
-        f"{one.title}: {prose.share(one.share)}"
+        f"{one.title}: {estimated_share(one.share)}"
         for one in causes
         if one.status == "supported" and one.share is not None and one.share.value > 0 and one.share.excludes(0.0)
     ]

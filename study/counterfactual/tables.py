@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from equiloss.numerals import estimated, estimated_share
 from equiloss.records.counterfactual import Tried
-from judge.diagnose import prose
 
 
 def table(tried: Sequence[Tried]) -> Table:
@@ -20,9 +20,9 @@ def table(tried: Sequence[Tried]) -> Table:
             one.cause,
             one.changed,
             one.side,
-            prose.span(one.gap_before) if one.gap_before else "",
-            prose.span(one.gap_after) if one.gap_after else "",
-            prose.share(one.share) if one.share else "",
+            estimated(one.gap_before) if one.gap_before else "",
+            estimated(one.gap_after) if one.gap_after else "",
+            estimated_share(one.share) if one.share else "",
             f"{one.minutes:.1f}",
         )
     return shown
@@ -34,5 +34,5 @@ def closing(tried: Sequence[Tried]) -> str:
     if best is None or best.share is None:
         return "Nothing was tried."
     if best.share.low is not None and best.share.low > 0:
-        return f"Making {best.cause} equal closes {prose.share(best.share)} of the gap."
+        return f"Making {best.cause} equal closes {estimated_share(best.share)} of the gap."
     return "No factor that was made equal closes a share of the gap whose interval leaves out 0."

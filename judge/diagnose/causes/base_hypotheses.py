@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from equiloss.numerals import estimated, significant
 from equiloss.records.diagnosis import Cause
-from judge.diagnose import prose
 from judge.diagnose.case import Case
 from judge.diagnose.causes import item_kinds
 from judge.diagnose.causes.location import located
@@ -118,7 +118,7 @@ def test(case: Case, one: Hypothesis, a: Mapping[str, Measure], b: Mapping[str, 
     if name is None or gap is None:
         return None
     effect = difference(a[name], b[name])
-    measured = f"{name}: A minus B is {prose.span(effect)}"
+    measured = f"{name}: A minus B is {estimated(effect)}"
     if reason := misfit(effect, one.least, one.better * gap.value) or one.doubt(a, b):
         return excluded(one.cause, one.title, one.source, f"{measured}, which {reason}.")
     worse = case.b.name if effect.value * one.better > 0 else case.a.name
@@ -126,7 +126,7 @@ def test(case: Case, one: Hypothesis, a: Mapping[str, Measure], b: Mapping[str, 
     beside, words = one.beside
     if beside in a and beside in b:
         values += f"; {words}, {_worse_first(a[beside], b[beside], worse == case.b.name)}"
-        measured += f". {beside}: A minus B is {prose.span(difference(a[beside], b[beside]))}"
+        measured += f". {beside}: A minus B is {estimated(difference(a[beside], b[beside]))}"
     return by_pattern(
         one.cause,
         one.title,
@@ -140,7 +140,7 @@ def test(case: Case, one: Hypothesis, a: Mapping[str, Measure], b: Mapping[str, 
 
 def _worse_first(a: Measure, b: Measure, worse_is_b: bool) -> str:
     first, second = (b, a) if worse_is_b else (a, b)
-    return f"{prose.number(first.value)} against {prose.number(second.value)}"
+    return f"{significant(first.value)} against {significant(second.value)}"
 
 
 def _chosen(case: Case, one: Hypothesis, a: Measure, b: Measure) -> NDArray[np.bool_]:

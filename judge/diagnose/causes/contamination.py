@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from equiloss.numerals import estimated
 from equiloss.records.diagnosis import Cause
-from judge.diagnose import prose
 from judge.diagnose.case import Arm, Case
 from judge.diagnose.causes.location import located
 from judge.diagnose.causes.measures import Measure, difference
@@ -71,7 +71,7 @@ def _by_overlap(case: Case, of_a: frozenset[str], of_b: frozenset[str]) -> Cause
 def _by_loss(case: Case, a: Measure, b: Measure) -> Cause:
     assert case.gap is not None
     effect = difference(a, b)
-    measured = f"{ADVANTAGE}: A minus B is {prose.span(effect)}"
+    measured = f"{ADVANTAGE}: A minus B is {estimated(effect)}"
     if reason := misfit(effect, LEAST, case.gap.value):
         return excluded(CAUSE, TITLE, SOURCE, f"{measured}, which {reason}.")
     better = case.a.name if effect.value > 0 else case.b.name

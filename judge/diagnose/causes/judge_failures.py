@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
+from equiloss.numerals import p_equals, percent, significant
 from equiloss.records.diagnosis import Cause, Evidence
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.gap import Draw, Gap, mean_difference
-from judge.diagnose import next_steps, prose
+from judge.diagnose import next_steps
 from judge.diagnose.case import Case
 from judge.diagnose.naming import ALPHA
 
@@ -22,8 +23,8 @@ def test(case: Case, gap: Gap) -> tuple[list[Evidence], Cause | None]:
     table = np.array([[int(one.sum()), int((~one).sum())] for one in missing])
     p = float(stats.fisher_exact(table)[1])
     says = (
-        f"Without a score: {prose.percent(rates[0])} of A's answers and {prose.percent(rates[1])} of B's "
-        f"(Fisher's exact test: p = {p:.2g})."
+        f"Without a score: {percent(rates[0])} of A's answers and {percent(rates[1])} of B's "
+        f"(Fisher's exact test: p {p_equals(p)})."
     )
     reference = case.reference
     if reference is None:
@@ -45,8 +46,8 @@ def test(case: Case, gap: Gap) -> tuple[list[Evidence], Cause | None]:
     for side, q, m in (("A", reference.a, missing[0]), ("B", reference.b, missing[1])):
         if m.any() and not m.all():
             lost, kept = float(np.nanmean(q[m])), float(np.nanmean(q[~m]))
-            says += f" {side}'s unscored answers agree with the reference at {prose.number(lost)}"
-            says += f", its scored ones at {prose.number(kept)}."
+            says += f" {side}'s unscored answers agree with the reference at {significant(lost)}"
+            says += f", its scored ones at {significant(kept)}."
     evidence = [Evidence(name="failures", says=says, bearing="for" if p < ALPHA else "against", a=rates[0], b=rates[1])]
     if p >= ALPHA or share is None:
         return evidence, None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from equiloss.numerals import estimated, significant
 from equiloss.records.diagnosis import Cause, Evidence
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.gap import Draw, Gap, mean_difference
 from equiloss.statistics.missing import present_mean
 from equiloss.statistics.regression import Regression, regress
-from judge.diagnose import next_steps, prose
+from judge.diagnose import next_steps
 from judge.diagnose.answer_faults import count_words
 from judge.diagnose.case import Case
 from judge.diagnose.naming import ALPHA
@@ -49,10 +50,10 @@ def test(case: Case, gap: Gap) -> tuple[list[Evidence], Cause | None]:
     evidence = [
         Evidence(
             name="length",
-            says=f"A's answers have {prose.number(float(np.nanmean(a)))} words, "
-            f"B's {prose.number(float(np.nanmean(b)))}; "
+            says=f"A's answers have {significant(float(np.nanmean(a)))} words, "
+            f"B's {significant(float(np.nanmean(b)))}; "
             f"{'at equal agreement with the reference, ' if q is not None else ''}doubling an answer's length "
-            f"changes the score by {prose.span(effect)}.",
+            f"changes the score by {estimated(effect)}.",
             bearing="for" if favours and at_mean * gap.value > 0 else "against",
             value=effect,
             a=float(np.nanmean(a)),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from equiloss.numerals import estimated, significant
 from equiloss.records.diagnosis import Cause, Evidence
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.estimate import Estimate
 from equiloss.statistics.gap import Draw, Gap
 from equiloss.statistics.missing import present_mean
 from equiloss.statistics.regression import regress
-from judge.diagnose import next_steps, prose
+from judge.diagnose import next_steps
 from judge.diagnose.case import Case
 from judge.diagnose.causes.judge_share import unless_fair
 from judge.diagnose.causes.presentation import panel_of, shown_of, shown_once
@@ -79,18 +80,18 @@ def test(case: Case, gap: Gap, equal: Estimate | None, made: Estimate | None) ->
     if fit is None:
         return [Evidence(name="position", says="Each item was judged in both orders: position cancels.")], None
     effect = fit.estimate(1, gap.unit)
-    significant = effect.p is not None and effect.p < ALPHA
+    differs = effect.p is not None and effect.p < ALPHA
     evidence = [
         Evidence(
             name="position",
-            says=f"Standing last instead of first changes the score by {prose.span(effect)}; on average A stood "
-            f"{prose.number(abs(balance))} of the way {'before' if balance < 0 else 'behind'} B.",
-            bearing="for" if significant and effect.value * balance * gap.value > 0 else "against",
+            says=f"Standing last instead of first changes the score by {estimated(effect)}; on average A stood "
+            f"{significant(abs(balance))} of the way {'before' if balance < 0 else 'behind'} B.",
+            bearing="for" if differs and effect.value * balance * gap.value > 0 else "against",
             value=effect,
             source=SOURCE,
         )
     ]
-    if not significant:
+    if not differs:
         return evidence, None
 
     def at_equal_place(a: Floats, b: Floats, draw: Draw) -> float:

@@ -7,13 +7,13 @@ import math
 import numpy as np
 from scipy import stats
 
+from equiloss.numerals import estimated, significant
 from equiloss.records.diagnosis import CauseStatus, Evidence
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.estimate import Estimate, student
 from equiloss.statistics.gap import Draw, Gap
 from equiloss.statistics.missing import present_mean
 from equiloss.statistics.regression import standard_error
-from judge.diagnose import prose
 from judge.diagnose.case import Case
 from judge.diagnose.causes.presentation import Place, panel_of, places_of
 from judge.diagnose.naming import ACCOUNTS, ALPHA, UNPREDICTED
@@ -29,7 +29,7 @@ def reference_score(case: Case, gap: Gap) -> tuple[list[Evidence], Estimate | No
     evidence = [
         Evidence(
             name="reference score",
-            says=f"In agreement with the reference (0 to 1, by formula) A minus B is {prose.span(estimate)}.",
+            says=f"In agreement with the reference (0 to 1, by formula) A minus B is {estimated(estimate)}.",
             bearing="against" if estimate.excludes(0) and estimate.value * gap.value > 0 else "neutral",
             value=estimate,
         )
@@ -42,7 +42,7 @@ def reference_score(case: Case, gap: Gap) -> tuple[list[Evidence], Estimate | No
         evidence.append(
             Evidence(
                 name="agreement with the reference score",
-                says=f"The judge's scores correlate with the reference score at {prose.number(rho)} (Spearman).",
+                says=f"The judge's scores correlate with the reference score at {significant(rho)} (Spearman).",
                 value=Estimate(value=rho, unit="Spearman correlation"),
             )
         )
@@ -95,7 +95,7 @@ def equal_answers(case: Case, gap: Gap) -> tuple[Estimate | None, list[Evidence]
     estimate = student(float(d.mean()), standard_error(d) or 0.0, len(d) - 1, unit=gap.unit, method="t")
     differs = estimate.p is not None and estimate.p < ALPHA
     says = (
-        f"On the {len(d)} items where A and B gave the same answer, the judge scores A minus B {prose.span(estimate)}"
+        f"On the {len(d)} items where A and B gave the same answer, the judge scores A minus B {estimated(estimate)}"
         + (": equal answers are not scored equally." if differs else ".")
     )
     bearing = "for" if differs and estimate.value * gap.value > 0 else "against" if not differs else "neutral"

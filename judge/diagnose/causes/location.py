@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from equiloss.numerals import significant
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.gap import Draw, Gap, mean_difference, on_items
-from judge.diagnose import prose
 from judge.diagnose.causes.patterns import Pattern
 
 LEAST_ITEMS = 8
@@ -37,7 +37,7 @@ def located(gap: Gap, chosen: NDArray[np.bool_], items: str) -> Pattern:
     low, high = (float(v) for v in np.nanquantile(draws, [0.025, 0.975]))
     fits = low > 0 if gap.value > 0 else high < 0
     says = (
-        f"The gap is {prose.number(within)} on {inside} {items} and {prose.number(without)} on {outside} others "
-        f"(95 % interval of the contrast {prose.number(low)} to {prose.number(high)})."
+        f"The gap is {significant(within)} on {inside} {items} and {significant(without)} on {outside} others "
+        f"(95 % interval of the contrast {significant(low)} to {significant(high)})."
     )
     return Pattern(share if fits else None, says, not fits)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from equiloss.numerals import estimated
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.gap import Draw, Gap
 from equiloss.statistics.missing import present_mean
 from equiloss.statistics.regression import regress
-from judge.diagnose import prose
 from judge.diagnose.case import Case
 from judge.diagnose.causes.location import LEAST_ITEMS
 from judge.diagnose.causes.measures import Measure
@@ -34,5 +34,5 @@ def mediated(case: Case, gap: Gap, a: Measure, b: Measure) -> Pattern:
         again = regress(d[both], [x[both]])
         return float("nan") if again is None else float(d[both].mean() - again.coefficients[1] * x[both].mean())
 
-    says = f"Over items, the gap rises with the difference in the measure by {prose.span(slope)} per unit."
+    says = f"Over items, the gap rises with the difference in the measure by {estimated(slope)} per unit."
     return Pattern(gap.share(left, "predicted item by item") if fits else None, says, not fits)

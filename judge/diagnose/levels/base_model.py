@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from equiloss.numerals import estimated, estimated_share, significant
 from equiloss.records.counterfactual import Tried
 from equiloss.records.diagnosis import Cause, Evidence, Level, not_tested, tested
 from judge.diagnose import next_steps, prose
@@ -185,12 +186,12 @@ def _confirmed(cause: Cause, tried: Sequence[Tried]) -> Cause:
     rerun = next((one for one in tried if one.cause == "base-data" and one.share is not None), None)
     if hypothesis is None or cause.status != "supported" or rerun is None or rerun.share is None:
         return cause
-    told = f"{rerun.side}'s base model {rerun.changed}: {prose.share(rerun.share)} of the gap closes"
+    told = f"{rerun.side}'s base model {rerun.changed}: {estimated_share(rerun.share)} of the gap closes"
     told += f" ({rerun.note})." if rerun.note else "."
     if not rerun.share.excludes(0.0) or rerun.share.value < 0:
         return cause.model_copy(update={"evidence_against": (*cause.evidence_against, told)})
     there = [one for one in rerun.gains if one.items == hypothesis.items and (one.points.low or 0.0) > 0]
-    gained = [f"It gains {prose.span(one.points)} points on {one.count} {one.items}." for one in there]
+    gained = [f"It gains {estimated(one.points)} points on {one.count} {one.items}." for one in there]
     says = f"{cause.says} A counterfactual run agrees: {told}" if there else cause.says
     return cause.model_copy(update={"says": says, "evidence_for": (*cause.evidence_for, told, *gained)})
 
@@ -238,7 +239,7 @@ def _descriptive(a: Mapping[str, Measure], b: Mapping[str, Measure]) -> list[Evi
     for name, title in DESCRIPTIVE:
         if name in a and name in b:
             effect = difference(a[name], b[name])
-            says = f"{title.capitalize()}: {prose.number(a[name].value)} for A, {prose.number(b[name].value)} for B."
+            says = f"{title.capitalize()}: {significant(a[name].value)} for A, {significant(b[name].value)} for B."
             found.append(Evidence(name=name, says=says, value=effect, a=a[name].value, b=b[name].value))
     return found
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from equiloss.numerals import estimated, estimated_share, p_equals, percent, significant
 from equiloss.records.diagnosis import Cause, Evidence, Level, not_tested, tested
 from equiloss.records.response import Response
 from equiloss.statistics.bootstrap import Floats
@@ -79,7 +80,7 @@ def level(case: Case) -> Level:
     best = best_cause(causes)
     clean = clean_gap(case)
     if best is not None and best.share is not None:
-        status, says = "accounts", f"{best.says} Explained share of the gap: {prose.share(best.share)}."
+        status, says = "accounts", f"{best.says} Explained share of the gap: {estimated_share(best.share)}."
     elif scored is None:
         status, says = (
             "undetermined",
@@ -88,12 +89,12 @@ def level(case: Case) -> Level:
     else:
         status, says = "clear", "No fault of decoding that was tested accounts for the gap."
         if clean is not None:
-            says += f" On answers without any fault, A minus B is {prose.span(clean)}."
+            says += f" On answers without any fault, A minus B is {estimated(clean)}."
     words = [float(np.mean([one.words for row in rows for one in row])) for rows in looks]
     evidence.append(
         Evidence(
             name="length",
-            says=f"A's answers have {prose.number(words[0])} words on average, B's {prose.number(words[1])}.",
+            says=f"A's answers have {significant(words[0])} words on average, B's {significant(words[1])}.",
             a=words[0],
             b=words[1],
         )
@@ -158,8 +159,8 @@ def _fault(
     p = float(stats.wilcoxon(d).pvalue) if np.any(d != 0) else 1.0
     row["p"] = p
     differs = p < ALPHA
-    says = f"{TITLES[kind].capitalize()}: {prose.percent(rate_a)} of A's and {prose.percent(rate_b)} of B's"
-    evidence = Evidence(name=kind, says=f"{says} (Wilcoxon over items: p = {p:.2g}).", a=rate_a, b=rate_b)
+    says = f"{TITLES[kind].capitalize()}: {percent(rate_a)} of A's and {percent(rate_b)} of B's"
+    evidence = Evidence(name=kind, says=f"{says} (Wilcoxon over items: p {p_equals(p)}).", a=rate_a, b=rate_b)
     if scored is None or scored.value == 0:
         return row, [evidence], None
     worse_has_more = (rate_a - rate_b) * scored.value < 0
@@ -171,12 +172,12 @@ def _fault(
     share, method = _share_of(aside, mended)
     title = TITLES[kind]
     checks = [
-        f"on items where neither side has such an answer, {prose.share(one)} of the gap is gone"
+        f"on items where neither side has such an answer, {estimated_share(one)} of the gap is gone"
         for one in [aside]
         if one
     ]
     checks += [
-        f"in the reference score, mending the texts closes {prose.share(one)} of the gap" for one in [mended] if one
+        f"in the reference score, mending the texts closes {estimated_share(one)} of the gap" for one in [mended] if one
     ]
     # Two views must agree where both can be had: setting aside selects items, mending only sees the reference.
     contradicted = share is not None and any(one is not None and one.value < 0.25 for one in (aside, mended))
@@ -188,8 +189,7 @@ def _fault(
         status="supported" if share is not None and not contradicted else "possible",
         share=share,
         share_method=method,
-        says=f"{worse} has more {title} ({prose.percent(max(rate_a, rate_b))} against "
-        f"{prose.percent(min(rate_a, rate_b))}).",
+        says=f"{worse} has more {title} ({percent(max(rate_a, rate_b))} against {percent(min(rate_a, rate_b))}).",
         evidence_for=(evidence.says, *checks),
         evidence_against=() if not contradicted else ("setting such items aside and mending them disagree",),
         source=SOURCES.get(kind, ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from equiloss.numerals import estimated, estimated_share
 from equiloss.records.diagnosis import Cause, Evidence, Level, not_tested, tested
 from judge.diagnose import next_steps, prose
 from judge.diagnose.case import Case
@@ -44,14 +45,14 @@ def level(case: Case) -> Level:
     best = best_artefact(causes)
     reference_gap = case.reference.estimate if case.reference is not None else None
     if best is not None and best.share is not None:
-        status, says = "accounts", f"{best.says} Explained share of the gap: {prose.share(best.share)}."
+        status, says = "accounts", f"{best.says} Explained share of the gap: {estimated_share(best.share)}."
     else:
         status, says = "clear", "No artefact of judging that was tested accounts for the gap."
         if warnings:
             status = "undetermined"
             says = f"{says[:-1]}, but control answers speak against this judge: {prose.names(warnings)}."
         if reference_gap is not None and reference_gap.excludes(0.0) and reference_gap.value * gap.value > 0:
-            says += f" The reference score has it too: A minus B is {prose.span(reference_gap)} of 1."
+            says += f" The reference score has it too: A minus B is {estimated(reference_gap)} of 1."
     return tested(
         2,
         status,

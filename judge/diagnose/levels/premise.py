@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from equiloss.errors import InputError
+from equiloss.numerals import estimated
 from equiloss.records.diagnosis import Evidence, Level, not_tested, tested
 from equiloss.statistics.equivalence import LEVEL, MARGIN_NATS, equivalence_test, mean_over_tokens
 from equiloss.statistics.estimate import Estimate
@@ -53,7 +54,7 @@ def outcome_level(difference: Estimate, margin_nats: float) -> Level:
     low, high = difference.low, difference.high
     if low is None or high is None:
         return not_tested(0, "more than one test document", None)
-    told = f"A's loss minus B's is {prose.span(difference)} nats a token"
+    told = f"A's loss minus B's is {estimated(difference)} nats a token"
     if -margin_nats < low and high < margin_nats:
         status, says = "clear", f"The base models are loss-equivalent within {margin_nats:g} nats: {told}."
     elif low > margin_nats or high < -margin_nats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from equiloss.numerals import estimated_share, percent, significant
 from equiloss.records.counterfactual import Tried
 from equiloss.records.diagnosis import Cause, Evidence, Level, not_tested, tested
 from equiloss.statistics.estimate import Estimate
@@ -110,7 +111,7 @@ def _causes(case: Case, fields: Sequence[Differing], tried: Sequence[Tried]) -> 
             share, method = rerun.share, "made equal and run again"
             closes = share is not None and share.low is not None and share.low > 0
             status = "supported" if closes else "excluded" if rerun.settled else "possible"
-            told = prose.share(share) if share else "an unknown share"
+            told = estimated_share(share) if share else "an unknown share"
             if closes:
                 says = f"{says[:-1]}; made equal and run again, {told} of the gap closes."
             else:
@@ -181,8 +182,8 @@ def find_traps(record: Mapping[str, Any], name: str) -> list[str]:
         and abs(stated - measured) > 1e-3 * max(1.0, abs(stated))
     ):
         found.append(
-            f"{name}: the evaluated weights have validation loss {prose.number(measured)}, the selected epoch had "
-            f"{prose.number(float(stated))}: they are not the same weights."
+            f"{name}: the evaluated weights have validation loss {significant(measured)}, the selected epoch had "
+            f"{significant(float(stated))}: they are not the same weights."
         )
     used, size = _validation_used(record)
     if used is not None and size is not None and used < size:
@@ -202,7 +203,7 @@ def find_traps(record: Mapping[str, Any], name: str) -> list[str]:
     ):
         share = float(_dict(overlap.get(key)).get("share") or 0.0)
         if share > 0:
-            found.append(f"{name}: {prose.percent(share)} of the {what}.")
+            found.append(f"{name}: {percent(share)} of the {what}.")
     return found
 
 

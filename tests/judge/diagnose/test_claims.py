@@ -9,8 +9,8 @@ from zlib import crc32
 
 import pytest
 
+from equiloss import numerals
 from equiloss.records.diagnosis import Cause, Diagnosis
-from judge.diagnose import prose
 from judge.diagnose.diagnose import diagnose
 from judge.diagnose.levels.recipe import find_traps, traps_between
 from judge.diagnose.naming import explains
@@ -155,15 +155,15 @@ def judge_level(found: Diagnosis) -> None:
             assert one.value is not None
             assert one.value.p is not None
             assert ("are not scored equally" in one.says) == (one.value.p < 0.01)
-            assert prose.span(one.value) in one.says
+            assert numerals.estimated(one.value) in one.says
         if one.name in ("position", "length") and one.value is not None:
-            assert prose.span(one.value) in one.says
+            assert numerals.estimated(one.value) in one.says
         if one.name == "failures" and one.a is not None and one.b is not None:
             if one.a == one.b == 0:
                 assert one.says == "Every answer has a score."
             else:
-                assert f"{prose.percent(one.a)} of A's" in one.says
-                assert f"{prose.percent(one.b)} of B's" in one.says
+                assert f"{numerals.percent(one.a)} of A's" in one.says
+                assert f"{numerals.percent(one.b)} of B's" in one.says
         if "cancels" in one.says:
             assert one.bearing != "for"
     for cause in found.level(2).causes:
@@ -208,7 +208,7 @@ def verdict(found: Diagnosis) -> None:
     explained = re.search(r"It explains (.*) of the gap\.", said.sentence)
     assert bool(explained) == (said.kind == "cause" and said.share is not None)
     if explained and said.share is not None:
-        assert explained[1] == prose.share(said.share)
+        assert explained[1] == numerals.estimated_share(said.share)
     if said.kind == "cause":
         assert [one.status for one in found.causes].count("named") == 1
         assert found.causes[0].id == said.cause

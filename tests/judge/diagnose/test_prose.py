@@ -52,12 +52,8 @@ def test_flipping_twice_changes_nothing(value: float, half: float) -> None:
     assert prose.flip(gap).excludes(0.0) == gap.excludes(0.0)
 
 
-def test_numbers_and_lists_read_well() -> None:
-    assert [prose.number(one) for one in (0, 123.456, 12.34, 1.234, 0.1234, -5.5)] == [
-        "0", "123", "12.3", "1.23", "0.123", "-5.50"
-    ]  # fmt: skip
+def test_lists_read_well() -> None:
     assert prose.names(["a", "b", "c"]) == "a, b and c"
-    assert prose.share(estimate(0.5, 0.25, 0.75)) == "50 % (95 % interval 25 % to 75 %)"
 
 
 def response(output: str, reference: str = "red blue", finish: str = "stop") -> Response:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from equiloss import numerals
 from equiloss.records.diagnosis import Diagnosis
 from equiloss.statistics.estimate import Estimate
-from judge.diagnose import prose
 from judge.diagnose.causes.measures import Measure, difference
 from judge.diagnose.diagnose import diagnose
 from judge.diagnose.levels.premise import outcome_level
@@ -93,8 +93,8 @@ def test_facts_that_are_not_stored_are_told_from_facts_that_cannot_be_extracted(
     assert excluded.status == "excluded"
     assert because in excluded.says
     assert "cloze.stored_accuracy" in " ".join(found.verdict.because)
-    assert f"{prose.number(stored)} against 1.00" in found.verdict.sentence
-    assert f"{prose.number(mentioned)} against 1.00" in found.verdict.sentence
+    assert f"{numerals.significant(stored)} against 1.00" in found.verdict.sentence
+    assert f"{numerals.significant(mentioned)} against 1.00" in found.verdict.sentence
 
 
 def test_what_is_stored_is_not_claimed_where_it_was_not_probed(pair: Any, make_record: Make) -> None:

@@ -12,10 +12,10 @@ from zlib import crc32
 import pytest
 
 from equiloss.errors import InputError
+from equiloss.numerals import estimated_share
 from equiloss.records.diagnosis import Diagnosis
 from equiloss.records.response import Response
 from equiloss.records.verdict import CONTROL_SCHEMA, ControlVerdict, Verdict, file_name, read_verdicts, write_verdicts
-from judge.diagnose import prose
 from judge.diagnose.diagnose import diagnose
 
 Make = Callable[..., dict[str, Any]]
@@ -206,8 +206,8 @@ def test_what_explains_less_than_half_is_told_and_not_named(pair: Any) -> None:
     share = next(one.share for one in found.causes if one.id == "judge-length")
     assert share is not None
     assert 0 < share.value < 0.5
-    told = f"supported, with less of the gap than names a cause: the judge favours length: {prose.share(share)}."
-    assert told in found.verdict.sentence
+    says = f"supported, with less of the gap than names a cause: the judge favours length: {estimated_share(share)}."
+    assert says in found.verdict.sentence
 
 
 def test_longer_and_better_is_not_called_a_length_effect(pair: Any) -> None:
