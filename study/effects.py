@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -19,7 +19,8 @@ from scipy import stats
 
 from equiloss.config import flatten, read_toml
 from equiloss.errors import InputError
-from equiloss.files import read_json
+from equiloss.files import read_json, sha256_file
+from equiloss.provenance import provenance
 from equiloss.records.evaluation import FORMAT as EVAL_FORMAT
 from equiloss.statistics.multiplicity import holm
 from pretrain.config import FREE_FIELDS
@@ -175,6 +176,18 @@ def compare(found: Sequence[Measured], baseline: str, split: str = "test", token
     ]
     effects.sort(key=lambda effect: effect.effect_nats)
     return Effects(baseline, len(base), statistics.fmean(losses), _sd(losses), split, tokens, tuple(effects))
+
+
+def effects_document(effects: Effects, runs: Sequence[Measured], paths: Sequence[Path]) -> dict[str, object]:
+    """The document of `study effects --json`: the effects, every run's loss, and what was read."""
+    return {
+        "format": FORMAT,
+        "level": LEVEL,
+        **asdict(effects),
+        "runs": [{"run": run.run, "arm": run.arm, "loss_nats": run.loss_nats} for run in runs],
+        "inputs": {str(path): sha256_file(path) for path in files(paths)},
+        "provenance": provenance(),
+    }
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.text import Text
 
 from equiloss import console
-from equiloss.errors import InputError
+from equiloss.errors import IncompleteError, InputError
 from equiloss.files import write_text
 from equiloss.numerals import duration
 from equiloss.progress import ProgressBar
@@ -48,6 +48,18 @@ class StudyResult:
     def complete(self) -> bool:
         """Whether every cell is finished."""
         return all(state in FINISHED for state in self.states.values())
+
+    def require_complete(self) -> None:
+        """Raises: IncompleteError when a cell is not finished."""
+        if self.complete:
+            return
+        failed = [name for name, state in self.states.items() if state == "failed"]
+        blocked = sum(state == "blocked" for state in self.states.values())
+        raise IncompleteError(
+            f"{len(failed)} of {len(self.study.cells)} cells failed ({', '.join(failed[:5])})"
+            + (f", {blocked} more wait for them" if blocked else ""),
+            f"see {os.path.relpath(self.directory / 'logs')}; the same command runs what is left",
+        )
 
 
 def default_jobs(study: Study) -> int:

@@ -1,136 +1,46 @@
-"""`study effects`: the table, the JSON document, and the page."""
+"""The command `study effects`."""
 
-from __future__ import annotations
-
-import os
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from rich.table import Table
+from typer import Argument, Option, Typer
 
 from equiloss import console
-from equiloss.files import sha256_file, write_json, write_text
-from equiloss.provenance import provenance
-from equiloss.templates import environment, source
-from study.effects import FORMAT, LEVEL, Effect, Effects, compare, files, load
+from equiloss.cli import JsonFlag, output_option
+
+commands = Typer()
 
 
-def execute(paths: Sequence[Path], baseline: str, page: Path | None, json_file: Path | None, as_json: bool) -> None:
-    """Compare the arms, print the table or the document, and write what is asked for.
+@commands.command()
+def effects(
+    evaluations: Annotated[list[Path], Argument(metavar="EVALUATIONS")],
+    baseline: Annotated[str, Option(help="The arm that the others are held against.")] = "baseline",
+    output: Annotated[Path | None, output_option("Write a page with the picture.")] = None,
+    document: Annotated[Path | None, Option(help="Write the JSON document to this file too.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """What each intervention does to the loss, and what is in the noise between seeds.
 
-    Raises: InputError when the evaluations do not belong together.
+    EVALUATIONS are .eval.json files of `pretrain eval`, or directories of them. A run ARM-SEED belongs to the arm ARM.
+
+    \b
+    Example:
+      study effects evals/ --baseline baseline -o effects.html
     """
-    found, split, tokens = load(paths)
-    effects = compare(found, baseline, split, tokens)
-    document: dict[str, Any] = {
-        "format": FORMAT,
-        "level": LEVEL,
-        **asdict(effects),
-        "runs": [{"run": one.run, "arm": one.arm, "loss_nats": one.loss_nats} for one in found],
-        "inputs": {str(path): sha256_file(path) for path in files(paths)},
-        "provenance": provenance(),
-    }
-    if json_file:
-        write_json(json_file, document)
-    if page:
-        write_text(page, html(effects, document["runs"]))
+    from equiloss.files import write_json, write_text
+    from study.cli.tables import emit_effects
+    from study.effects import compare, effects_document, load
+    from study.effects_page import html
+
+    runs, split, tokens = load(evaluations)
+    compared = compare(runs, baseline, split, tokens)
+    whole = effects_document(compared, runs, evaluations)
+    if document:
+        write_json(document, whole)
+    if output:
+        write_text(output, html(compared, runs))
+        console.say(f"the picture: {output}")
     if as_json:
-        console.emit_json(document)
+        console.emit_json(whole)
     else:
-        console.emit_table(table(effects))
-        console.out().print(closing(effects), markup=False, soft_wrap=True)
-    if page:
-        console.say(f"the picture: {os.path.relpath(page)}")
-
-
-def table(effects: Effects) -> Table:
-    """One row per arm, the lowest loss first."""
-    result = Table("intervention")
-    for heading in ("seeds", "loss", "effect", "95 % interval", "p (Holm)", "would have seen"):
-        result.add_column(heading, justify="right")
-    result.add_column("in the noise?")
-    deviation = f" ± {effects.sd_nats:.4f}" if effects.sd_nats is not None else ""
-    row = [effects.baseline, str(effects.seeds), f"{effects.mean_nats:.4f}{deviation}"]
-    result.add_row(*row, "", "", "", "", "(the baseline)")
-    for effect in effects.effects:
-        result.add_row(effect.arm, *cells(effect))
-    return result
-
-
-def cells(effect: Effect) -> list[str]:
-    """An effect's row after its name."""
-    deviation = f" ± {effect.sd_nats:.4f}" if effect.sd_nats is not None else ""
-    known = effect.low_nats is not None and effect.high_nats is not None
-    return [
-        str(effect.seeds),
-        f"{effect.mean_nats:.4f}{deviation}",
-        f"{effect.effect_nats:+.4f}",
-        f"{effect.low_nats:+.4f} to {effect.high_nats:+.4f}" if known else "–",
-        "–" if effect.p_holm is None else "< 0.0001" if effect.p_holm < 1e-4 else f"{effect.p_holm:.4f}",
-        "–" if effect.detectable_nats is None else f"{effect.detectable_nats:.4f}",
-        {"better": "no: better", "worse": "no: worse", "in the noise": "yes"}.get(effect.verdict, effect.verdict),
-    ]
-
-
-def closing(effects: Effects) -> str:
-    """What was found, in a sentence per kind of verdict."""
-    by: dict[str, list[str]] = {}
-    for effect in effects.effects:
-        by.setdefault(effect.verdict, []).append(f"{effect.arm} ({effect.effect_nats:+.4f})")
-    lines = [
-        f"Loss in nats per token on the {effects.split} split ({effects.tokens:,} tokens); ± is the standard deviation "
-        "between seeds. Effects are against the baseline, with Welch's interval and Holm's correction."
-    ]
-    says = {
-        "better": "Lower than noise explains",
-        "worse": "Higher than noise explains",
-        "in the noise": "In the noise",
-    }
-    lines += [f"{text}: {', '.join(by[key])}." for key, text in says.items() if key in by]
-    if "one seed: cannot tell" in by:
-        lines.append(f"Too few seeds to tell: {', '.join(by['one seed: cannot tell'])}.")
-    return "\n".join(lines)
-
-
-def html(effects: Effects, runs: Sequence[dict[str, Any]]) -> str:
-    """The page: the closing words, every effect with its interval and its single runs, and the table."""
-    spread = [run["loss_nats"] - effects.mean_nats for run in runs]
-    bounds = [x for e in effects.effects for x in (e.low_nats, e.high_nats) if x is not None]
-    low, high = min([*spread, *bounds, 0.0]), max([*spread, *bounds, 0.0])
-    room = (high - low) * 0.04 or 0.01
-    low, high = low - room, high + room
-
-    def x(value: float) -> float:
-        return round(160 + (value - low) / (high - low) * 720, 1)
-
-    rows = [
-        {
-            "arm": effect.arm,
-            "changed": ", ".join(f"{key}={value}" for key, value in effect.changed.items()),
-            "x": x(effect.effect_nats),
-            "low": None if effect.low_nats is None else x(effect.low_nats),
-            "high": None if effect.high_nats is None else x(effect.high_nats),
-            "runs": [x(run["loss_nats"] - effects.mean_nats) for run in runs if run["arm"] == effect.arm],
-            "cells": cells(effect),
-            "verdict": effect.verdict,
-        }
-        for effect in effects.effects
-    ]
-    base = [x(run["loss_nats"] - effects.mean_nats) for run in runs if run["arm"] == effects.baseline]
-    ticks = [(x(value), f"{value:+.2g}" if value else "0") for value in _ticks(low, high)]
-    return (
-        environment(autoescape=True)
-        .from_string(source("report", "effects.html"))
-        .render(effects=effects, rows=rows, base=base, zero=x(0.0), ticks=ticks, closing=closing(effects).split("\n"))
-    )
-
-
-def _ticks(low: float, high: float, about: int = 7) -> list[float]:
-    import math
-
-    raw = (high - low) / about
-    power = 10 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
-    return [round(k * step, 10) for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+        emit_effects(compared)

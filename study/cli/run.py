@@ -1,84 +1,108 @@
-"""`study run` from its flags to its exit code."""
+"""The commands `study run` and `study zoo`."""
 
-from __future__ import annotations
-
-import dataclasses
-import os
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Literal
+
+from typer import Argument, Option, Typer
 
 from equiloss import console
-from equiloss.errors import IncompleteError
-from study import graph, runner, spec
-from study.cli import run_output
-from study.executors.base import Executor
-from study.executors.local import LocalExecutor
+from equiloss.cli import JsonFlag, Sets, output_option, repeatable
+
+commands = Typer()
+
+Jobs = Annotated[
+    int | None, Option("-j", "--jobs", min=1, help="Cells at once.", show_default="the study's, or one per GPU or core")
+]
+DryRun = Annotated[bool, Option("--dry-run", help="Show the cells, in order, and why each would run.")]
 
 
-def execute(
-    file: Path,
-    directory: Path | None,
-    jobs: int | None,
-    engine: tuple[str, str | None],
-    only: Sequence[str],
-    again: Sequence[str],
-    dry_run: bool,
-    sets: Sequence[str],
-    as_json: bool,
+@commands.command()
+def run(
+    file: Annotated[Path, Argument(metavar="FILE")],
+    *,
+    output: Annotated[Path | None, output_option("Where it works.", "the study's name")] = None,
+    jobs: Jobs = None,
+    engine: Literal["local", "ray"] = "local",
+    address: Annotated[str | None, Option(help="The Ray cluster: auto or HOST:PORT.", show_default="local")] = None,
+    only: Annotated[list[str], repeatable("--only", "PATTERN", "These cells and what they need, e.g. 'base-*'.")],
+    again: Annotated[list[str], repeatable("--again", "PATTERN", "Run these cells even if they are finished.")],
+    dry_run: DryRun = False,
+    sets: Sets,
+    as_json: JsonFlag = False,
 ) -> None:
-    """Plan a study and run it, or show the plan.
+    """Run the cells of a study that are not finished, in parallel where they are independent.
 
-    Raises: InputError for a mistake in the study; IncompleteError when cells failed.
+    \b
+    Example:
+      study run studies/demo.toml -o demo --jobs 2 --set steps=200
+
+    Interrupted or failed, the same command goes on where it stopped. What a cell prints goes to OUTPUT/logs.
+    Exit codes: 0 all finished, 2 a mistake in the study, 3 some cells failed, 130 interrupted.
     """
+    from dataclasses import replace
+
+    from study import graph, runner, spec
+    from study.cli.run_output import emit_plan, emit_result
+    from study.executors import executor_for
+
     study = spec.read(file, sets)
     if only:
-        study = dataclasses.replace(study, cells=graph.only(study.cells, only))
-    directory = directory or Path(study.name)
+        study = replace(study, cells=graph.only(study.cells, only))
+    directory = output or Path(study.name)
     runner.check_inputs(study, directory)
     if dry_run:
-        _preview(study, directory, again, as_json)
+        emit_plan(study, directory, again, as_json=as_json)
         return
     jobs = jobs or runner.default_jobs(study)
     console.say(f"{study.name}: {len(study.cells)} cells in {directory}, {jobs} at a time")
-    result = runner.run(study, directory, jobs=jobs, executor=_executor(*engine), again=again)
-    if as_json:
-        console.emit_json(run_output.document(result))
-    elif text := run_output.text(result):
-        print(text)
-    if not result.complete:
-        failed = [name for name, state in result.states.items() if state == "failed"]
-        blocked = sum(state == "blocked" for state in result.states.values())
-        raise IncompleteError(
-            f"{len(failed)} of {len(study.cells)} cells failed ({', '.join(failed[:5])})"
-            + (f", {blocked} more wait for them" if blocked else ""),
-            f"see {os.path.relpath(directory / 'logs')}; the same command runs what is left",
-        )
+    result = runner.run(study, directory, jobs=jobs, executor=executor_for(engine, address), again=again)
+    emit_result(result, as_json=as_json)
+    result.require_complete()
 
 
-def _executor(name: str, address: str | None) -> Executor:
-    if name == "ray":
-        from study.executors.ray_cluster import RayExecutor
+@commands.command()
+def zoo(
+    *,
+    pairs: Annotated[list[str], repeatable("--pairs", "NAME", "A pair, a pattern, or a TOML file.")],
+    seeds: Annotated[int, Option(min=1, help="Make each pair so often.")] = 1,
+    first_seed: Annotated[int, Option(min=0)] = 0,
+    jobs: Jobs = None,
+    output: Annotated[Path, Option("-o", "--output")] = Path("zoo"),
+    sets: Annotated[list[str], repeatable("--set", "KEY=VALUE", "Override a parameter; of one pair: PAIR.KEY.")],
+    dry_run: DryRun = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make pairs of models with a known cause, diagnose them, and count how often the diagnosis is right.
 
-        return RayExecutor(address)
-    return LocalExecutor()
+    \b
+    Examples:
+      study zoo --pairs knowledge-extraction --pairs 'recipe-*' --seeds 5 --jobs 2
+      study zoo --pairs my-pair.toml --set steps=2000
+    A pair is a TOML file with its true cause (docs/world.md); without --pairs all that are shipped are made. The same
+    command goes on where it stopped. Writes OUTPUT/zoo.json and OUTPUT/zoo.html. Exit codes: 0 all diagnosed, 2 a
+    mistake in a pair, 3 some could not be made.
+    """
+    from study import runner
+    from study.cli.run_output import emit_plan
+    from study.cli.tables import emit_count
+    from study.zoo.counting import count, outcome
+    from study.zoo.pairs import read_pairs
+    from study.zoo.plan import study_of
 
-
-def _preview(study: graph.Study, directory: Path, again: Sequence[str], as_json: bool) -> None:
-    rows = runner.preview(study, directory, again)
-    if as_json:
-        cells = [
-            {
-                "name": cell.name,
-                "why": why,
-                "command": cell.command,
-                "inputs": list(cell.inputs),
-                "outputs": list(cell.outputs),
-                "needs": list(cell.needs),
-            }
-            for cell, why in rows
-        ]
-        console.emit_json({"study": study.name, "directory": str(directory), "dry_run": True, "cells": cells})
+    seeds_of_pairs = range(first_seed, first_seed + seeds)
+    chosen = read_pairs(pairs)
+    study = study_of(chosen, seeds_of_pairs, sets)
+    if dry_run:
+        emit_plan(study, output, (), as_json=as_json)
         return
-    for cell, why in rows:
-        print(f"{cell.name}  [{'runs: ' + why if why else 'finished'}]\n    {cell.command}")
-    console.say(f"{sum(bool(why) for _, why in rows)} of {len(rows)} cells would run")
+    console.say(f"zoo: {len(chosen)} pairs × {seeds} seeds, {len(study.cells)} cells in {output}")
+    result = runner.run(study, output, jobs=jobs or runner.default_jobs(study))
+    counted = count(chosen, [outcome(pair, seed, output) for pair in chosen for seed in seeds_of_pairs])
+    page = counted.write(output)
+    if as_json:
+        console.emit_json(counted.model_dump(mode="json"))
+    else:
+        emit_count(counted)
+        print(page)
+    counted.require_complete(output)
+    result.require_complete()

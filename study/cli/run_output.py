@@ -1,15 +1,48 @@
-"""What a study says when it is over: the output of the cells meant to be shown, the files, the report."""
+"""What a study says before and after it runs: the plan; the output of the cells meant to be shown, and the files."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from equiloss import console
+from study import runner
+from study.graph import Study
 from study.runner import StudyResult
 
 
-def document(result: StudyResult) -> dict[str, Any]:
+def emit_plan(study: Study, directory: Path, again: Sequence[str], *, as_json: bool) -> None:
+    """Print the cells in order, and why each would run."""
+    plan = runner.preview(study, directory, again)
+    if as_json:
+        cells = [
+            {
+                "name": cell.name,
+                "why": why,
+                "command": cell.command,
+                "inputs": list(cell.inputs),
+                "outputs": list(cell.outputs),
+                "needs": list(cell.needs),
+            }
+            for cell, why in plan
+        ]
+        console.emit_json({"study": study.name, "directory": str(directory), "dry_run": True, "cells": cells})
+        return
+    for cell, why in plan:
+        print(f"{cell.name}  [{'runs: ' + why if why else 'finished'}]\n    {cell.command}")
+    console.say(f"{sum(bool(why) for _, why in plan)} of {len(plan)} cells would run")
+
+
+def emit_result(result: StudyResult, *, as_json: bool) -> None:
+    """Print what the study was run for: its document, or what was shown and where the report is."""
+    if as_json:
+        console.emit_json(document(result))
+    elif text := closing(result):
+        print(text)
+
+
+def document(result: StudyResult) -> dict[str, object]:
     """The result as `study run --json` prints it."""
     return {
         "study": result.study.name,
@@ -42,7 +75,7 @@ def shown(result: StudyResult) -> dict[str, str]:
     return texts
 
 
-def text(result: StudyResult) -> str:
+def closing(result: StudyResult) -> str:
     """The closing text: what was shown, then the files; the HTML report's path is the very last line."""
     parts = [body.rstrip("\n") for body in shown(result).values()]
     parts += [os.path.relpath(result.directory / path) for path in _files(result)]
@@ -52,5 +85,5 @@ def text(result: StudyResult) -> str:
 def _files(result: StudyResult) -> list[Path]:
     """The files of `[study] closing` that exist, pages last."""
     paths = [Path(item) for item in result.study.closing]
-    there = [path for path in paths if (result.directory / path).exists()]
-    return sorted(there, key=lambda path: path.suffix == ".html")
+    existing = [path for path in paths if (result.directory / path).exists()]
+    return sorted(existing, key=lambda path: path.suffix == ".html")

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from pydantic import Field, computed_field
 
+from equiloss import templates
+from equiloss.errors import IncompleteError
+from equiloss.files import write_json, write_text
 from equiloss.provenance import provenance
 from equiloss.records.diagnosis import Diagnosis
 from equiloss.records.file_record import FileRecord, read
@@ -88,6 +91,21 @@ class ZooCount(FileRecord):
         """Every name given, planted causes first: the columns of the confusion."""
         others = {named for row in self.confusion.values() for named in row} - set(self.confusion)
         return [*self.confusion, *sorted(others)]
+
+    def write(self, directory: Path) -> Path:
+        """Write zoo.json and zoo.html; the page's path."""
+        write_json(directory / "zoo.json", self.model_dump(mode="json"))
+        page = templates.environment(autoescape=True).from_string(templates.source("report", "zoo.html"))
+        write_text(directory / "zoo.html", page.render(zoo=self))
+        return directory / "zoo.html"
+
+    def require_complete(self, directory: Path) -> None:
+        """Raises: IncompleteError when a pair could not be made or diagnosed."""
+        if missing := [f"{run.pair} (seed {run.seed})" for run in self.runs if run.named is None]:
+            raise IncompleteError(
+                f"{len(missing)} of {len(self.runs)} pairs could not be made or diagnosed: {', '.join(missing[:4])}",
+                f"see {directory / 'logs'}; the same command runs what is left",
+            )
 
 
 def outcome(pair: Pair, seed: int, where: Path) -> PairOutcome:

@@ -14,8 +14,8 @@ from scipy import stats
 from equiloss.config import to_toml, validate
 from equiloss.errors import InputError
 from pretrain.config import RunConfig
-from study.cli.effects import html
 from study.effects import Measured, arm_of, compare, load, welch
+from study.effects_page import html
 from study.executors.process import argv_of
 
 losses = st.lists(st.floats(1, 10), min_size=2, max_size=8)
@@ -86,7 +86,7 @@ def test_rows_are_sorted_and_say_what_changed() -> None:
         ("bad", "worse"),
     ]
     assert effects.effects[0].changed == {"train.lr": 0.2}
-    page = html(effects, [{"run": m.run, "arm": m.arm, "loss_nats": m.loss_nats} for m in found])
+    page = html(effects, found)
     assert page.count('class="run"') == len(found)
     with pytest.raises(InputError, match="no run belongs to the baseline 'x'"):
         compare(found, "x")

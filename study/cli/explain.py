@@ -1,0 +1,71 @@
+"""The command `study explain`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option, Typer
+
+from equiloss import console
+from equiloss.cli import JsonFlag, positive, repeatable
+from judge.cli.options import A, B, Judge, Results, Rubric, Verdicts
+
+commands = Typer()
+
+
+@commands.command()
+def explain(
+    a: A,
+    b: B,
+    *,
+    results: Results = Path("results"),
+    verdicts: Verdicts = None,
+    rubric: Rubric = None,
+    judge: Judge = None,
+    seeds: Annotated[int, Option(min=2, help="Fine-tunings of each change.")] = 3,
+    minutes: Annotated[float | None, Option(callback=positive, help="Stop after so long (exit code 4).")] = None,
+    max_usd: Annotated[float | None, Option(min=0, help="Stop before the judge costs more (exit code 4).")] = None,
+    only: Annotated[list[str], repeatable("--only", "CAUSE", "Try this factor, e.g. recipe-rate; may be repeated.")],
+    everything: Annotated[bool, Option("--everything", help="Go on when a factor explains the gap.")] = False,
+    base: Annotated[bool, Option("--base", help="Try the base models' text: the lower side's base reads on.")] = False,
+    base_share: Annotated[float | None, Option(max=1, callback=positive, help="Like --base, for this share.")] = None,
+    ask: Annotated[str | None, Option(metavar="MODEL@URL", help="Who judges.", show_default="as before")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make one factor equal, fine-tune and judge again, and measure how much of the gap between A and B closes.
+
+    The factors are the recipe's fields that differ, the most suspected first. It stops when one explains the gap.
+    With --base, the base model of the side that scores lower reads on in the other's text, and in its own as a control.
+    What was tried is in RESULTS/A.vs.B.explain.json, which `judge diagnose A B` reads; the same command goes on.
+
+    \b
+    Example:
+      study explain base-a base-b --seeds 3 --minutes 30 --max-usd 1
+      study explain base-a base-b --base --seeds 3
+    """
+    from equiloss.commands import judge_diagnose
+    from study.counterfactual import tables
+    from study.counterfactual.continued_pretraining import SHARE
+    from study.counterfactual.explain import explain
+    from study.counterfactual.session import Budget
+
+    tried, path = explain(
+        a,
+        b,
+        results_dir=results,
+        verdicts_dir=verdicts,
+        seeds=seeds,
+        budget=Budget(minutes, max_usd),
+        only=only,
+        rubric=rubric,
+        judge=judge,
+        everything=everything,
+        base_share=base_share or (SHARE if base else None),
+        ask=ask,
+    )
+    if as_json:
+        console.emit_json({"file": str(path), "tried": [attempt.model_dump(mode="json") for attempt in tried]})
+        return
+    console.emit_table(tables.table(tried))
+    console.out().print(tables.closing(tried), markup=False, soft_wrap=True)
+    again = judge_diagnose(a, b, results=results, verdicts=verdicts, rubric=rubric, judge=judge)
+    console.out().print(f"Next: {again}", markup=False, soft_wrap=True)
