@@ -3,58 +3,74 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from equiloss.files import sha256_of
 from equiloss.records.response import Response, item_id, write_responses
-from equiloss.records.verdict import Verdict, file_name, write_verdicts
+from equiloss.records.verdict import Verdict, file_name, safe_name, write_verdicts
 
 
-class Found:
-    """What foreign files hold: answers and verdicts by generator."""
+@dataclass(frozen=True)
+class Source:
+    """Where a row stands, and the names to use where it gives none."""
 
-    def __init__(self) -> None:
-        self.responses: dict[str, list[Response]] = {}
-        self.verdicts: dict[str, list[Verdict]] = {}
-        self._ids: dict[tuple[str, object], str] = {}
-        self._asked: Counter[tuple[str, str]] = Counter()
+    path: Path
+    number: int
+    generator: str
+    judge: str
 
-    def answer(self, generator: str, key: object, **fields: Any) -> str:
-        """Take an answer in, once for each `key` of the source; returns its item's id."""
+
+@dataclass
+class Collected:
+    """Answers and verdicts by generator."""
+
+    responses: dict[str, list[Response]] = field(default_factory=dict[str, list[Response]])
+    verdicts: dict[str, list[Verdict]] = field(default_factory=dict[str, list[Verdict]])
+    _ids: dict[tuple[str, object], str] = field(default_factory=dict[tuple[str, object], str])
+    _asked: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+
+    def answer(self, generator: str, key: object, instruction: str, output: str, **fields: object) -> str:
+        """Take an answer in, once for each `key` of the source; returns its item's id. `fields`: a response's others.
+
+        Raises: ValidationError (a ValueError) for a field that does not fit.
+        """
         if known := self._ids.get((generator, key)):
             return known
-        id = str(fields.pop("id", "") or item_id(fields["instruction"], fields.get("input", "")))
+        id = str(fields.pop("id", None) or item_id(instruction, str(fields.get("input") or "")))
         self._asked[generator, id] += 1
         if (count := self._asked[generator, id]) > 1:
             id = f"{id}-{count}"
-        one = Response.model_validate({"id": id, "generator": generator, **fields})
-        self.responses.setdefault(generator, []).append(one)
+        row = {"id": id, "generator": generator, "instruction": instruction, "output": output, **fields}
+        self.responses.setdefault(generator, []).append(Response.model_validate(row))
         self._ids[generator, key] = id
         return id
 
-    def score(self, generator: str, id: str, value: float, *, rubric: str, judge: str, **fields: Any) -> None:
-        """Take a score in; `fields` are a verdict's others."""
+    def score(self, generator: str, id: str, value: float, rubric: str, judge: str, **fields: object) -> None:
+        """Take a score in; `fields`: a verdict's others. Raises: ValidationError for a field that does not fit."""
         row = {
+            "id": id,
+            "generator": generator,
+            "criterion": "score",
+            "value": value,
+            "rubric": rubric,
             "rubric_sha": sha256_of([rubric, judge]),
-            "request_sha": sha256_of([rubric, judge, id, fields.get("repeat", 0)]),
+            "judge": judge,
             "judge_resolved": judge,
+            "request_sha": sha256_of([rubric, judge, id, fields.get("repeat", 0)]),
             "group": [generator],
             **fields,
         }
-        one = Verdict.model_validate(
-            {"id": id, "generator": generator, "value": value, "rubric": rubric, "judge": judge, **row}
-        )
-        self.verdicts.setdefault(generator, []).append(one)
+        self.verdicts.setdefault(generator, []).append(Verdict.model_validate(row))
 
     def write(self, directory: Path) -> list[Path]:
         """Write a results file for each generator, and a verdict file for each way in which it was judged."""
         paths: list[Path] = []
         for generator, answers in self.responses.items():
-            paths.append(directory / f"{file_name(generator, 'x', 'x').removesuffix('.x.x.jsonl')}.jsonl")
+            paths.append(directory / f"{safe_name(generator)}.jsonl")
             write_responses(paths[-1], answers)
         for generator, verdicts in self.verdicts.items():
-            for rubric, judge in dict.fromkeys((one.rubric, one.judge) for one in verdicts):
+            for rubric, judge in dict.fromkeys((line.rubric, line.judge) for line in verdicts):
                 paths.append(directory / file_name(generator, rubric, judge))
-                write_verdicts(paths[-1], (one for one in verdicts if (one.rubric, one.judge) == (rubric, judge)))
+                write_verdicts(paths[-1], (line for line in verdicts if (line.rubric, line.judge) == (rubric, judge)))
         return paths

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from equiloss import console
 from equiloss.errors import InputError
+from equiloss.files import read_json
+from equiloss.records.response import stem_of
 from judge.data.verdicts import load_judged
-from judge.exchange import exporters, importing
+from judge.exchange.collected import Collected, Source
+from judge.exchange.registry import exporters, importers
 
 
 def write_as(files: Sequence[Path], kind: str, output: Path) -> None:
@@ -16,8 +22,8 @@ def write_as(files: Sequence[Path], kind: str, output: Path) -> None:
 
     Raises: InputError for an unknown kind, or files that it cannot hold.
     """
-    _check(kind, exporters.TO, "--to")
-    console.say(f"{output}: {exporters.export(load_judged(files), kind, output):,} rows")
+    write = _of_kind(exporters(), kind, "--to")
+    console.say(f"{output}: {write(load_judged(files), output):,} rows")
 
 
 def read_into(
@@ -27,14 +33,66 @@ def read_into(
 
     Raises: InputError for an unknown kind, files that are not of it, or a file that would be replaced.
     """
-    _check(kind, importing.FROM, "--from")
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory}: is not a directory", "--from writes several files: name a directory with -o")
-    found = importing.read(kind, files, generator, judge, scores)
-    for path in found.write(directory):
+    for path in read_as(kind, files, generator, judge, scores).write(directory):
         console.out().print(str(path), markup=False, soft_wrap=True)
 
 
-def _check(kind: str, known: Sequence[str], option: str) -> None:
+def read_as(
+    kind: str, files: Sequence[Path], generator: str = "", judge: str = "", scores: Sequence[Path] = ()
+) -> Collected:
+    """Read files of a kind. `generator` and `judge` are names where the files give none.
+
+    `scores`: a JSON list of numbers for each model in the files, in their order, as the book's programs keep them.
+    Raises: InputError for an unknown kind, or a file that is not of it, with the place.
+    """
+    read, take = _of_kind(importers(), kind, "--from")
+    collected = Collected()
+    for path in files:
+        for number, row in enumerate(read(path), start=1):
+            try:
+                take(collected, row, Source(path, number, generator or stem_of(path), judge or kind))
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError, StopIteration) as error:
+                raise InputError(f"{path}: item {number}: {_why(error)}", f"is it of the kind {kind!r}?") from None
+    if not (collected.responses or collected.verdicts):
+        raise InputError(f"{', '.join(map(str, files))}: holds nothing of the kind {kind!r}", "check --from")
+    names = list(collected.responses)
+    if scores and len(scores) != len(names):
+        raise InputError(
+            f"{len(scores)} files of scores for {len(names)} models ({', '.join(names)})", "one for each, in that order"
+        )
+    for name, path in zip(names, scores, strict=False):
+        _take_scores(collected, name, path, judge or "unnamed")
+    return collected
+
+
+def _take_scores(collected: Collected, generator: str, path: Path, judge: str) -> None:
+    answers = collected.responses[generator]
+    try:
+        values = TypeAdapter(list[float]).validate_python(read_json(path), strict=True)
+    except ValidationError:
+        raise InputError(f"{path}: is not a list of numbers", "give the scores in the order of the items") from None
+    if len(values) != len(answers):
+        raise InputError(
+            f"{path}: {len(values)} scores for {len(answers)} answers of {generator}",
+            "scores that were dropped cannot be told from the others; judge the answers again",
+        )
+    for answer, value in zip(answers, values, strict=True):
+        collected.score(generator, answer.id, value, "given", judge)
+
+
+T = TypeVar("T")
+
+
+def _of_kind(known: Mapping[str, T], kind: str, option: str) -> T:
     if kind not in known:
         raise InputError(f"{option} {kind!r} is not known", f"known: {', '.join(known)}")
+    return known[kind]
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"has no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0][:160]

@@ -18,7 +18,8 @@ from equiloss.records.response import read_responses
 from judge.cli.main import program
 from judge.comparison.compare import compare
 from judge.data.verdicts import load_judged
-from judge.exchange import exporters, importing
+from judge.exchange.exchange import read_as
+from judge.exchange.registry import exporters, importers
 
 
 def exchange(*args):
@@ -32,13 +33,13 @@ def exchange(*args):
 def test_a_table_has_a_row_for_every_verdict_and_for_every_answer_without_one(write_run, tmp_path):
     outputs = ["one, two", 'say "x"\nnext', "three"]
     judged = load_judged([write_run("a", [[1.0, 2.5, None]], outputs=outputs), write_run("b", [[4.0, 5.0, 6.0]])])
-    assert exporters.export(judged, "csv", tmp_path / "t.csv") == 6
+    assert exporters()["csv"](judged, tmp_path / "t.csv") == 6
     with (tmp_path / "t.csv").open(newline="") as f:
         rows = list(csv.DictReader(f))
     assert [row["value"] for row in rows] == ["1.0", "2.5", "", "4.0", "5.0", "6.0"]
     assert [row["output"] for row in rows[:3]] == outputs
     parquet = pytest.importorskip("pyarrow.parquet")
-    exporters.export(judged, "parquet", tmp_path / "t.parquet")
+    exporters()["parquet"](judged, tmp_path / "t.parquet")
     assert parquet.read_table(tmp_path / "t.parquet").column("value").to_pylist() == [1.0, 2.5, None, 4.0, 5.0, 6.0]
 
 
@@ -136,12 +137,12 @@ def test_lm_eval_samples(tmp_path):
 def test_lm_eval_in_its_older_layout_and_with_messages(tmp_path):
     messages = json.dumps([{"role": "system", "content": "s"}, {"role": "user", "content": "Say it."}])
     row = {"doc_id": 7, "target": "it", "arguments": [[messages, {}]], "filtered_resps": ["it"], "acc": 1}
-    found = importing.read("lm-eval", [write_lines(tmp_path / "s.jsonl", [row])])
+    found = read_as("lm-eval", [write_lines(tmp_path / "s.jsonl", [row])])
     assert found.responses["s"][0].instruction == "Say it."
     assert found.verdicts["s"][0].criterion == "acc"
     choices = {**row, "filtered_resps": [[-3.0, False]]}
-    with pytest.raises(InputError, match=r"item 1 .*no text was generated"):
-        importing.read("lm-eval", [write_lines(tmp_path / "c.jsonl", [choices])])
+    with pytest.raises(InputError, match=r"item 1: .*no text was generated"):
+        read_as("lm-eval", [write_lines(tmp_path / "c.jsonl", [choices])])
 
 
 def test_scores_for_inspect_have_one_record_an_item_and_come_back(write_run, tmp_path):
@@ -152,7 +153,7 @@ def test_scores_for_inspect_have_one_record_an_item_and_come_back(write_run, tmp
     assert [one["value"] for one in records] == [2.0, 2.0, 5.0]
     assert len({one["id"] for one in records}) == 3  # Inspect refuses two records for one sample
     assert records[0]["answer"] == "a says 0"
-    found = importing.read("inspect", [path])
+    found = read_as("inspect", [path])
     assert [one.value for one in found.verdicts["a"]] == [2.0, 2.0, 5.0]
     assert found.verdicts["a"][0].judge == "gpt-4"
     exchange(a, "--to", "inspect", "-o", tmp_path / "scores.jsonl")
@@ -165,7 +166,7 @@ def test_inspects_grades_epochs_and_named_scores(tmp_path):
         {"id": 1, "value": "P", "epoch": 2},
         {"id": 2, "value": {"helpful": 0.25, "true": "I"}, "explanation": "no"},
     ]
-    found = importing.read("inspect", [write_lines(tmp_path / "m.jsonl", rows)], judge="me")
+    found = read_as("inspect", [write_lines(tmp_path / "m.jsonl", rows)], judge="me")
     read = [(one.id, one.criterion, one.value, one.repeat) for one in found.verdicts["m"]]
     assert read == [("1", "score", 1.0, 0), ("1", "score", 0.5, 1), ("2", "helpful", 0.25, 0), ("2", "true", 0.0, 0)]
     [path] = found.write(tmp_path / "r")
@@ -179,12 +180,12 @@ def test_inspect_itself_reads_what_is_written(write_run, tmp_path):
     subprocess.run([sys.executable, "-c", code, tmp_path / "s.json"], check=True)
 
 
-@pytest.mark.parametrize("kind", [one for one in importing.FROM if one != "parquet"])
+@pytest.mark.parametrize("kind", [one for one in importers() if one != "parquet"])
 def test_a_file_of_another_kind_is_refused_with_its_place(kind, tmp_path):
     path = tmp_path / "x.json"
     path.write_text("strange\n1\n" if kind == "csv" else json.dumps([{"strange": 1}]))
     with pytest.raises(InputError, match="item 1"):
-        importing.read(kind, [path])
+        read_as(kind, [path])
 
 
 ANYTHING = st.recursive(
@@ -207,15 +208,15 @@ def test_no_json_makes_a_reader_stumble(kind, row):
         path = Path(name) / "x.json"
         path.write_text(json.dumps([row]))
         with suppress(InputError):
-            found = importing.read(kind, [path])
+            found = read_as(kind, [path])
             assert found.responses or found.verdicts
 
 
 def test_one_run_at_a_time_where_the_format_holds_one(write_run, tmp_path):
     judged = load_judged([write_run("a", [[1.0]]), write_run("b", [[1.0]])])
     with pytest.raises(InputError, match="one run"):
-        exporters.export(judged, "diary", tmp_path / "x.json")
-    with pytest.raises(InputError, match="known: csv"):
+        exporters()["diary"](judged, tmp_path / "x.json")
+    with pytest.raises(InputError, match="known: alpaca-eval, csv"):
         exchange(tmp_path, "--to", "word", "-o", tmp_path / "x")
     both = CliRunner().invoke(program, ["exchange", "x", "--to", "csv", "--from", "csv", "-o", "y"])
     assert isinstance(both.exception, InputError)

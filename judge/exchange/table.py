@@ -1,0 +1,99 @@
+"""Answers with their verdicts as one table, CSV or Parquet, out and in."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from equiloss.errors import InputError
+from equiloss.files import atomic, read_text
+from equiloss.frames import RESPONSES, VERDICTS
+from equiloss.records.frame import frame_of
+from judge.data.verdicts import Judged
+from judge.exchange.collected import Collected, Source
+from judge.exchange.registry import Row, exporter, importer
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+ANSWER = ("id", "generator", "category", "instruction", "input", "reference", "output", "finish_reason", "n_tokens")
+SCORE = ("rubric", "judge", "judge_resolved", "criterion", "repeat", "position", "value", "explanation", "cost_usd")
+
+
+def table(judged: Sequence[Judged]) -> DataFrame:
+    """A row per verdict with the answer it is on; an answer without a verdict has a row with an empty value."""
+    import pandas as pd
+
+    parts: list[DataFrame] = []
+    for run in judged:
+        answers = frame_of(run.responses.values(), RESPONSES)[[*ANSWER]]
+        scores = frame_of(run.verdicts, VERDICTS)[["id", "generator", *SCORE]]
+        bare = answers[~answers["id"].isin(scores["id"])]
+        parts += [scores.merge(answers, how="left", on=["id", "generator"]), bare]
+    return pd.concat(parts, ignore_index=True)[[*ANSWER, *SCORE]]
+
+
+@exporter("csv")
+def csv(judged: Sequence[Judged], path: Path) -> int:
+    """The table as CSV."""
+    rows = table(judged)
+    with atomic(path) as f:
+        rows.to_csv(f, index=False, lineterminator="\n")
+    return len(rows)
+
+
+@exporter("parquet")
+def parquet(judged: Sequence[Judged], path: Path) -> int:
+    """The table as Parquet."""
+    import_module("pyarrow")  # raises, saying what is not installed
+    rows = table(judged)
+    with atomic(path, "wb") as f:
+        rows.to_parquet(f, index=False)
+    return len(rows)
+
+
+def read_csv(path: Path) -> list[Row]:
+    """The rows of a CSV file, as texts. Raises: InputError when it is missing, empty or broken."""
+    import pandas as pd
+
+    try:
+        rows = pd.read_csv(io.StringIO(read_text(path)), dtype=str, keep_default_na=False)
+    except pd.errors.ParserError as error:
+        raise InputError(f"{path}: is not CSV: {str(error).strip()}", "mend that line") from None
+    return _records(rows)
+
+
+def read_parquet(path: Path) -> list[Row]:
+    """The rows of a Parquet file. Raises: InputError when it is missing or something else."""
+    import_module("pyarrow")
+    import pandas as pd
+
+    try:
+        return _records(pd.read_parquet(path, dtype_backend="numpy_nullable"))
+    except (OSError, ValueError):
+        raise InputError(f"{path}: is not a Parquet file", "check the file, and --from") from None
+
+
+@importer("csv", read_csv)
+@importer("parquet", read_parquet)
+def row(collected: Collected, cells: Row, source: Source) -> None:
+    """An answer, once for all its scores, and its score if there is one; of a foreign table any of the columns."""
+    generator = cells.get("generator") or source.generator
+    answer = {name: cells[name] for name in ANSWER if name in cells and name != "generator"}
+    id = collected.answer(generator, cells.get("id") or source, **answer)
+    if "value" in cells:
+        given = {name: cells[name] for name in SCORE if name in cells}
+        score: Row = {"rubric": "table", "judge": source.judge, **given}
+        collected.score(generator, id, **score)
+
+
+def _records(rows: DataFrame) -> list[Row]:
+    """Rows without the cells that are empty, but for an answer, which may be."""
+    full = (rows.notna() & (rows != "")).to_dict("records")
+    return [
+        {str(name): cell if keep[name] else "" for name, cell in cells.items() if keep[name] or name == "output"}
+        for cells, keep in zip(rows.astype(object).to_dict("records"), full, strict=True)
+    ]
