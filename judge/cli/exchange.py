@@ -11,13 +11,30 @@ from judge.cli.options import Files
 commands = Typer()
 
 
+def writable() -> list[str]:
+    """What `--to` may be."""
+    from judge.exchange.registry import exporters
+
+    return list(exporters())
+
+
+def readable() -> list[str]:
+    """What `--from` may be."""
+    from judge.exchange.registry import importers
+
+    return list(importers())
+
+
 @commands.command()
 def exchange(
     files: Files,
     *,
-    to: Annotated[str | None, Option(metavar="KIND", help="csv, parquet, alpaca-eval, diary or inspect.")] = None,
+    to: Annotated[
+        str | None, Option(metavar="KIND", help="Write this format; `--to ?` lists them.", autocompletion=writable)
+    ] = None,
     origin: Annotated[
-        str | None, Option("--from", metavar="KIND", help="alpaca-eval, lm-eval, inspect, diary, csv, parquet.")
+        str | None,
+        Option("--from", metavar="KIND", help="Read this format; `--from ?` lists them.", autocompletion=readable),
     ] = None,
     output: Annotated[Path, output_option("--to: the file. --from: the directory.")],
     generator: Annotated[str, Option(help="--from: the model's name.", show_default="the file's")] = "",

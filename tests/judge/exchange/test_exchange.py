@@ -212,6 +212,15 @@ def test_no_json_makes_a_reader_stumble(kind, row):
             assert found.responses or found.verdicts
 
 
+def test_the_kinds_are_those_that_are_registered():
+    from judge.cli.exchange import readable, writable
+
+    assert set(writable()) >= {"csv", "parquet", "inspect", "alpaca-eval", "diary"}
+    assert set(readable()) >= {"csv", "parquet", "inspect", "alpaca-eval", "diary", "lm-eval"}
+    page = (Path(__file__).parents[3] / "docs/exchange.md").read_text()
+    assert all(f"`{kind}`" in page for kind in {*writable(), *readable()})
+
+
 def test_one_run_at_a_time_where_the_format_holds_one(write_run, tmp_path):
     judged = load_judged([write_run("a", [[1.0]]), write_run("b", [[1.0]])])
     with pytest.raises(InputError, match="one run"):
