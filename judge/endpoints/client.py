@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 from equiloss.errors import IncompleteError, InputError
 from judge.endpoints import offline
 from judge.endpoints.capabilities import Profile
+from judge.endpoints.provider import Reply
 from judge.endpoints.rate_limits import Breaker, Gate, retry_after_s
-from judge.endpoints.reply import Reply
 
 if TYPE_CHECKING:
     import httpx2

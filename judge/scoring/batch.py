@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, cast
 from equiloss.errors import BudgetError, IncompleteError
 from judge.endpoints.capabilities import Profile
 from judge.endpoints.client import Judge, api_key, read_reply
+from judge.endpoints.prices import Price
 from judge.rubrics import Rubric
 from judge.scoring.budget import Spent, worst_usd
 from judge.scoring.executor import Settings, judge_reply, messages_again
 from judge.scoring.ledger import Ledger
 from judge.scoring.plan import Ask, reply_limit_tokens
-from judge.scoring.prices import Price
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

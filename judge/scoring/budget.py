@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from judge.endpoints.reply import Reply
-from judge.scoring.prices import Price
+from judge.endpoints.prices import Price
+from judge.endpoints.provider import Reply
 
 
 @dataclass

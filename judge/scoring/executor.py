@@ -11,15 +11,15 @@ from typing import Any
 from equiloss.errors import BudgetError, EquilossError, InputError
 from judge.endpoints.capabilities import Profile
 from judge.endpoints.client import Client, Judge, Lost
+from judge.endpoints.prices import Price
+from judge.endpoints.provider import Reply
 from judge.endpoints.rate_limits import Gate
-from judge.endpoints.reply import Reply
 from judge.rubrics import Prompt, Rubric
 from judge.scoring.budget import Spent, worst_usd
 from judge.scoring.expected_scores import expected_scores
 from judge.scoring.ledger import Ledger
 from judge.scoring.parse import Unreadable, read
 from judge.scoring.plan import Ask, reply_limit_tokens
-from judge.scoring.prices import Price
 
 CHARACTERS_PER_TOKEN = 3.5
 MOST_REASKS = 2

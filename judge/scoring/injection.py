@@ -14,8 +14,8 @@ from equiloss.statistics.estimate import Interval
 from judge import rubrics
 from judge.data.answers import open_jointly
 from judge.data.control_answers import INJECTIONS
+from judge.endpoints import prices
 from judge.endpoints.client import parse_judge
-from judge.scoring import prices
 from judge.scoring.executor import Settings
 from judge.scoring.ledger import Ledger
 from judge.scoring.plan import Options, Plan

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from equiloss.errors import InputError
-from judge.endpoints.reply import Reply
+from judge.endpoints.provider import Reply
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS replies (

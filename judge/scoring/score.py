@@ -18,15 +18,14 @@ from equiloss.provenance import provenance
 from judge import rubrics
 from judge.data.answers import JointAnswers, open_jointly
 from judge.data.control_answers import ControlSummary, summarise
-from judge.endpoints import offline
+from judge.endpoints import offline, prices
 from judge.endpoints.client import Judge, parse_judge
+from judge.endpoints.prices import PriceTable
 from judge.rubrics import Rubric
-from judge.scoring import prices
 from judge.scoring.early_stopping import shuffled
 from judge.scoring.executor import Settings
 from judge.scoring.ledger import Ledger
 from judge.scoring.plan import Options, Plan
-from judge.scoring.prices import PriceTable
 from judge.scoring.scorer import Scored, Scoring
 
 

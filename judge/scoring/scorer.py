@@ -12,6 +12,7 @@ from equiloss.errors import BudgetError, EquilossError, IncompleteError, InputEr
 from equiloss.records.verdict import ControlVerdict
 from judge.endpoints.capabilities import Profile
 from judge.endpoints.client import Judge
+from judge.endpoints.prices import Price, PriceTable
 from judge.rubrics import Prompt
 from judge.scoring.batch import BatchRun
 from judge.scoring.budget import Spent
@@ -19,7 +20,6 @@ from judge.scoring.early_stopping import Watch
 from judge.scoring.executor import Asker, Settings
 from judge.scoring.ledger import Ledger, Outcome
 from judge.scoring.plan import Ask, Plan, reply_estimate_tokens, request_sha
-from judge.scoring.prices import Price, PriceTable
 from judge.scoring.verdict_writer import Tally, Written, write_offline, write_results
 
 _SHA_BYTES = 32

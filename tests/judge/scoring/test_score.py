@@ -22,7 +22,7 @@ from equiloss.records.verdict import read_verdicts
 from judge.cli.main import program
 from judge.data.reference import agreement
 from judge.data.verdicts import load_judged
-from judge.endpoints.reply import Reply
+from judge.endpoints.provider import Reply
 from judge.scoring.ledger import Ledger
 from judge.simulate.replies import Model, Personality, Simulation
 from judge.simulate.server import Server, Service, serving
