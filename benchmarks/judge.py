@@ -34,7 +34,7 @@ sys.path[:] = [one for one in sys.path if Path(one or ".").resolve() != HERE]  #
 from equiloss.tokenizer import gpt2  # noqa: E402
 from judge import rubrics  # noqa: E402
 from judge.data.answers import open_jointly  # noqa: E402
-from judge.scoring.plan import Options, Plan  # noqa: E402
+from judge.scoring.plan import Plan, PlanOptions  # noqa: E402
 
 LATENCY_S, CONCURRENCY = 0.2, 32
 CEILING = CONCURRENCY / LATENCY_S
@@ -222,8 +222,8 @@ def tokens() -> dict[str, Any]:
                 spent: dict[str, int] = {}
                 answers = open_jointly(paths[:k])
                 for layout in ("joint", "pointwise"):
-                    plan = Plan(answers, rubric, Options(layout, control_answers=0.0))  # pyright: ignore[reportArgumentType]
-                    prompts = [ask.prompt(rubric) for ask in plan]
+                    plan = Plan(answers, rubric, PlanOptions(layout, control_answers=0.0))  # pyright: ignore[reportArgumentType]
+                    prompts = [request.prompt for request in plan]
                     spent[layout] = sum(len(encoding.encode_ordinary(p.system + p.user)) for p in prompts)
                 share = spent["joint"] / spent["pointwise"]
                 shares[f"{words} words, k={k}"] = share
@@ -278,8 +278,8 @@ def write_answers(path: Path, generator: str, n: int, words: int = 25, seed: int
 def write_prompts(path: Path, answers: Path) -> Path:
     """The very prompts that `judge score` sends, for the bare loops."""
     rubric = rubrics.load("correctness")
-    plan = Plan(open_jointly([answers]), rubric, Options("pointwise"))
-    path.write_text("".join(json.dumps(ask.prompt(rubric).messages) + "\n" for ask in plan), encoding="utf-8")
+    plan = Plan(open_jointly([answers]), rubric, PlanOptions("pointwise"))
+    path.write_text("".join(json.dumps(request.messages()) + "\n" for request in plan), encoding="utf-8")
     return path
 
 

@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from equiloss import templates
 from equiloss.config import Config, validate
@@ -20,8 +20,13 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 Layout = Literal["joint", "pointwise", "pairwise"]
+Message = dict[str, str]
+Parameters = dict[str, JsonValue]
+JsonSchema = dict[str, Any]
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 TIE = "tie"
+_BASE_TOKENS = 64
+_TOKENS_PER_WORD = 1.6
 _FRONT = re.compile(r"\A---[ \t]*\n(.*?\n)---[ \t]*\n", re.DOTALL)
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 
@@ -85,7 +90,7 @@ class Front(Config):
     scale: Scale = Scale()  # pyright: ignore[reportCallIssue]
     criteria: tuple[Criterion, ...] = Field(min_length=1)
     output: Output = Output()  # pyright: ignore[reportCallIssue]
-    parameters: dict[str, Any] = Field(default_factory=lambda: {"temperature": 0})
+    parameters: Parameters = Field(default_factory=lambda: Parameters(temperature=0))
 
     @model_validator(mode="after")
     def _consistent(self) -> Front:
@@ -126,7 +131,7 @@ class Prompt:
     labels: tuple[str, ...]
 
     @property
-    def messages(self) -> list[dict[str, str]]:
+    def messages(self) -> list[Message]:
         """As chat messages."""
         return [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]
 
@@ -155,7 +160,7 @@ class Rubric:
         """The least and the greatest value of a verdict: of the scale, or 0 and 1 for a preference."""
         return (0.0, 1.0) if self.front.output.type == "preference" else (self.front.scale.min, self.front.scale.max)
 
-    def layout_for(self, n_files: int, wanted: str | None = None) -> Layout:
+    def layout_for(self, n_files: int, wanted: Layout | None = None) -> Layout:
         """The layout to judge `n_files` files in: joint for several and pointwise for one, unless asked otherwise.
 
         Raises: InputError for a layout that this rubric or this number of files cannot have.
@@ -170,7 +175,7 @@ class Rubric:
             return "pairwise"
         if n_files == 1:
             return "pointwise"
-        return cast("Layout", wanted or self.front.layout)
+        return wanted or self.front.layout
 
     def render(self, item: Item, answers: Sequence[str], repeat: int = 0) -> Prompt:
         """The prompt for one item with these answers in this order, labelled A, B, ...
@@ -190,7 +195,21 @@ class Rubric:
         }
         return Prompt(self._system, self._block("user", **values), labels)
 
-    def schema(self, labels: Sequence[str]) -> dict[str, Any]:
+    def reply_limit_tokens(self, n_answers: int) -> int:
+        """A generous limit on the tokens of a reply: three times what the rubric asks for."""
+        return _BASE_TOKENS + round(3 * self._reply_tokens(n_answers, 1.0, 12, 8))
+
+    def reply_estimate_tokens(self, n_answers: int) -> int:
+        """The tokens that a reply will probably have, for estimates of cost."""
+        return round(self._reply_tokens(n_answers, 0.6, 10, 6))
+
+    def _reply_tokens(self, n_answers: int, share_of_words: float, per_entry: int, per_criterion: int) -> float:
+        output = self.front.output
+        words = output.explanation_words * share_of_words if output.explanation else 0
+        entries = 1 if output.type == "preference" else n_answers
+        return (words * _TOKENS_PER_WORD + per_entry + per_criterion * len(self.criteria)) * entries
+
+    def schema(self, labels: Sequence[str]) -> JsonSchema:
         """The JSON schema of a reply. Scores are an enum, defined once: grammars hold it where minimum is ignored."""
         key = tuple(labels)
         if key not in self._schemas:
@@ -198,14 +217,14 @@ class Rubric:
         return self._schemas[key]
 
     @cached_property
-    def _schemas(self) -> dict[tuple[str, ...], dict[str, Any]]:
+    def _schemas(self) -> dict[tuple[str, ...], JsonSchema]:
         return {}
 
-    def _make_schema(self, labels: Sequence[str]) -> dict[str, Any]:
-        words: dict[str, Any] = {"explanation": {"type": "string"}} if self.front.output.explanation else {}
+    def _make_schema(self, labels: Sequence[str]) -> JsonSchema:
+        words: JsonSchema = {"explanation": {"type": "string"}} if self.front.output.explanation else {}
         if self.front.output.type == "preference":
             return _object({**words, self.criteria[0]: {"type": "string", "enum": [*labels, TIE]}})
-        score: dict[str, Any] = {"$ref": "#/$defs/score"}
+        score: JsonSchema = {"$ref": "#/$defs/score"}
         answer = _object({**words, **dict.fromkeys(self.criteria, score)})
         whole = all(isinstance(one, int) for one in self.front.scale.values)
         numbers = {"type": "integer" if whole else "number", "enum": self.front.scale.values}
@@ -273,7 +292,7 @@ def load(name: str) -> Rubric:
         raise InputError(f"rubric {name}: the front matter is not YAML: {error}", "mend it") from None
     if not isinstance(data, dict):
         raise InputError(f"rubric {name}: the front matter is not a mapping", "write name: ..., criteria: ...")
-    front = validate(Front, cast("dict[str, Any]", data), f"rubric {name}")
+    front = validate(Front, data, f"rubric {name}")  # pyright: ignore[reportUnknownArgumentType]
     rubric = Rubric(front, text, name, hashlib.sha256(text.encode()).hexdigest())
     _check(rubric)
     return rubric
@@ -314,7 +333,7 @@ def _check(rubric: Rubric) -> None:
     rubric.render(Item("check", "x"), ["y"] * count)
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
+def _object(properties: JsonSchema) -> JsonSchema:
     return {
         "type": "object",
         "properties": properties,

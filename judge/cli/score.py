@@ -49,10 +49,10 @@ def score(
       judge score results/run1.jsonl --judge qwen@http://127.0.0.1:8080/v1
     """
     from judge.cli.score_output import emit
-    from judge.scoring.executor import Settings
-    from judge.scoring.score import Request, parse_parameters, score_files
+    from judge.scoring.executor import ExecutorSettings
+    from judge.scoring.score import ScoreRequest, parse_parameters, score_files
 
-    request = Request(
+    request = ScoreRequest(
         files=tuple(files),
         judges=tuple(judges),
         rubric=rubric,
@@ -70,7 +70,7 @@ def score(
         seed=seed,
         batch=batch,
         batch_poll=batch_poll,
-        settings=Settings(
+        settings=ExecutorSettings(
             concurrency=concurrency,
             requests_per_minute=rpm,
             tokens_per_minute=tpm,

@@ -7,212 +7,200 @@ import json
 import os
 import random
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from equiloss.errors import IncompleteError, InputError
-from judge.endpoints import offline
-from judge.endpoints.capabilities import Profile
-from judge.endpoints.provider import Reply
-from judge.endpoints.rate_limits import Breaker, Gate, retry_after_s
+from equiloss.files import sha256_of
+from judge.endpoints.capabilities import Capabilities, CapabilityRecord
+from judge.endpoints.prices import Price
+from judge.endpoints.provider import (
+    BatchEndpoint,
+    Connection,
+    ConnectionSettings,
+    Draft,
+    JudgeRequest,
+    NoReplyError,
+    Provider,
+    Reply,
+)
+from judge.endpoints.rate_limits import CircuitBreaker, RateLimiter, retry_after_s
 
 if TYPE_CHECKING:
     import httpx2
     from openai import AsyncOpenAI
 
-OPENAI_URL = "https://api.openai.com/v1"
-DEFAULT_MODEL = "gpt-4.1-mini"
-UNKNOWN_MODEL = "unknown"
-_JUDGE = re.compile(r"^(?P<model>[^\s]+?)@(?P<url>https?://.+)$")
 _REASONING = re.compile(r"^(o\d|gpt-5)")
+_CHARACTERS_PER_TOKEN = 3.5
 _ATTEMPTS = 6
 _PROBE_ATTEMPTS = 4
 _MOST_WAITING_S = 900.0
+_ERROR_FIELDS = (("message", "detail"), ("param", "param"), ("code", "type"))
 
 
-@dataclass(frozen=True)
-class Judge:
-    """A judge as asked for: a model, and the URL of its endpoint (empty for the offline reference judge)."""
+@dataclass
+class Endpoint(Provider):
+    """A model behind an OpenAI-compatible endpoint."""
 
     name: str
     model: str
     base_url: str
+    price: Price | None = None
+    batch_discount: float = 0.5
+    capabilities: Capabilities = field(init=False)
 
-    @property
-    def is_offline(self) -> bool:
-        """Whether this is the offline reference judge."""
-        return self.model == offline.NAME
+    def __post_init__(self) -> None:
+        self.capabilities = Capabilities.guess(self.base_url)
 
-    @property
-    def reasoning_tokens(self) -> int:
-        """What a model that thinks before it answers is allowed on top of the reply's limit."""
-        return 8192 if _REASONING.match(self.model) else 0
-
-
-def parse_judge(text: str | None, *, to_ask: bool = True) -> Judge:
-    """A judge from `MODEL`, `MODEL@URL`, or nothing: the environment's endpoint, else the offline reference judge.
-
-    With `to_ask` off (a dry run), neither a key nor an endpoint that answers is needed.
-    Raises: InputError for a URL that is none, or a model without any endpoint.
-    """
-    url = (os.environ.get("OPENAI_BASE_URL") or "").rstrip("/")
-    has_endpoint = bool(url or os.environ.get("OPENAI_API_KEY"))
-    if text is None:
-        if not has_endpoint:
-            return Judge(offline.NAME, offline.NAME, "")
-        try:
-            text = DEFAULT_MODEL if not url or "api.openai.com" in url else only_model(url)
-        except IncompleteError:
-            if to_ask:
-                raise
-            text = UNKNOWN_MODEL
-    if text == offline.NAME:
-        return Judge(offline.NAME, offline.NAME, "")
-    if found := _JUDGE.match(text):
-        clean = re.sub(r"//[^/@]*@", "//", found["url"].rstrip("/"))  # a password never reaches a file
-        return Judge(f"{found['model']}@{clean}", found["model"], clean)
-    if "@http" in text or not text.strip() or any(one.isspace() for one in text):
-        raise InputError(f"--judge {text!r} is not MODEL or MODEL@URL", "e.g. --judge qwen@http://127.0.0.1:8080/v1")
-    if not has_endpoint and to_ask:
-        raise InputError(
-            f"no endpoint for the judge {text!r}", "set OPENAI_API_KEY or OPENAI_BASE_URL, or name MODEL@URL"
+    def request_sha(self, request: JudgeRequest) -> str:
+        """The key of what is asked of whom; the form that a server accepts is no part of it."""
+        return sha256_of(
+            {
+                "messages": request.prompt.messages,
+                "model": self.model,
+                "base_url": self.base_url,
+                "parameters": request.parameters,
+                "rubric_sha": request.rubric.sha,
+                "repeat": request.repeat,
+            }
         )
-    return Judge(text, text, url or OPENAI_URL)
 
+    def cost_usd(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float | None:
+        """What so many tokens cost; None where the price is not known."""
+        return self.price.cost_usd(prompt_tokens, completion_tokens, cached_tokens) if self.price else None
 
-def only_model(url: str) -> str:
-    """The model that a server offers, if it is one.
+    def limit_tokens(self, request: JudgeRequest) -> int:
+        """The reply's limit, and room to think for a model that does."""
+        return request.reply_limit_tokens + (8192 if _REASONING.match(self.model) else 0)
 
-    Raises: InputError when it offers none or several; IncompleteError when it cannot be reached.
-    """
-    import httpx2
+    @property
+    def capability_record(self) -> CapabilityRecord:
+        """What was found out about the endpoint."""
+        return self.capabilities.record()
 
-    headers = {"Authorization": f"Bearer {api_key()}"}
-    try:
-        answer = httpx2.get(f"{url}/models", timeout=10, headers=headers)
-        rows = cast("list[dict[str, Any]]", answer.json()["data"])
-    except httpx2.TransportError as error:
-        raise IncompleteError(
-            f"cannot reach the judge at {url} ({_words(error)})", "start it, or check the URL"
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{url} does not say which models it has", "name one with --judge MODEL") from None
-    names = [str(row.get("id")) for row in rows]
-    if len(names) != 1:
-        raise InputError(f"{url} offers {len(names)} models ({', '.join(names[:6])})", "choose with --judge MODEL")
-    return names[0]
+    def recall(self, record: CapabilityRecord | None) -> None:
+        """Begin with the form that an earlier run found; whether it still holds, the first answer shows."""
+        if record is not None:
+            self.capabilities = Capabilities(**record)
+            self.capabilities.settled = False
 
+    def body(self, request: JudgeRequest, drafts: Sequence[Draft] = ()) -> dict[str, object]:
+        """The body of a chat completion in the form that the endpoint accepts."""
+        return self.capabilities.body(
+            self.model,
+            request.messages(drafts),
+            request.rubric.schema(request.labels),
+            request.parameters,
+            self.limit_tokens(request),
+        )
 
-class Lost(Exception):
-    """A request that got no answer after all retries, while the endpoint answers others. The message says why."""
+    def read_batched(self, body: str) -> Reply:
+        """The reply in a batch result's body.
 
+        Raises: ValueError when the body is no chat completion.
+        """
+        return read_reply(body, {**self.capabilities.form, "batch": True})
 
-class Client:
-    """One judge's endpoint. `ask` returns what it replied, whatever it took; use it as an async context manager."""
+    @property
+    def batch_endpoint(self) -> BatchEndpoint:
+        """The endpoint itself: whether it has a Batch API, the first batch shows."""
+        return self
 
-    def __init__(self, judge: Judge, profile: Profile, gate: Gate, concurrency: int, timeout_s: float = 300.0) -> None:
+    @asynccontextmanager
+    async def connect(self, settings: ConnectionSettings) -> AsyncGenerator[Connection]:
+        """Open a connection that several workers can share."""
         from httpx2 import Limits, Timeout
         from openai import AsyncOpenAI, DefaultAioHttpClient
 
-        self.judge, self.profile = judge, profile
-        self.retries = 0
-        self.clean = True  # nothing has gone wrong so far
-        self._timeout_s = timeout_s
-        self._gate = gate
-        self._breaker = Breaker(max(10, 2 * concurrency))
-        self._random = random.Random()  # jitter only; it decides no result
+        timeout_s, concurrency = settings.timeout_s, settings.concurrency
         transport = DefaultAioHttpClient(
             timeout=Timeout(timeout_s, connect=min(20.0, timeout_s)),
             limits=Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
         )
-        self._client: AsyncOpenAI = AsyncOpenAI(
-            base_url=judge.base_url, api_key=api_key(), max_retries=0, http_client=transport
-        )
+        async with AsyncOpenAI(
+            base_url=self.base_url, api_key=api_key(), max_retries=0, http_client=transport
+        ) as client:
+            yield EndpointConnection(self, client, settings)
 
-    async def __aenter__(self) -> Client:
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
+class EndpointConnection:
+    """A connection to an endpoint: its limits, retries and breaker are those of all workers together."""
 
-    async def ask(
-        self,
-        messages: list[dict[str, str]],
-        schema: dict[str, Any],
-        parameters: dict[str, Any],
-        limit_tokens: int,
-        tokens: int,
-    ) -> Reply:
-        """Ask until there is an answer. `tokens` is about what it takes, for the limit on tokens per minute.
+    def __init__(self, endpoint: Endpoint, client: AsyncOpenAI, settings: ConnectionSettings) -> None:
+        self.retries = 0
+        self.clean = True
+        self._endpoint, self._client, self._timeout_s = endpoint, client, settings.timeout_s
+        self._limiter = RateLimiter(settings.requests_per_minute, settings.tokens_per_minute)
+        self._breaker = CircuitBreaker(max(10, 2 * settings.concurrency))
+        self._random = random.Random()  # jitter only; it decides no result
 
-        Raises: Lost after the last retry; IncompleteError when the endpoint is down; InputError when it refuses the
-        key, the model or the request.
+    async def ask(self, request: JudgeRequest, drafts: Sequence[Draft] = ()) -> Reply:
+        """Ask until there is an answer.
+
+        Raises: as `judge.endpoints.provider.Connection.ask` says.
         """
+        characters = sum(len(message["content"]) for message in request.messages(drafts))
+        tokens = round(characters / _CHARACTERS_PER_TOKEN) + request.reply_limit_tokens
+        capabilities = self._endpoint.capabilities
         attempt, refused_s, errors_500 = 0, 0.0, 0
         while True:
-            await self._gate.wait(tokens)
-            body = self.profile.body(
-                self.judge.model, messages, schema, parameters, limit_tokens + self.judge.reasoning_tokens
-            )
-            wait_s: float | None = None
+            await self._limiter.wait(tokens)
+            body, form = self._endpoint.body(request, drafts), capabilities.form
             try:
                 response = await self._post(body)
             except Exception as error:
                 self.clean = False
-                what = _transport_problem(error)
-                if what is None:
+                problem = _transport_problem(error)
+                if problem is None:
                     raise
             else:
                 status = response.status_code
                 self.clean = self.clean and status == 200
-                self._gate.learn(response.headers)
+                self._limiter.learn(response.headers)
                 if status == 200:
                     try:
-                        reply = read_reply(response.content, self.profile.sent)
+                        reply = read_reply(response.content, form)
                     except ValueError as error:
-                        what = f"an answer that is not the API's: {error}"
+                        problem = f"an answer that is not the API's: {error}"
                     else:
                         self._breaker.success()
-                        self.profile.settled = True
+                        capabilities.settled = True
                         return reply
                 else:
-                    message, param, code = _problem(response)
+                    message, param, code = _error_of(response)
                     if status == 429:
-                        self._refuse_quota(code, message)
-                        wait_s = retry_after_s(response.headers)
-                        wait_s = min(60.0, 2.0 ** min(attempt, 5)) if wait_s is None else wait_s
+                        wait_s = self._pause(response, attempt, code, message)
                         refused_s += wait_s
-                        self._gate.pause(wait_s)
-                        self.retries += 1
                         attempt += wait_s == 0
                         if refused_s > _MOST_WAITING_S or attempt > 100:
                             raise IncompleteError(
                                 "the judge keeps refusing (429 too many requests)", "lower --rpm or try again later"
                             )
                         continue
-                    if self.profile.adapt(status, message, param, body):
+                    if capabilities.adapt(status, message, param, body, form):
                         continue
                     self._refuse(status, message, code)
-                    what = f"HTTP {status} {message}".strip()
+                    problem = f"HTTP {status} {message}".strip()
                     errors_500 += status == 500
-                    if errors_500 >= 3 and not self.profile.settled and self.profile.leave_mode(body, what):
+                    if errors_500 >= 3 and not capabilities.settled and capabilities.leave_mode(form, problem):
                         errors_500 = attempt = 0
                         continue
             attempt += 1
             self.retries += 1
-            most = _ATTEMPTS if self.profile.settled else _PROBE_ATTEMPTS
-            if self.profile.settled or not errors_500:  # before that, 500 may be a refusal of the form
-                self._breaker.failure(what)
-            if attempt >= most:
-                if not self.profile.settled:
-                    raise IncompleteError(
-                        f"cannot reach the judge at {self.judge.base_url} ({what})",
-                        "start it or check the URL; the same command goes on",
-                    )
-                raise Lost(what)
+            if capabilities.settled or not errors_500:  # before that, 500 may be a refusal of the form
+                self._breaker.failure(problem)
+            if attempt >= (_ATTEMPTS if capabilities.settled else _PROBE_ATTEMPTS):
+                if capabilities.settled:
+                    raise NoReplyError(problem)
+                raise IncompleteError(
+                    f"cannot reach the judge at {self._endpoint.base_url} ({problem})",
+                    "start it or check the URL; the same command goes on",
+                )
             await asyncio.sleep(self._random.uniform(0.5, 1.0) * min(20.0, 0.25 * 2**attempt))
 
-    async def _post(self, body: dict[str, Any]) -> httpx2.Response:
+    async def _post(self, body: dict[str, object]) -> httpx2.Response:
         import httpx2
         from openai import APIStatusError
 
@@ -228,35 +216,38 @@ class Client:
         except APIStatusError as error:
             return error.response
 
+    def _pause(self, response: httpx2.Response, attempt: int, code: str, message: str) -> float:
+        """Make all workers wait as a 429 asks, or longer each time; returns for how many seconds."""
+        if code in ("insufficient_quota", "billing_hard_limit_reached"):
+            raise IncompleteError(f"the account has no credit left: {message}", "the same command goes on from here")
+        wait_s = retry_after_s(response.headers)
+        wait_s = min(60.0, 2.0 ** min(attempt, 5)) if wait_s is None else wait_s
+        self._limiter.pause(wait_s)
+        self.retries += 1
+        return wait_s
+
     def _refuse(self, status: int, message: str, code: str) -> None:
         """Errors that no retry mends."""
-        where = f"{self.judge.model} at {self.judge.base_url}"
+        where = f"{self._endpoint.model} at {self._endpoint.base_url}"
         if status in (401, 403):
             raise InputError(f"{where} refuses the key (HTTP {status}): {message}", "set OPENAI_API_KEY")
         if status == 404:
             raise InputError(f"{where} was not found (HTTP 404): {message}", "check the model's name and the URL")
-        if status in (400, 405, 422) and not self.profile.settled:
+        if status in (400, 405, 422) and not self._endpoint.capabilities.settled:
             raise InputError(f"{where} refuses the request (HTTP {status} {code}): {message}", "see docs/judges.md")
         if 400 <= status < 500 and status not in (408, 409, 425):
-            raise Lost(f"HTTP {status} {message}")
-
-    def _refuse_quota(self, code: str, message: str) -> None:
-        if code in ("insufficient_quota", "billing_hard_limit_reached"):
-            raise IncompleteError(f"the account has no credit left: {message}", "the same command goes on from here")
+            raise NoReplyError(f"HTTP {status} {message}")
 
 
-def read_reply(content: bytes, sent: dict[str, Any]) -> Reply:
-    """A chat completion's reply.
+def read_reply(content: bytes | str, form: Mapping[str, object]) -> Reply:
+    """A chat completion's reply to a request of this form.
 
     Raises: ValueError when the body is not one.
     """
     document: Any = json.loads(content)
     try:
-        choice: dict[str, Any] = document["choices"][0]
-        message: dict[str, Any] = choice["message"]
-        usage: dict[str, Any] = document.get("usage") or {}
-        details: dict[str, Any] = usage.get("prompt_tokens_details") or {}
-        logprobs: dict[str, Any] = choice.get("logprobs") or {}
+        choice = document["choices"][0]
+        message, usage = choice["message"], part_of(document, "usage")
         return Reply(
             text=str(message.get("content") or ""),
             resolved=str(document.get("model") or ""),
@@ -264,27 +255,31 @@ def read_reply(content: bytes, sent: dict[str, Any]) -> Reply:
             refusal=message.get("refusal") or None,
             prompt_tokens=int(usage.get("prompt_tokens") or 0),
             completion_tokens=int(usage.get("completion_tokens") or 0),
-            cached_tokens=int(details.get("cached_tokens") or 0),
-            sent=sent,
-            logprobs=logprobs.get("content") or None,
+            cached_tokens=int(part_of(usage, "prompt_tokens_details").get("cached_tokens") or 0),
+            sent=form,
+            logprobs=part_of(choice, "logprobs").get("content") or None,
         )
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(f"no {error} in it" if isinstance(error, KeyError) else "it holds no message") from None
 
 
-def _problem(response: httpx2.Response) -> tuple[str, str | None, str]:
+def part_of(document: Any, key: str) -> Any:
+    """A part of a JSON object, an empty one where it is null or absent."""
+    return document.get(key) or {}
+
+
+def _error_of(response: httpx2.Response) -> tuple[str, str | None, str]:
     """Message, parameter and code of an error response, in any of the layouts that servers use."""
     try:
         document: Any = json.loads(response.content)
     except ValueError:
         return response.text[:200], None, ""
-    error: Any = cast("dict[str, Any]", document).get("error", document) if isinstance(document, dict) else document
-    if not isinstance(error, dict):
-        return str(error)[:300], None, ""
-    fields = cast("dict[str, Any]", error)
-    message = fields.get("message") or fields.get("detail") or ""
-    param = fields.get("param")
-    return str(message)[:300], str(param) if param else None, str(fields.get("code") or fields.get("type") or "")
+    try:
+        error = document.get("error", document)
+        message, param, code = (str(error.get(a) or error.get(b) or "") for a, b in _ERROR_FIELDS)
+    except AttributeError:  # no object
+        return str(document)[:300], None, ""
+    return message[:300], param or None, code
 
 
 def _transport_problem(error: Exception) -> str | None:
@@ -296,13 +291,13 @@ def _transport_problem(error: Exception) -> str | None:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, APIConnectionError | httpx2.TransportError | ClientError | OSError):
-        return _words(error.__cause__ or error)
+        return words_of(error.__cause__ or error)
     return None
 
 
-def _words(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text[:160]
+def words_of(error: BaseException) -> str:
+    """An error's message on one short line."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:160]
 
 
 def api_key() -> str:

@@ -2,15 +2,78 @@
 
 from __future__ import annotations
 
-from judge.data.reference import agreement, numbers, words
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 
-NAME = "offline-reference"
-NOTICE = "offline-reference is not an LLM: it measures how far an answer's words and numbers agree with the reference"
+from equiloss.errors import InputError
+from equiloss.files import sha256_of
+from judge.data.reference import agreement, numbers, words
+from judge.data.verdicts import OFFLINE_JUDGE
+from judge.endpoints.provider import Connection, ConnectionSettings, Draft, JudgeRequest, Provider, Reply
+from judge.rubrics import LABELS, Rubric
+
 RHO, RHO_LOW, RHO_HIGH = 0.91, 0.87, 0.94  # measured by benchmarks/offline_judge.py
-EVIDENCE = (
-    f"Spearman {RHO} (95 % interval {RHO_LOW} to {RHO_HIGH}) with GPT-4's scores of 200 answers to 100 short "
-    "Alpaca-style items, 0.88 with the choice of formula cross-validated; it fails on open-ended items and paraphrase"
-)
+
+
+class OfflineJudge(Provider):
+    """A formula in the place of an LLM: it needs no endpoint, costs nothing, and judges each answer alone."""
+
+    name = model = OFFLINE_JUDGE
+    is_llm = False
+    is_free = True
+    reads_prompts = False
+    notice = (
+        f"{OFFLINE_JUDGE} is not an LLM: it measures how far an answer's words and numbers agree with the reference"
+    )
+    evidence = (
+        f"Spearman {RHO} (95 % interval {RHO_LOW} to {RHO_HIGH}) with GPT-4's scores of 200 answers to 100 short "
+        "Alpaca-style items, 0.88 with the choice of formula cross-validated; it fails on open-ended items and "
+        "paraphrase"
+    )
+    retries = 0
+    clean = True
+
+    def check(self, rubric: Rubric) -> None:
+        """Raises: InputError unless the rubric asks for one score of agreement with a reference."""
+        front = rubric.front
+        if front.reference != "required" or len(front.criteria) != 1 or front.output.type != "scores":
+            raise InputError(
+                f"the {self.name} judge measures agreement with the reference, which is not what rubric "
+                f"{rubric.name!r} asks",
+                "use --rubric correctness, or set OPENAI_API_KEY, OPENAI_BASE_URL or --judge MODEL@URL",
+            )
+
+    def request_sha(self, request: JudgeRequest) -> str:
+        """The key of what decides the score: answer, reference and rubric, and the repeat."""
+        return sha256_of(
+            [self.name, *request.answers, request.item.reference, request.rubric.sha, request.repeat],
+        )
+
+    def cost_usd(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:  # noqa: ARG002
+        """Nothing."""
+        return 0.0
+
+    def worst_usd(self, request: JudgeRequest, drafts: Sequence[Draft] = ()) -> float:  # noqa: ARG002
+        """Nothing."""
+        return 0.0
+
+    @asynccontextmanager
+    async def connect(self, settings: ConnectionSettings) -> AsyncGenerator[Connection]:  # noqa: ARG002
+        """It is its own connection."""
+        yield self
+
+    async def ask(self, request: JudgeRequest, drafts: Sequence[Draft] = ()) -> Reply:  # noqa: ARG002
+        """The score of the one answer, in the rubric's form of a reply."""
+        await asyncio.sleep(0)  # others may go on, and Ctrl-C is heard
+        [output], reference, scale = request.answers, request.item.reference, request.rubric.front.scale
+        if not reference.strip():
+            return Reply("", self.name, error="the item has no reference answer")
+        steps = round(agreement(output, reference) * (scale.max - scale.min) / scale.step)
+        value = scale.min + steps * scale.step
+        verdict = {"explanation": explain(output, reference), request.rubric.criteria[0]: value}
+        return Reply(json.dumps({LABELS[0]: verdict}), self.name)
 
 
 def explain(output: str, reference: str) -> str:

@@ -17,7 +17,7 @@ class Price(Config):
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
-    cached_input: float | None = Field(None, ge=0)
+    cached_input: float | None = Field(default=None, ge=0)
 
     def cost_usd(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
         """The price of one answer; `cached_tokens` are part of `prompt_tokens`."""

@@ -1,21 +1,199 @@
-"""What an endpoint answered."""
+"""What scoring asks of a judge, whoever it is: a model behind an endpoint, or the offline reference judge.
+
+Scoring never asks which of them it has: it asks the provider what it costs and what it can do. `parse_judge` in
+`judge.endpoints.judges` is where one is chosen.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import NamedTuple, Protocol, TypedDict
+
+from equiloss.errors import InputError
+from judge.endpoints.capabilities import CapabilityRecord
+from judge.endpoints.prices import Price
+from judge.rubrics import LABELS, Item, Message, Parameters, Prompt, Rubric
+
+
+class NoReplyError(Exception):
+    """A request that got no answer after all retries, while the endpoint answers others. The message says why."""
+
+
+class Draft(NamedTuple):
+    """A reply that could not be read, and what was wrong with it."""
+
+    text: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class JudgeRequest:
+    """One request to a judge: an item, and answers to it in the order in which they are shown, by a rubric."""
+
+    rubric: Rubric
+    item: Item
+    answers: tuple[str, ...]
+    repeat: int = 0
+    parameters: Parameters = field(default_factory=Parameters)
+
+    @cached_property
+    def prompt(self) -> Prompt:
+        """The rendered prompt."""
+        return self.rubric.render(self.item, self.answers, self.repeat)
+
+    def messages(self, drafts: Sequence[Draft] = ()) -> list[Message]:
+        """The prompt as chat messages; after drafts, with the last one and what was wrong with it."""
+        if not drafts:
+            return self.prompt.messages
+        again = f"That reply could not be used: {drafts[-1].problem}. Reply again with the JSON object alone."
+        return [
+            *self.prompt.messages,
+            {"role": "assistant", "content": drafts[-1].text},
+            {"role": "user", "content": again},
+        ]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """How the answers are named in the prompt and in the reply."""
+        return tuple(LABELS[: len(self.answers)])
+
+    @property
+    def reply_limit_tokens(self) -> int:
+        """The most tokens that a reply is allowed."""
+        return self.rubric.reply_limit_tokens(len(self.answers))
+
+
+class TokenLogprob(TypedDict, total=False):
+    """A token of a reply with its log-probability, and the likeliest ones in its place."""
+
+    token: str
+    logprob: float
+    top_logprobs: list[TokenLogprob]
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a judge sent back for one request: text or problem, tokens, and who answered."""
+    """What a judge sent back for one request: text or a reason for none, tokens, and who answered.
+
+    `error` says why the judge cannot judge this request at all, however often it is asked.
+    """
 
     text: str
     resolved: str
     finish_reason: str | None = None
     refusal: str | None = None
+    error: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
-    sent: dict[str, Any] = field(default_factory=dict[str, Any])
-    logprobs: list[Any] | None = None
+    sent: Mapping[str, object] | None = None
+    logprobs: list[TokenLogprob] | None = None
+
+
+@dataclass(frozen=True)
+class ConnectionSettings:
+    """How fast a provider may be asked; limits that are not given are learnt from its answers."""
+
+    concurrency: int = 8
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    timeout_s: float = 300.0
+
+    def check(self) -> None:
+        """Raises: InputError for values that make no sense."""
+        if self.concurrency < 1:
+            raise InputError(f"--concurrency {self.concurrency} asks nothing", "give at least 1")
+        for name, value in (("--rpm", self.requests_per_minute), ("--tpm", self.tokens_per_minute)):
+            if value is not None and value <= 0:
+                raise InputError(f"{name} {value:g} lets nothing pass", "leave it out or give a positive number")
+        if self.timeout_s <= 0:
+            raise InputError(f"--timeout {self.timeout_s:g} is not positive", "give seconds")
+
+
+class Connection(Protocol):
+    """An open connection to a provider. `clean`: nothing has gone wrong so far; `retries`: requests sent again."""
+
+    retries: int
+    clean: bool
+
+    async def ask(self, request: JudgeRequest, drafts: Sequence[Draft] = ()) -> Reply:
+        """Ask until there is an answer; `drafts` are the replies to this request that could not be read.
+
+        Raises: NoReplyError after the last retry; IncompleteError when the provider is down; InputError when it
+        refuses the key, the model or the request.
+        """
+        ...
+
+
+class BatchEndpoint(Protocol):
+    """What takes many requests in one file, at a discount: OpenAI's Batch API."""
+
+    def body(self, request: JudgeRequest, drafts: Sequence[Draft] = ()) -> dict[str, object]:
+        """The body of a chat completion."""
+        ...
+
+    def read_batched(self, body: str) -> Reply:
+        """The reply in a result's body. Raises: ValueError when there is none."""
+        ...
+
+
+class Provider(ABC):
+    """A judge. `name` is how verdicts name it, `model` how files and prices do; `notice` goes with all its scores.
+
+    is_llm: whether a language model judges; a formula says everywhere that it is none.
+    is_free: asking costs neither money nor time worth saving, so nothing is kept in a ledger, batched or stopped early.
+    reads_prompts: it reads what it is shown, so several answers can stand in a prompt, control answers among them.
+    """
+
+    name: str
+    model: str
+    base_url: str = ""
+    price: Price | None = None
+    batch_discount: float = 1.0
+    is_llm: bool = True
+    is_free: bool = False
+    reads_prompts: bool = True
+    notice: str = ""
+    evidence: str = ""
+
+    def check(self, rubric: Rubric) -> None:  # noqa: B027 (most can)
+        """Raises: InputError when this judge cannot judge by the rubric."""
+
+    @abstractmethod
+    def request_sha(self, request: JudgeRequest) -> str:
+        """The key of a request: equal requests are asked and paid for once."""
+
+    @abstractmethod
+    def cost_usd(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float | None:
+        """What so many tokens cost; None where the price is not known."""
+
+    def worst_usd(self, request: JudgeRequest, drafts: Sequence[Draft] = ()) -> float:
+        """The most that asking a request once can cost; 0 where nothing is charged or the price is not known."""
+        # A byte-level tokenizer never needs more tokens than bytes; half of that is beyond any text that is judged.
+        tokens = sum(len(message["content"].encode()) // 2 + 8 for message in request.messages(drafts))
+        return self.cost_usd(tokens, self.limit_tokens(request)) or 0.0
+
+    def limit_tokens(self, request: JudgeRequest) -> int:
+        """The most tokens that the judge may produce for a request, thoughts included."""
+        return request.reply_limit_tokens
+
+    @property
+    def batch_endpoint(self) -> BatchEndpoint | None:
+        """Where batches of requests go; None where they cannot."""
+        return None
+
+    @property
+    def capability_record(self) -> CapabilityRecord | None:
+        """What was found out about the endpoint, for the ledger; None where there is nothing to find out."""
+        return None
+
+    def recall(self, record: CapabilityRecord | None) -> None:  # noqa: B027 (nothing was found out)
+        """Take up what an earlier run found out about the endpoint, if anything."""
+
+    @abstractmethod
+    def connect(self, settings: ConnectionSettings) -> AbstractAsyncContextManager[Connection]:
+        """Open a connection that several workers can share."""

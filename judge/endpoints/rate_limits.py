@@ -16,7 +16,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-class Gate:
+class RateLimiter:
     """Lets a request pass when the limits allow it. Limits not given are learnt from the response headers."""
 
     def __init__(self, requests_per_minute: float | None = None, tokens_per_minute: float | None = None) -> None:
@@ -54,7 +54,7 @@ class Gate:
                 self._resume_at = max(self._resume_at, time.monotonic() + min(seconds, 60.0))
 
 
-class Breaker:
+class CircuitBreaker:
     """Stops a run when an endpoint is down: so many failures in a row, of all workers, without one success."""
 
     def __init__(self, threshold: int) -> None:

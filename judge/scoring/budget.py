@@ -1,44 +1,83 @@
-"""What judging has spent, one request at a time or in batches, and the most that a request can cost."""
+"""The budget of judging: what a run has used, and a hard limit in dollars, for single requests and batches alike."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
 from dataclasses import dataclass, field
-from typing import Any
 
-from judge.endpoints.prices import Price
-from judge.endpoints.provider import Reply
+from equiloss.errors import BudgetError
+from judge.endpoints.provider import Provider, Reply
 
 
 @dataclass
-class Spent:
-    """What this run did: replies that it got, tokens, dollars (None without a price), retries, requests lost."""
+class JudgingBudget:
+    """What this run used (`cost_usd` is None without a price), beside the `paid_usd` of earlier runs of the same plan.
 
+    What was spent and what is in flight at its worst never exceed `limit_usd`. `reasked` replies could not be read,
+    `retries` requests were sent again, `lost` requests (by key) got no answer, with the reason.
+    """
+
+    provider: Provider
+    limit_usd: float | None = None
+    paid_usd: float = 0.0
+    discount: float = 1.0
     replies: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
-    cost_usd: float | None = 0.0
+    cost_usd: float | None = field(init=False)
     reasked: int = 0
     retries: int = 0
     lost: dict[str, str] = field(default_factory=dict[str, str])
+    _reserved_usd: float = 0.0
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def count(self, reply: Reply, price: Price | None, discount: float = 1.0) -> float | None:
+    def __post_init__(self) -> None:
+        self.cost_usd = self.provider.cost_usd(0, 0)
+
+    @property
+    def spent_usd(self) -> float:
+        """Dollars spent on the plan, earlier runs included."""
+        return self.paid_usd + (self.cost_usd or 0.0)
+
+    def count(self, reply: Reply) -> float | None:
         """Add a reply; returns its dollars, None without a price."""
         self.replies += 1
         self.prompt_tokens += reply.prompt_tokens
         self.completion_tokens += reply.completion_tokens
         self.cached_tokens += reply.cached_tokens
-        if price is None:
-            return None
-        cost = discount * price.cost_usd(reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens)
-        self.cost_usd = (self.cost_usd or 0.0) + cost
+        cost = self.provider.cost_usd(reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens)
+        if cost is not None:
+            cost *= self.discount
+            self.cost_usd = (self.cost_usd or 0.0) + cost
         return cost
 
+    def check(self, worst_usd: float, what: str) -> None:
+        """Raises: BudgetError when `what`, at its worst, does not fit into what is left."""
+        if self.limit_usd is not None and self.spent_usd + worst_usd > self.limit_usd:
+            raise BudgetError(
+                f"stopped at the budget: ${self.spent_usd:.4f} of ${self.limit_usd:g} spent, and {what} may cost "
+                f"${worst_usd:.4f}",
+                "the same command with a larger --max-usd goes on from here",
+            )
 
-def worst_usd(messages: Iterable[Mapping[str, Any]], limit_tokens: int, price: Price | None) -> float:
-    """The most that a request can cost whose reply has at most `limit_tokens`; 0 without a price."""
-    if price is None:
-        return 0.0
-    # A byte-level tokenizer never needs more tokens than bytes; half of that is beyond any text that is judged.
-    return price.cost_usd(sum(len(str(one["content"]).encode()) // 2 + 8 for one in messages), limit_tokens)
+    async def reserve(self, worst_usd: float) -> None:
+        """Wait until the worst case of a request fits.
+
+        Raises: BudgetError when it does not fit although nothing is in flight.
+        """
+        if self.limit_usd is None:
+            return
+        while self.spent_usd + self._reserved_usd + worst_usd > self.limit_usd:
+            if self._reserved_usd <= 1e-12:
+                self.check(worst_usd, "the next request")
+                break
+            self._changed.clear()
+            await self._changed.wait()
+        self._reserved_usd += worst_usd
+
+    def release(self, worst_usd: float) -> None:
+        """Give a reservation back: the request was answered and counted, or lost."""
+        if self.limit_usd is not None:
+            self._reserved_usd = max(0.0, self._reserved_usd - worst_usd)
+            self._changed.set()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from judge.endpoints import offline
-from judge.scoring.score import Result
-from judge.scoring.scorer import Scored
+from judge.scoring.score import ScoreResult
+from judge.scoring.scorer import ScoringResult
 
 
-def score_document(result: Result) -> dict[str, object]:
+def score_document(result: ScoreResult) -> dict[str, object]:
     """What was judged by whom, what it cost, and where it was written."""
     return {
         "format": "equiloss.score.v1",
@@ -25,7 +24,7 @@ def score_document(result: Result) -> dict[str, object]:
             }
             for file in result.answers.files
         ],
-        "judges": [_judge(result, scored) for scored in result.scored],
+        "judges": [_judge(result, judge) for judge in result.judges],
         "ledger": str(result.ledger) if result.ledger else None,
         "prices_as_of": result.prices.as_of,
         "warnings": result.all_warnings(),
@@ -33,50 +32,50 @@ def score_document(result: Result) -> dict[str, object]:
     }
 
 
-def _judge(result: Result, scored: Scored) -> dict[str, object]:
-    survey, spent, planted = scored.survey, scored.spent, scored.control_answers
+def _judge(result: ScoreResult, judge: ScoringResult) -> dict[str, object]:
+    provider, status, budget = judge.provider, judge.status, judge.budget
     asked: dict[str, object] = {
-        "judge": scored.judge.name,
-        "is_llm": not scored.judge.is_offline,
-        "notice": offline.NOTICE if scored.judge.is_offline else None,
-        "requests": survey.requests,
-        "from_ledger": survey.settled,
-        "to_ask": survey.to_ask,
+        "judge": provider.name,
+        "is_llm": provider.is_llm,
+        "notice": provider.notice or None,
+        "requests": status.requests,
+        "from_ledger": status.settled,
+        "to_ask": status.to_ask,
     }
     if result.request.dry_run:
-        estimated = {"prompt": survey.prompt_tokens, "completion": survey.completion_tokens}
-        return {**asked, "tokens": estimated, "cost_usd": result.estimate_usd(scored)}
-    tokens, cost_usd = scored.control_cost
+        estimated = {"prompt": status.prompt_tokens, "completion": status.completion_tokens}
+        return {**asked, "tokens": estimated, "cost_usd": result.estimate_usd(judge)}
+    summary, (tokens, cost_usd) = result.control_summary(judge), judge.control_cost
     return {
         **asked,
-        "replies": spent.replies,
-        "reasked": spent.reasked,
-        "retries": spent.retries,
-        "lost": len(spent.lost),
+        "replies": budget.replies,
+        "reasked": budget.reasked,
+        "retries": budget.retries,
+        "lost": len(budget.lost),
         "tokens": {
-            "prompt": spent.prompt_tokens,
-            "completion": spent.completion_tokens,
-            "cached": spent.cached_tokens,
+            "prompt": budget.prompt_tokens,
+            "completion": budget.completion_tokens,
+            "cached": budget.cached_tokens,
         },
-        "cost_usd": spent.cost_usd,
+        "cost_usd": budget.cost_usd,
         "saved": {
-            "requests": survey.settled,
-            "prompt_tokens": survey.saved_prompt_tokens,
-            "completion_tokens": survey.saved_completion_tokens,
-            "cost_usd": survey.saved_usd,
+            "requests": status.settled,
+            "prompt_tokens": status.saved_prompt_tokens,
+            "completion_tokens": status.saved_completion_tokens,
+            "cost_usd": status.saved_usd,
         },
-        "endpoint": scored.profile.record() if scored.profile and survey.to_ask else None,
+        "endpoint": judge.capabilities if status.to_ask else None,
         "results": [
             {
-                "generator": tally.generator,
-                "path": str(tally.path),
-                "verdicts": tally.n,
-                "mean": tally.means,
-                "failures": len(tally.failures),
-                "failures_path": str(tally.failures_path) if tally.failures else None,
+                "generator": model.generator,
+                "path": str(model.path),
+                "verdicts": model.n,
+                "mean": model.mean,
+                "failures": len(model.failures),
+                "failures_path": str(model.failures_path) if model.failures else None,
             }
-            for tally in scored.tallies
+            for model in judge.written
         ],
-        "canaries": {**result.control_summary(scored), "tokens": tokens, "cost_usd": cost_usd} if planted else None,
-        "early_stop": scored.early,
+        "canaries": {**summary, "tokens": tokens, "cost_usd": cost_usd} if summary["kinds"] else None,
+        "early_stop": judge.early_stop,
     }

@@ -12,15 +12,15 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import Any
+from typing import TypedDict
 
 from equiloss.errors import InputError
 from judge.rubrics import LABELS
-from judge.scoring.ledger import Outcome
-from judge.scoring.plan import Ask, Plan
+from judge.scoring.ledger import LedgerEntry
+from judge.scoring.plan import Plan, PlannedRequest
 
 
-class Bet:
+class BettingMartingale:
     """Tests that differences in [-1, 1] have mean zero. `capital` reaches 1/alpha seldom if they have."""
 
     def __init__(self, alpha: float) -> None:
@@ -52,71 +52,93 @@ class Bet:
         return high + math.log((math.exp(self._up - high) + math.exp(self._down - high)) / 2)
 
 
-class Watch:
+class PairReport(TypedDict):
+    """After how many items the difference of two models was settled; None if it was not."""
+
+    a: str
+    b: str
+    decided_at_item: int | None
+
+
+class EarlyStopReport(TypedDict):
+    """Whether all differences are settled at the error rate `alpha`, after how many items, and how many were saved."""
+
+    alpha: float
+    decided: bool
+    items: int
+    items_saved: int
+    pairs: list[PairReport]
+
+
+class EarlyStopping:
     """Follows a plan's verdicts in its order of items and says when every pair of models is settled."""
 
     def __init__(self, plan: Plan, alpha: float) -> None:
         """Raises: InputError when alpha is no error rate, or there is nothing to compare."""
         if not 0 < alpha < 1:
             raise InputError(f"--early-stop {alpha:g} is not an error rate", "0.05 is usual")
-        if plan.n_files < 2:
+        if len(plan.generators) < 2:
             raise InputError("--early-stop compares models", "name at least two results files")
         self._plan, self._alpha = plan, alpha
-        pairs = list(combinations(range(plan.n_files), 2))
-        self._bets = {pair: Bet(alpha / len(pairs)) for pair in pairs}  # Bonferroni over the pairs
+        pairs = list(combinations(range(len(plan.generators)), 2))
+        self._tests = {pair: BettingMartingale(alpha / len(pairs)) for pair in pairs}  # Bonferroni over the pairs
         self._iterator = enumerate(plan)
-        self._waiting: tuple[int, Ask] | None = next(self._iterator, None)
-        self._scores: list[list[float]] = [[] for _ in range(plan.n_files)]
+        self._waiting = next(self._iterator, None)
+        self._scores: list[list[float]] = [[] for _ in range(len(plan.generators))]
         self._items = 0
         self._decided = False
 
-    def advance(self, outcome: Callable[[int], Outcome | None]) -> bool:
-        """Take in what is complete from the front of the plan; True once every pair is settled."""
+    def advance(self, entry_at: Callable[[int], LedgerEntry | None]) -> bool:
+        """Take in what is complete from the front of the plan; True once every pair is settled.
+
+        `entry_at` gives what settled a request of the plan, by its place, if anything has.
+        """
         while self._waiting is not None and not self._decided:
-            index, ask = self._waiting
-            found = outcome(index)
-            if found is None:
+            index, request = self._waiting
+            entry = entry_at(index)
+            if entry is None:
                 return False
-            self._take(ask, found)
+            self._take(request, entry)
             self._waiting = next(self._iterator, None)
-            if self._waiting is None or self._waiting[1].item.id != ask.item.id:
+            if self._waiting is None or self._waiting[1].item.id != request.item.id:
                 self._finish_item()
         return self._decided
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> EarlyStopReport:
         """Whether it is settled, after how many items, and how many were saved."""
-        names = [file.generator for file in self._plan.answers.files]
+        names = self._plan.generators
         return {
             "alpha": self._alpha,
             "decided": self._decided,
             "items": self._items,
             "items_saved": len(self._plan.ids) - self._items if self._decided else 0,
             "pairs": [
-                {"a": names[a], "b": names[b], "decided_at_item": bet.decided_at} for (a, b), bet in self._bets.items()
+                {"a": names[a], "b": names[b], "decided_at_item": test.decided_at}
+                for (a, b), test in self._tests.items()
             ],
         }
 
-    def _take(self, ask: Ask, outcome: Outcome) -> None:
-        if outcome.verdict is None:
+    def _take(self, request: PlannedRequest, entry: LedgerEntry) -> None:
+        if entry.verdict is None:
             return
         front = self._plan.rubric.front
-        total = sum(one.weight for one in front.criteria)
-        for place, slot in enumerate(ask.slots):
-            scores: dict[str, float] = outcome.verdict[LABELS[place]]["scores"]
-            value = sum(one.weight * scores[one.name] for one in front.criteria) / total
+        total = sum(criterion.weight for criterion in front.criteria)
+        for label, slot in zip(LABELS, request.slots, strict=False):
+            scores = entry.verdict[label].scores
+            value = sum(criterion.weight * scores[criterion.name] for criterion in front.criteria) / total
             share = (value - front.scale.min) / (front.scale.max - front.scale.min)
-            for who in slot.files:
-                self._scores[who].append(share)
+            for file in slot.files:
+                self._scores[file].append(share)
 
     def _finish_item(self) -> None:
         self._items += 1
-        means = [sum(one) / len(one) if one else None for one in self._scores]
-        for (a, b), bet in self._bets.items():
+        means = [sum(scores) / len(scores) if scores else None for scores in self._scores]
+        for (a, b), test in self._tests.items():
             left, right = means[a], means[b]
             if left is not None and right is not None:
-                bet.add(left - right)
-        self._scores = [[] for _ in range(self._plan.n_files)]
-        self._decided = all(bet.decided_at is not None for bet in self._bets.values())
+                test.add(left - right)
+        self._scores = [[] for _ in range(len(self._plan.generators))]
+        self._decided = all(test.decided_at is not None for test in self._tests.values())
 
 
 def shuffled(ids: Sequence[str], seed: int) -> list[str]:

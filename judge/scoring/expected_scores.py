@@ -8,83 +8,66 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, cast
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
 
+from judge.endpoints.provider import TokenLogprob
 from judge.rubrics import Rubric
 
-_PLAIN = re.compile(r"-?\d+(?:\.\d+)?\Z")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?\Z")
 
 
-def expected_scores(rubric: Rubric, text: str, logprobs: list[Any]) -> dict[str, dict[str, float]]:
+def expected_scores(rubric: Rubric, text: str, logprobs: Sequence[TokenLogprob]) -> dict[str, dict[str, float]]:
     """Per label and criterion the expected score, where the score was a single token with alternatives.
 
     A score that the tokenizer splits into several tokens has no such distribution and is left out.
     """
-    tokens, starts = _tokens(logprobs)
+    tokens = [str(entry.get("token", "")) for entry in logprobs]
+    starts = [0, *accumulate(map(len, tokens))]
     if "".join(tokens) != text:
         return {}
-    found: dict[str, dict[str, float]] = {}
     try:
         document: Any = json.loads(text)
     except ValueError:
         return {}
+    scores: dict[str, dict[str, float]] = {}
     for label in document:
         for criterion in rubric.criteria:
-            place = _place(text, label, criterion)
-            if place is None:
+            if (place := _place(text, label, criterion)) is None:
                 continue
-            value = _expected(rubric, tokens, starts, logprobs, *place)
-            if value is not None:
-                found.setdefault(label, {})[criterion] = value
-    return found
-
-
-def _tokens(logprobs: list[Any]) -> tuple[list[str], list[int]]:
-    tokens: list[str] = []
-    starts: list[int] = []
-    place = 0
-    for entry in logprobs:
-        token = str(entry.get("token", ""))
-        tokens.append(token)
-        starts.append(place)
-        place += len(token)
-    return tokens, starts
+            start, end = place
+            index = bisect_right(starts, start) - 1  # the token in which the score begins
+            if starts[index + 1] < end or not _NUMBER.match(tokens[index].strip()):
+                continue
+            if (value := _mean(rubric, logprobs[index].get("top_logprobs") or [])) is not None:
+                scores.setdefault(label, {})[criterion] = value
+    return scores
 
 
 def _place(text: str, label: str, criterion: str) -> tuple[int, int] | None:
     """Where the score of a label stands in the reply's text: in the object that follows the label's key."""
     decoder = json.JSONDecoder()
-    key = re.compile(rf"{re.escape(json.dumps(label))}\s*:\s*")
-    for found in key.finditer(text):
+    for key in re.finditer(rf"{re.escape(json.dumps(label))}\s*:\s*", text):
         try:
-            entry, end = decoder.raw_decode(text, found.end())
+            entry, end = decoder.raw_decode(text, key.end())
         except ValueError:
             continue
         if isinstance(entry, dict) and criterion in entry:
-            inner = list(
-                re.finditer(rf"{re.escape(json.dumps(criterion))}\s*:\s*(-?\d+(?:\.\d+)?)", text[found.end() : end])
-            )
-            if inner:
-                return found.end() + inner[-1].start(1), found.end() + inner[-1].end(1)
+            score = re.compile(rf"{re.escape(json.dumps(criterion))}\s*:\s*(-?\d+(?:\.\d+)?)")
+            if inner := list(score.finditer(text, key.end(), end)):
+                return inner[-1].span(1)
     return None
 
 
-def _expected(
-    rubric: Rubric, tokens: list[str], starts: list[int], logprobs: list[Any], start: int, end: int
-) -> float | None:
-    index = max((one for one, place in enumerate(starts) if place <= start), default=None)
-    if index is None or starts[index] + len(tokens[index]) < end or tokens[index].strip() != _number(tokens[index]):
-        return None
+def _mean(rubric: Rubric, choices: Sequence[TokenLogprob]) -> float | None:
+    """The mean over the scores among the likeliest tokens; None where these have no more than half the probability."""
     total = weight = 0.0
-    for choice in cast("list[dict[str, Any]]", logprobs[index].get("top_logprobs") or []):
-        number = _number(str(choice.get("token", "")))
-        if number is not None and rubric.front.scale.holds(float(number)):
-            share = math.exp(float(choice["logprob"]))
-            total += share * float(number)
+    for choice in choices:
+        token, logprob = str(choice.get("token", "")).strip(), choice.get("logprob")
+        if logprob is not None and _NUMBER.match(token) and rubric.front.scale.holds(float(token)):
+            share = math.exp(logprob)
+            total += share * float(token)
             weight += share
     return total / weight if weight > 0.5 else None
-
-
-def _number(token: str) -> str | None:
-    text = token.strip()
-    return text if _PLAIN.match(text) else None

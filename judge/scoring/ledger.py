@@ -12,14 +12,17 @@ import os
 import socket
 import sqlite3
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 from equiloss.errors import InputError
-from judge.endpoints.provider import Reply
+from judge.endpoints.capabilities import CapabilityRecord
+from judge.endpoints.provider import Draft, JudgeRequest, Provider, Reply
+from judge.scoring.parse import ParsedReply, Reading, RequestFailure
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS replies (
@@ -44,22 +47,30 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The final answer to a request: a verdict (label to scores and words), or a failure with its reason and detail."""
+class LedgerEntry:
+    """What settled a request: a verdict by label, or a failure. Tokens and dollars are those of all its replies."""
 
     request_sha: str
     resolved: str
     text: str
-    verdict: dict[str, Any] | None
-    failure: dict[str, str] | None
+    verdict: dict[str, Reading] | None
+    failure: RequestFailure | None
     asks: int
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float | None
 
 
+class Paid(NamedTuple):
+    """What a request has cost so far."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+
+
 class LedgerTotal(NamedTuple):
-    """What a ledger holds of one judge and rubric: requests settled, replies, and when the first and last came."""
+    """What was asked of a judge by a rubric: settled and failed requests, replies, dollars, first and last time."""
 
     judge: str
     rubric: str
@@ -76,14 +87,19 @@ class LedgerTotal(NamedTuple):
 class Ledger:
     """An open ledger. Use it as a context manager; the file and its directory are made if needed."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises: InputError when the file is not a ledger, or a newer version's."""
+    def __init__(self, path: Path | None) -> None:
+        """Without a path, a private one that ends with the process: for a dry run, or replies not worth keeping.
+
+        Raises: InputError when the file is not a ledger, or a newer version's.
+        """
         self.path = path
         self.owner = uuid.uuid4().hex
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._registered = False
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
         try:
             # One thread uses it; the timeout is how long it waits for another process's commit.
-            self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
+            self._db = sqlite3.connect(path or "", timeout=60, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -93,7 +109,6 @@ class Ledger:
                 self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
         except sqlite3.DatabaseError as error:
             raise InputError(f"{path}: is not a ledger: {error}", "name another with --ledger") from None
-        self._registered = False
 
     @classmethod
     def existing(cls, path: Path) -> Ledger:
@@ -116,8 +131,8 @@ class Ledger:
                 self._db.execute("DELETE FROM owners WHERE owner = ?", (self.owner,))
         self._db.close()
 
-    def outcome(self, request_sha: str) -> Outcome | None:
-        """The final answer to a request, if there is one. Tokens and cost are those of all its replies."""
+    def entry(self, request_sha: str) -> LedgerEntry | None:
+        """What settled a request, if anything has."""
         row = self._db.execute(
             "SELECT r.resolved, r.text, o.verdict, o.failure, o.asks, "
             "(SELECT SUM(prompt_tokens) FROM replies WHERE request_sha = o.request_sha), "
@@ -128,64 +143,66 @@ class Ledger:
         ).fetchone()
         if row is None:
             return None
-        verdict, failure = (json.loads(one) if one else None for one in (row[2], row[3]))
-        return Outcome(request_sha, row[0], row[1], verdict, failure, *row[4:])
+        resolved, text, verdict, failure, *sums = row
+        readings = {label: Reading(**reading) for label, reading in json.loads(verdict).items()} if verdict else None
+        return LedgerEntry(request_sha, resolved, text, readings, json.loads(failure) if failure else None, *sums)
 
     def is_settled(self, request_sha: str, retry_failures: bool = False) -> bool:
         """Whether nothing needs to be asked: a verdict is there, or a failure that is not to be asked again."""
         row = self._db.execute("SELECT failure FROM outcomes WHERE request_sha = ?", (request_sha,)).fetchone()
         return row is not None and not (retry_failures and row[0] is not None)
 
-    def drafts(self, request_sha: str) -> list[tuple[str, str]]:
-        """Replies that could not be read, with the problem, since the last outcome: a re-ask goes on from them."""
-        return self._db.execute(
+    def drafts(self, request_sha: str) -> list[Draft]:
+        """Replies that could not be read, with the problem, since the request was settled last: a re-ask goes on."""
+        rows = self._db.execute(
             "SELECT text, problem FROM replies WHERE request_sha = ? AND problem IS NOT NULL "
             "AND id > COALESCE((SELECT reply FROM outcomes WHERE request_sha = ?), 0) ORDER BY id",
             (request_sha, request_sha),
-        ).fetchall()
+        )
+        return [Draft(*row) for row in rows]
 
-    def paid(self, request_sha: str) -> tuple[int, int, float]:
-        """Prompt tokens, completion tokens and dollars that a request has cost so far."""
+    def paid(self, request_sha: str) -> Paid:
+        """What a request has cost so far."""
         row = self._db.execute(
             "SELECT COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0), COALESCE(SUM(cost_usd), 0.0) "
             "FROM replies WHERE request_sha = ?",
             (request_sha,),
         ).fetchone()
-        return row[0], row[1], row[2]
+        return Paid(*row)
 
     def record(
         self,
         request_sha: str,
+        provider: Provider,
+        request: JudgeRequest,
         reply: Reply,
+        parsed: ParsedReply,
         cost_usd: float | None,
-        about: dict[str, Any],
-        *,
-        verdict: dict[str, Any] | None = None,
-        failure: dict[str, str] | None = None,
-        problem: str | None = None,
     ) -> None:
-        """Commit a reply, and the outcome if it settles the request. `about`: judge, base_url, rubric, item, repeat."""
+        """Commit a reply, and what it amounts to if that settles the request."""
         with self._write():
+            row = (
+                request_sha, _now(), provider.name, provider.base_url, reply.resolved, request.rubric.name,
+                request.item.id, request.repeat, reply.text, parsed.problem, reply.finish_reason, _json(reply.sent),
+                reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens, cost_usd,
+            )  # fmt: skip
             cursor = self._db.execute(
                 "INSERT INTO replies (request_sha, created, judge, base_url, resolved, rubric, item, repeat, text, "
                 "problem, finish_reason, sent, prompt_tokens, completion_tokens, cached_tokens, cost_usd) "
                 "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                (
-                    request_sha, _now(), about["judge"], about["base_url"], reply.resolved, about["rubric"],
-                    about["item"], about["repeat"], reply.text, problem, reply.finish_reason, _json(reply.sent),
-                    reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens, cost_usd,
-                ),
-            )  # fmt: skip
+                row,
+            )
             self._db.execute("DELETE FROM batched WHERE request_sha = ?", (request_sha,))
-            if verdict is not None or failure is not None:
+            if parsed.problem is None:
+                readings = {label: _row_of(reading) for label, reading in (parsed.verdict or {}).items()}
                 self._db.execute(
                     "INSERT OR REPLACE INTO outcomes (request_sha, reply, failure, verdict, asks) VALUES (?, ?, ?, ?, "
                     "(SELECT COUNT(*) FROM replies WHERE request_sha = ?))",
                     (
                         request_sha,
                         cursor.lastrowid,
-                        _json(failure) if failure else None,
-                        _json(verdict) if verdict else None,
+                        _json(parsed.failure) if parsed.failure else None,
+                        _json(readings) if readings else None,
                         request_sha,
                     ),
                 )
@@ -200,7 +217,7 @@ class Ledger:
                 "WHERE c.request_sha = ?",
                 (request_sha,),
             ).fetchone()
-            if row is not None and row[0] != self.owner and _is_alive(row[1], row[2], row[3]):
+            if row is not None and row[0] != self.owner and _is_alive(*row[1:]):
                 return False
             self._db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?)", (request_sha, self.owner))
         return True
@@ -210,26 +227,28 @@ class Ledger:
         with self._write():
             self._db.execute("DELETE FROM claims WHERE request_sha = ? AND owner = ?", (request_sha, self.owner))
 
-    def profile(self, base_url: str, model: str) -> dict[str, Any] | None:
-        """What was negotiated with an endpoint, if it was."""
+    def capabilities(self, provider: Provider) -> CapabilityRecord | None:
+        """What was found out about an endpoint, if anything was."""
         row = self._db.execute(
-            "SELECT profile FROM endpoints WHERE base_url = ? AND model = ?", (base_url, model)
+            "SELECT profile FROM endpoints WHERE base_url = ? AND model = ?", (provider.base_url, provider.model)
         ).fetchone()
         return json.loads(row[0]) if row else None
 
-    def keep_profile(self, base_url: str, model: str, profile: dict[str, Any]) -> None:
-        """Remember what was negotiated with an endpoint."""
-        with self._write():
-            self._db.execute("INSERT OR REPLACE INTO endpoints VALUES (?, ?, ?)", (base_url, model, _json(profile)))
+    def keep_capabilities(self, provider: Provider) -> None:
+        """Remember what was found out about an endpoint."""
+        if (record := provider.capability_record) is not None:
+            row = (provider.base_url, provider.model, _json(record))
+            with self._write():
+                self._db.execute("INSERT OR REPLACE INTO endpoints VALUES (?, ?, ?)", row)
 
     # Batches --------------------------------------------------------------------------------------------------------
 
-    def keep_batch(self, id: str, base_url: str, model: str, shas: Sequence[str], state: str = "uploaded") -> None:
-        """Remember an uploaded file of requests ("uploaded"; `id` is the file's) or a batch ("submitted")."""
+    def keep_batch(self, file_id: str, provider: Provider, shas: Sequence[str]) -> None:
+        """Remember an uploaded file of requests, which is about to become a batch."""
         with self._write():
-            row = (id, base_url, model, state, _now(), len(shas))
+            row = (file_id, provider.base_url, provider.model, "uploaded", _now(), len(shas))
             self._db.execute("INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?, ?, ?)", row)
-            self._db.executemany("INSERT OR REPLACE INTO batched VALUES (?, ?)", ((sha, id) for sha in shas))
+            self._db.executemany("INSERT OR REPLACE INTO batched VALUES (?, ?)", ((sha, file_id) for sha in shas))
 
     def submitted(self, file_id: str, batch_id: str) -> None:
         """An uploaded file has become a batch."""
@@ -239,13 +258,13 @@ class Ledger:
             )
             self._db.execute("UPDATE OR REPLACE batched SET batch = ? WHERE batch = ?", (batch_id, file_id))
 
-    def batches(self, base_url: str, model: str, state: str) -> list[str]:
-        """Uploaded files, or batches that were submitted and not yet collected, oldest first."""
+    def batches(self, provider: Provider, state: Literal["uploaded", "submitted"]) -> list[str]:
+        """Uploaded files that are no batches yet, or batches that were submitted and not collected, oldest first."""
         rows = self._db.execute(
             "SELECT id FROM batches WHERE base_url = ? AND model = ? AND state = ? ORDER BY created, id",
-            (base_url, model, state),
+            (provider.base_url, provider.model, state),
         )
-        return [one[0] for one in rows]
+        return [id for (id,) in rows]
 
     def close_batch(self, id: str, state: str) -> None:
         """Mark a batch as collected, failed or expired; its unanswered requests are free to be asked again."""
@@ -260,7 +279,7 @@ class Ledger:
     # What people look at --------------------------------------------------------------------------------------------
 
     def totals(self) -> list[LedgerTotal]:
-        """What was asked and paid, per judge and rubric."""
+        """What was asked and paid, by judge and rubric."""
         rows = self._db.execute(
             "SELECT r.judge, r.rubric, COUNT(DISTINCT r.request_sha), COUNT(*), SUM(r.prompt_tokens), "
             "SUM(r.completion_tokens), SUM(r.cost_usd), MIN(r.created), MAX(r.created), "
@@ -270,17 +289,15 @@ class Ledger:
         )
         return [LedgerTotal(*row) for row in rows]
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Every reply, oldest first, with the outcome that it settled."""
+    def rows(self) -> Iterator[dict[str, object]]:
+        """Every reply, oldest first, with the verdict or failure that it settled its request with."""
         cursor = self._db.execute(
             "SELECT r.*, o.verdict, o.failure FROM replies r LEFT JOIN outcomes o ON o.reply = r.id ORDER BY r.id"
         )
-        keys = [one[0] for one in cursor.description]
+        names = [column[0] for column in cursor.description]
         for row in cursor:
-            found = dict(zip(keys, row, strict=True))
-            for name in ("sent", "verdict", "failure"):
-                found[name] = json.loads(found[name]) if found[name] else None
-            yield found
+            reply = dict(zip(names, row, strict=True))
+            yield reply | {name: json.loads(reply[name] or "null") for name in ("sent", "verdict", "failure")}
 
     def prune(
         self, *, failures: bool = False, judge: str | None = None, rubric: str | None = None, before: str | None = None
@@ -304,8 +321,15 @@ class Ledger:
         self._db.execute("VACUUM")
         return len(shas)
 
-    def _write(self) -> _Transaction:
-        return _Transaction(self._db)
+    @contextmanager
+    def _write(self) -> Generator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
 
     def _register(self) -> None:
         if not self._registered:
@@ -313,17 +337,6 @@ class Ledger:
             row = (self.owner, socket.gethostname(), pid, _start_of(pid))
             self._db.execute("INSERT OR REPLACE INTO owners VALUES (?, ?, ?, ?)", row)
             self._registered = True
-
-
-class _Transaction:
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._db.execute("ROLLBACK" if kind else "COMMIT")
 
 
 def _is_alive(host: str | None, pid: int | None, start: str | None) -> bool:
@@ -353,5 +366,10 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _json(document: Any) -> str:
+def _row_of(reading: Reading) -> dict[str, object]:
+    row: dict[str, object] = {"scores": reading.scores, "explanation": reading.explanation}
+    return row | {"expected": reading.expected} if reading.expected else row
+
+
+def _json(document: object) -> str:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Literal, TypedDict, TypeGuard
 
 from judge.rubrics import TIE, Rubric
 
@@ -20,10 +20,30 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reply says of one answer: its score on each criterion, and the judge's words."""
+    """What a reply says of one answer: its score on each criterion, and the judge's words.
+
+    `expected` has the mean over the scores that the judge weighed, by criterion, where log-probabilities tell it.
+    """
 
     scores: dict[str, float]
     explanation: str = ""
+    expected: dict[str, float] = field(default_factory=dict[str, float])
+
+
+class RequestFailure(TypedDict):
+    """Why a request gave no verdict."""
+
+    reason: Literal["refusal", "truncated", "unparsable", "error"]
+    detail: str
+
+
+@dataclass(frozen=True)
+class ParsedReply:
+    """What a reply amounts to: a verdict by label, a failure, or a problem that is worth asking again about."""
+
+    verdict: dict[str, Reading] | None = None
+    failure: RequestFailure | None = None
+    problem: str | None = None
 
 
 def read(rubric: Rubric, labels: Sequence[str], text: str) -> dict[str, Reading]:
@@ -39,21 +59,20 @@ def read(rubric: Rubric, labels: Sequence[str], text: str) -> dict[str, Reading]
     return {label: _scores(rubric, label, document[label]) for label in labels}
 
 
-def _scores(rubric: Rubric, label: str, entry: Any) -> Reading:
-    if not isinstance(entry, dict):
+def _scores(rubric: Rubric, label: str, entry: object) -> Reading:
+    if not _is_object(entry):
         # {"A": 87} where there is a single criterion says the same.
         if len(rubric.criteria) == 1 and not isinstance(entry, (list, type(None))):
             return Reading({rubric.criteria[0]: _value(rubric, f"{label}.{rubric.criteria[0]}", entry)})
         raise Unreadable(f"{label!r} must be an object with {', '.join(rubric.criteria)}")
-    fields = cast("dict[str, Any]", entry)
-    missing = [name for name in rubric.criteria if name not in fields]
+    missing = [name for name in rubric.criteria if name not in entry]
     if missing:
         raise Unreadable(f"{label!r} lacks {', '.join(missing)}")
-    scores = {name: _value(rubric, f"{label}.{name}", fields[name]) for name in rubric.criteria}
-    return Reading(scores, _words(fields))
+    scores = {name: _value(rubric, f"{label}.{name}", entry[name]) for name in rubric.criteria}
+    return Reading(scores, _words(entry))
 
 
-def _preference(rubric: Rubric, labels: Sequence[str], document: dict[str, Any]) -> dict[str, Reading]:
+def _preference(rubric: Rubric, labels: Sequence[str], document: dict[str, object]) -> dict[str, Reading]:
     name = rubric.criteria[0]
     choice = document.get(name)
     if choice not in (*labels, TIE):
@@ -64,7 +83,7 @@ def _preference(rubric: Rubric, labels: Sequence[str], document: dict[str, Any])
     }  # win 1, tie 0.5, loss 0
 
 
-def _value(rubric: Rubric, where: str, raw: Any) -> float:
+def _value(rubric: Rubric, where: str, raw: object) -> float:
     scale = rubric.front.scale
     if isinstance(raw, str):
         try:
@@ -78,49 +97,52 @@ def _value(rubric: Rubric, where: str, raw: Any) -> float:
     return float(raw)
 
 
-def _words(fields: dict[str, Any]) -> str:
-    words = fields.get("explanation", "")
+def _words(entry: dict[str, object]) -> str:
+    words = entry.get("explanation", "")
     return words if isinstance(words, str) else json.dumps(words, ensure_ascii=False)
 
 
-def _single_object(text: str, wanted: set[str]) -> dict[str, Any]:
+def _single_object(text: str, wanted: set[str]) -> dict[str, object]:
     """The reply's JSON object: the whole text, or the only one in it that has a wanted key at its top."""
     body = _THOUGHT.sub("", text).strip()
     if fenced := _FENCED.match(body):
         body = fenced.group(1).strip()
     try:
-        document = json.loads(body, object_pairs_hook=_no_twins)
+        document: object = json.loads(body, object_pairs_hook=_no_twins)
     except json.JSONDecodeError:
         document = None
     except RecursionError:
         raise Unreadable("the JSON is nested too deeply") from None
-    if isinstance(document, dict):
-        return cast("dict[str, Any]", document)
-    found = [one for one in _objects(body) if wanted & set(one)]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    if _is_object(document):
+        return document
+    candidates = [candidate for candidate in _objects(body) if wanted & set(candidate)]
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
         raise Unreadable("the reply holds several JSON objects with verdicts; give exactly one")
     raise Unreadable("the reply is not a JSON object")
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
+def _objects(text: str) -> list[dict[str, object]]:
     decoder = json.JSONDecoder(object_pairs_hook=_no_twins)
-    found: list[dict[str, Any]] = []
+    objects: list[dict[str, object]] = []
     place = text.find("{")
-    while place != -1 and len(found) < 20:
+    while place != -1 and len(objects) < 20:
         try:
             document, end = decoder.raw_decode(text, place)
         except (json.JSONDecodeError, RecursionError):
             end = place + 1
         else:
-            if isinstance(document, dict):
-                found.append(cast("dict[str, Any]", document))
+            objects.append(document)
         place = text.find("{", end)
-    return found
+    return objects
 
 
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _is_object(document: object) -> TypeGuard[dict[str, object]]:
+    return isinstance(document, dict)
+
+
+def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
     keys = [key for key, _ in pairs]
     if len(set(keys)) < len(keys):
         twin = next(key for key in keys if keys.count(key) > 1)

@@ -1,22 +1,19 @@
-"""What will be asked: prompts from items, repeats, groups and orders, each with the key under which it is paid for."""
+"""What will be asked: requests made of items, repeats, groups and orders, always in the same order."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from equiloss.errors import InputError
-from equiloss.files import sha256_of
 from judge.data.answers import JointAnswers
-from judge.data.control_answers import KINDS, ControlAnswer, Kind, plan_control_answers
-from judge.rubrics import LABELS, Item, Layout, Prompt, Rubric
+from judge.data.control_answers import KINDS, Kind, plan_control_answers
+from judge.endpoints.provider import JudgeRequest
+from judge.rubrics import LABELS, Item, Layout, Parameters, Rubric
 from judge.scoring.orders import Groups, Orders, pairs
 
 SEED = 20260101
-BASE_TOKENS = 64
-TOKENS_PER_WORD = 1.6
 
 
 @dataclass(frozen=True)
@@ -30,16 +27,10 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One request to a judge: an item, and the answers in the order in which they are shown."""
+class PlannedRequest(JudgeRequest):
+    """A request whose answers are those of `slots`."""
 
-    item: Item
-    repeat: int
-    slots: tuple[Slot, ...]
-
-    def prompt(self, rubric: Rubric) -> Prompt:
-        """The rendered prompt."""
-        return rubric.render(self.item, [slot.text for slot in self.slots], self.repeat)
+    slots: tuple[Slot, ...] = ()
 
     @property
     def n_answers(self) -> int:
@@ -48,7 +39,7 @@ class Ask:
 
 
 @dataclass
-class Options:
+class PlanOptions:
     """How to judge, apart from the judge. `group_size` is the most answers in one prompt, a control answer included."""
 
     layout: Layout
@@ -57,7 +48,7 @@ class Options:
     group_size: int = 8
     control_answers: float = 0.1
     control_kinds: tuple[Kind, ...] = KINDS
-    parameters: dict[str, Any] = field(default_factory=dict[str, Any])
+    parameters: Parameters = field(default_factory=Parameters)
 
     def check(self) -> None:
         """Raises: InputError for values that make no sense."""
@@ -72,73 +63,64 @@ class Options:
 class Plan:
     """All requests for files judged together by a rubric, always in the same order, read from disk as it goes."""
 
-    def __init__(self, answers: JointAnswers, rubric: Rubric, options: Options, order: Sequence[str] = ()) -> None:
+    def __init__(
+        self, answers: JointAnswers, rubric: Rubric, options: PlanOptions, order: Sequence[str] | None = None
+    ) -> None:
         """`order` is the order of the items, where it is not that of the first file.
 
         Raises: InputError when the options are wrong, or the rubric needs references and there is none at all.
         """
         options.check()
         self.answers, self.rubric, self.options = answers, rubric, options
-        self.ids = list(order or answers.ids)
-        if rubric.front.reference == "required" and not any(answers.read(one)[0].reference.strip() for one in self.ids):
+        self.ids = list(answers.ids if order is None else order)
+        self.generators = [file.generator for file in answers.files]
+        self._place = {id: index for index, id in enumerate(self.ids)}
+        if rubric.front.reference == "required" and not any(answers.read(id)[0].reference.strip() for id in self.ids):
             raise InputError(
                 f"rubric {rubric.name!r} needs reference answers, and no item has one",
                 "use --rubric helpfulness, or add `reference` to the items",
             )
-        self.control_answers: dict[str, ControlAnswer] = (
-            plan_control_answers(
-                self.ids, len(answers.files), options.control_answers, options.seed, options.control_kinds
-            )
-            if options.layout == "joint"
-            else {}
+        share = options.control_answers if options.layout == "joint" else 0.0
+        self.control_answers = plan_control_answers(
+            self.ids, len(self.generators), share, options.seed, options.control_kinds
         )
 
-    @property
-    def n_files(self) -> int:
-        """How many models are judged."""
-        return len(self.answers.files)
-
-    def __iter__(self) -> Iterator[Ask]:
+    def __iter__(self) -> Iterator[PlannedRequest]:
         """The requests, item by item: the same on every iteration, so that a resumed run asks what is left."""
-        layout = self.options.layout
-        orders = _JointOrders(self.n_files, self.options)
-        others = _OtherAnswers(self.answers, self.ids)
+        orders = _JointOrders(len(self.generators), self.options)
         for id in self.ids:
-            item, answers = self.answers.read(id)
+            item, outputs = self.answers.read(id)
             for repeat in range(self.options.repeats):
-                if layout == "pairwise":
-                    for a, b in pairs(self.n_files):
-                        yield Ask(item, repeat, (Slot(answers[a], (a,)), Slot(answers[b], (b,))))
-                elif layout == "pointwise":
-                    for slot in _distinct(answers):
-                        yield Ask(item, repeat, (slot,))
-                else:
-                    control = self._control_answer(id, item, answers, others) if repeat == 0 else None
-                    for slots in orders.arrange(_distinct(answers), control):
-                        yield Ask(item, repeat, slots)
+                for slots in self._prompts(item, outputs, repeat, orders):
+                    yield PlannedRequest(
+                        self.rubric, item, tuple(slot.text for slot in slots), repeat, self.options.parameters, slots
+                    )
 
-    def _control_answer(self, id: str, item: Item, answers: Sequence[str], others: _OtherAnswers) -> Slot | None:
-        planned = self.control_answers.get(id)
+    def _prompts(
+        self, item: Item, outputs: Sequence[str], repeat: int, orders: _JointOrders
+    ) -> Sequence[tuple[Slot, ...]]:
+        """Who stands beside whom in the prompts of one item and repeat."""
+        if self.options.layout == "pairwise":
+            return [(Slot(outputs[a], (a,)), Slot(outputs[b], (b,))) for a, b in pairs(len(self.generators))]
+        if self.options.layout == "pointwise":
+            return [(slot,) for slot in _distinct(outputs)]
+        return orders.arrange(_distinct(outputs), self._control_answer(item, outputs) if repeat == 0 else None)
+
+    def _control_answer(self, item: Item, outputs: Sequence[str]) -> Slot | None:
+        planned = self.control_answers.get(item.id)
         if planned is None:
             return None
         reference = item.reference if self.rubric.front.reference != "none" else ""
-        other = others.of(id, planned.host) if planned.kind == "other" else ""
-        kind, text = planned.text(answers[planned.host], other, reference)
+        other = self._other_answer(item.id, planned.host) if planned.kind == "other" else ""
+        kind, text = planned.text(outputs[planned.host], other, reference)
         return Slot(text, (), kind, planned.host)
 
-
-class _OtherAnswers:
-    """The answer of the same model to the next item that is not answered alike."""
-
-    def __init__(self, answers: JointAnswers, ids: Sequence[str]) -> None:
-        self._answers, self._ids = answers, ids
-        self._place = {one: index for index, one in enumerate(ids)}
-
-    def of(self, id: str, host: int) -> str:
-        own = self._answers.files[host][id].output
-        for step in range(1, min(len(self._ids), 20)):
-            other = self._ids[(self._place[id] + step) % len(self._ids)]
-            text = self._answers.files[host][other].output
+    def _other_answer(self, id: str, host: int) -> str:
+        """The answer of the same model to the next item that is not answered alike."""
+        file = self.answers.files[host]
+        own = file[id].output
+        for step in range(1, min(len(self.ids), 20)):
+            text = file[self.ids[(self._place[id] + step) % len(self.ids)]].output
             if text.strip() and text != own:
                 return text
         return "No other answer."
@@ -147,7 +129,7 @@ class _OtherAnswers:
 class _JointOrders:
     """Groups and orders of joint prompts, balanced over the whole run."""
 
-    def __init__(self, n_files: int, options: Options) -> None:
+    def __init__(self, n_files: int, options: PlanOptions) -> None:
         self._n, self._options = n_files, options
         self._groups: dict[int, Groups] = {}
         self._orders: dict[tuple[str, int], Orders] = {}
@@ -158,9 +140,9 @@ class _JointOrders:
         size = self._options.group_size - (1 if control else 0)
         groups = [list(distinct)]
         if len(distinct) > size:
-            maker = self._groups.setdefault(size, Groups(max(2, size), self._options.seed))
+            divider = self._groups.setdefault(size, Groups(max(2, size), self._options.seed))
             by_file = {slot.files[0]: slot for slot in distinct}
-            groups = [[by_file[one] for one in group] for group in maker.next(sorted(by_file))]
+            groups = [[by_file[file] for file in group] for group in divider.next(sorted(by_file))]
         if control:
             groups[0] = [*groups[0], control]
         return [self._ordered(group, control is not None and index == 0) for index, group in enumerate(groups)]
@@ -172,54 +154,23 @@ class _JointOrders:
         if k - with_control == self._n:
             order = orders.next()  # all models are in it: exactly balanced
         else:
-            order = min(orders.all(), key=lambda one: self._crowding(slots, one))
+            order = min(orders.all(), key=lambda order: self._crowding(slots, order))
         for position, index in enumerate(order):
-            self._placed[k, _who(slots[index]), position] += 1
+            self._placed[k, _first_file(slots[index]), position] += 1
         return tuple(slots[index] for index in order)
 
     def _crowding(self, slots: Sequence[Slot], order: Sequence[int]) -> int:
         k = len(slots)
-        return sum(self._placed[k, _who(slots[index]), position] ** 2 for position, index in enumerate(order))
+        return sum(self._placed[k, _first_file(slots[index]), position] ** 2 for position, index in enumerate(order))
 
 
-def request_sha(
-    prompt: Prompt, model: str, base_url: str, rubric: Rubric, repeat: int, parameters: dict[str, Any]
-) -> str:
-    """The key of a request: equal requests are paid for once. The form that a server accepts is no part of it."""
-    return sha256_of(
-        {
-            "messages": prompt.messages,
-            "model": model,
-            "base_url": base_url,
-            "parameters": parameters,
-            "rubric_sha": rubric.sha,
-            "repeat": repeat,
-        }
-    )
-
-
-def reply_limit_tokens(rubric: Rubric, n_answers: int) -> int:
-    """A generous limit on the tokens of a reply: three times what the rubric asks for."""
-    words = rubric.front.output.explanation_words if rubric.front.output.explanation else 0
-    per_answer = words * TOKENS_PER_WORD + 12 + 8 * len(rubric.criteria)
-    entries = 1 if rubric.front.output.type == "preference" else n_answers
-    return BASE_TOKENS + round(3 * per_answer * entries)
-
-
-def reply_estimate_tokens(rubric: Rubric, n_answers: int) -> int:
-    """The tokens that a reply will probably have, for estimates of cost."""
-    words = rubric.front.output.explanation_words * 0.6 if rubric.front.output.explanation else 0
-    entries = 1 if rubric.front.output.type == "preference" else n_answers
-    return round((words * TOKENS_PER_WORD + 10 + 6 * len(rubric.criteria)) * entries)
-
-
-def _distinct(answers: Sequence[str]) -> list[Slot]:
+def _distinct(outputs: Sequence[str]) -> list[Slot]:
     """Equal answers share a slot, in the order of the first file that gives each."""
     files: dict[str, list[int]] = {}
-    for index, text in enumerate(answers):
+    for index, text in enumerate(outputs):
         files.setdefault(text, []).append(index)
-    return [Slot(text, tuple(who)) for text, who in files.items()]
+    return [Slot(text, tuple(sharers)) for text, sharers in files.items()]
 
 
-def _who(slot: Slot) -> int:
+def _first_file(slot: Slot) -> int:
     return slot.files[0] if slot.files else -1

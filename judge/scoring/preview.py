@@ -9,13 +9,14 @@ from typing import TypedDict
 from equiloss.errors import InputError
 from judge import rubrics
 from judge.data.answers import open_jointly
-from judge.scoring.plan import Options, Plan
+from judge.rubrics import Layout, Message
+from judge.scoring.plan import Plan, PlanOptions
 
 
 class PromptPreview(TypedDict):
-    """One prompt: what is sent, who stands behind each label, and the tokens of its parts as GPT-2 counts them."""
+    """A prompt: its messages, which model stands behind each label, and the tokens of its parts (GPT-2's count)."""
 
-    messages: list[dict[str, str]]
+    messages: list[Message]
     shown: dict[str, str]
     tokens: dict[str, int]
 
@@ -25,7 +26,7 @@ class ItemPreview(TypedDict):
 
     id: str
     rubric: str
-    layout: str
+    layout: Layout
     prompts: list[PromptPreview]
 
 
@@ -34,12 +35,12 @@ def preview_item(
     item: str,
     *,
     rubric: str,
-    layout: str | None,
+    layout: Layout | None,
     group_size: int,
     control_answers: float,
     seed: int,
 ) -> ItemPreview:
-    """The prompts for an item (a place from 1, or an id), who stands where in them, and their tokens (GPT-2's count).
+    """The prompts for an item (a place from 1, or an id), and who stands where in them.
 
     Raises: InputError when there is no such item.
     """
@@ -52,21 +53,25 @@ def preview_item(
         if not (item.isdigit() and 1 <= int(item) <= len(answers.ids)):
             raise InputError(f"no item {item!r}", f"give a place from 1 to {len(answers.ids):,}, or an id")
         id = answers.ids[int(item) - 1]
-    options = Options(
+    options = PlanOptions(
         loaded.layout_for(len(files), layout), seed=seed, group_size=group_size, control_answers=control_answers
     )
     plan = Plan(answers, loaded, options)
     encoding = gpt2()
-    names = [file.generator for file in answers.files]
     prompts: list[PromptPreview] = []
-    for ask in plan:
-        if ask.item.id != id:
+    for request in plan:
+        if request.item.id != id:
             continue
-        prompt = ask.prompt(loaded)
+        prompt = request.prompt
         shown = {
-            label: f"control answer: {slot.control}" if slot.control else " = ".join(names[one] for one in slot.files)
-            for label, slot in zip(prompt.labels, ask.slots, strict=True)
+            label: f"control answer: {slot.control}"
+            if slot.control
+            else " = ".join(plan.generators[file] for file in slot.files)
+            for label, slot in zip(request.labels, request.slots, strict=True)
         }
-        tokens = {part: len(encoding.encode_ordinary(getattr(prompt, part))) for part in ("system", "user")}
+        tokens = {
+            part: len(encoding.encode_ordinary(text))
+            for part, text in (("system", prompt.system), ("user", prompt.user))
+        }
         prompts.append({"messages": prompt.messages, "shown": shown, "tokens": tokens})
     return {"id": id, "rubric": loaded.name, "layout": options.layout, "prompts": prompts}

@@ -1,37 +1,33 @@
-"""One plan judged by one judge: surveys it, asks what the ledger lacks, and writes verdicts from the ledger alone."""
+"""One plan judged by one judge: what the ledger lacks is asked, and verdicts are written from the ledger alone."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from equiloss.errors import BudgetError, EquilossError, IncompleteError, InputError
 from equiloss.records.verdict import ControlVerdict
-from judge.endpoints.capabilities import Profile
-from judge.endpoints.client import Judge
-from judge.endpoints.prices import Price, PriceTable
-from judge.rubrics import Prompt
-from judge.scoring.batch import BatchRun
-from judge.scoring.budget import Spent
-from judge.scoring.early_stopping import Watch
-from judge.scoring.executor import Asker, Settings
-from judge.scoring.ledger import Ledger, Outcome
-from judge.scoring.plan import Ask, Plan, reply_estimate_tokens, request_sha
-from judge.scoring.verdict_writer import Tally, Written, write_offline, write_results
+from judge.endpoints.capabilities import CapabilityRecord
+from judge.endpoints.provider import Provider
+from judge.scoring.batch import BatchExecutor
+from judge.scoring.budget import JudgingBudget
+from judge.scoring.early_stopping import EarlyStopping, EarlyStopReport
+from judge.scoring.executor import Executor, ExecutorSettings
+from judge.scoring.ledger import Ledger
+from judge.scoring.plan import Plan, PlannedRequest
+from judge.scoring.verdict_writer import VerdictWriter, WrittenVerdicts
 
 _SHA_BYTES = 32
 
 
 @dataclass
-class Survey:
-    """What a plan needs: its requests, those that the ledger settles, and what they have cost so far."""
+class PlanStatus:
+    """What a plan needs: its requests, those that the ledger settles, what they cost, and tokens still to be asked."""
 
     requests: int = 0
     settled: int = 0
-    answers: int = 0
     paid_usd: float = 0.0
     saved_prompt_tokens: int = 0
     saved_completion_tokens: int = 0
@@ -51,32 +47,21 @@ class Survey:
 
 
 @dataclass
-class Scored:
-    """The result of judging with one judge, for the summary. `stopped` is why it ended before the end, if it did."""
+class ScoringResult:
+    """What judging with one judge gave, for the summary. `stopped` is why it ended before the end, if it did."""
 
-    judge: Judge
-    survey: Survey
-    spent: Spent
-    written: Written | None
-    profile: Profile | None = None
-    price: Price | None = None
+    provider: Provider
+    status: PlanStatus
+    budget: JudgingBudget
+    written: list[WrittenVerdicts] = field(default_factory=list[WrittenVerdicts])
+    capabilities: CapabilityRecord | None = None
     stopped: EquilossError | None = None
-    early: dict[str, Any] | None = None
-
-    @classmethod
-    def planned(cls, judge: Judge, survey: Survey, price: Price | None) -> Scored:
-        """What a dry run tells."""
-        return cls(judge, survey, Spent(), None, price=price)
-
-    @property
-    def tallies(self) -> Sequence[Tally]:
-        """What was written for each model."""
-        return self.written.tallies if self.written else ()
+    early_stop: EarlyStopReport | None = None
 
     @property
     def control_answers(self) -> list[ControlVerdict]:
         """The verdicts on control answers."""
-        return [verdict for tally in self.tallies for verdict in tally.control_answers]
+        return [verdict for model in self.written for verdict in model.control_answers]
 
     @property
     def control_cost(self) -> tuple[int, float | None]:
@@ -87,17 +72,20 @@ class Scored:
         return tokens, sum(costs) if costs else None
 
 
-class Scoring:
-    """Judging one plan with one judge."""
+class Scorer:
+    """Judges one plan with one judge.
+
+    `name` is the judge's in file names. `early_stop` (an error rate) and `batch_poll_s` (batches instead of single
+    requests) count where the judge costs something.
+    """
 
     def __init__(
         self,
         plan: Plan,
-        judge: Judge,
-        ledger: Ledger | None,
-        settings: Settings,
-        prices: PriceTable,
-        file_name: str | None = None,
+        provider: Provider,
+        ledger: Ledger,
+        settings: ExecutorSettings,
+        name: str = "",
         expected: bool = False,
         early_stop: float | None = None,
         batch_poll_s: float | None = None,
@@ -105,125 +93,99 @@ class Scoring:
     ) -> None:
         """Raises: InputError when the settings are wrong, or there is a budget but no price."""
         settings.check()
-        self.plan, self.judge, self.settings = plan, judge, settings
-        self.price = prices.find(judge.model)
-        self._ledger, self._batch_poll_s, self._say = ledger, batch_poll_s, say
-        self._discount = prices.batch_discount
-        self._name, self._expected = file_name or judge.model, expected
-        self._watch = Watch(plan, early_stop) if early_stop is not None else None
-        if settings.max_usd is not None and self.price is None and not judge.is_offline:
+        self.plan, self.provider, self.settings = plan, provider, settings
+        self._ledger, self._name, self._expected = ledger, name or provider.model, expected
+        self._batch_poll_s, self._say = batch_poll_s, say
+        self._early_stop = EarlyStopping(plan, early_stop) if early_stop is not None and not provider.is_free else None
+        if settings.max_usd is not None and provider.cost_usd(0, 0) is None:
             raise InputError(
-                f"--max-usd needs the price of {judge.model}, which is not in the price table of {prices.as_of}",
+                f"--max-usd needs the price of {provider.model}, which is not in the price table",
                 "give it in a TOML file with --prices; see docs/judges.md",
             )
+        provider.recall(self._ledger.capabilities(provider))
 
-    def survey(self, count_tokens: Callable[[str], int] | None = None) -> Survey:
+    def status(self, count_tokens: Callable[[str], int] | None = None) -> PlanStatus:
         """Go through the plan once: keys, what the ledger has, and with `count_tokens` the tokens still to be asked."""
-        survey = Survey()
-        for ask in self.plan:
-            prompt = ask.prompt(self.plan.rubric)
-            sha = self._sha(ask, prompt)
-            survey.shas += bytes.fromhex(sha)
-            survey.requests += 1
-            survey.answers += ask.n_answers
-            paid = (0, 0, 0.0)
-            settled = False
-            if self._ledger is not None:
-                paid = self._ledger.paid(sha)
-                settled = self._ledger.is_settled(sha, self.settings.retry_failures)
-            survey.paid_usd += paid[2]
-            if settled:
-                survey.settled += 1
-                survey.saved_prompt_tokens += paid[0]
-                survey.saved_completion_tokens += paid[1]
-                survey.saved_usd += paid[2]
+        status = PlanStatus()
+        for request in self.plan:
+            sha = self.provider.request_sha(request)
+            status.shas += bytes.fromhex(sha)
+            status.requests += 1
+            paid = self._ledger.paid(sha)
+            status.paid_usd += paid.cost_usd
+            if self._ledger.is_settled(sha, self.settings.retry_failures):
+                status.settled += 1
+                status.saved_prompt_tokens += paid.prompt_tokens
+                status.saved_completion_tokens += paid.completion_tokens
+                status.saved_usd += paid.cost_usd
             elif count_tokens is not None:
-                survey.prompt_tokens += count_tokens(prompt.system) + count_tokens(prompt.user) + 8
-                survey.completion_tokens += reply_estimate_tokens(self.plan.rubric, len(ask.slots))
-        return survey
+                prompt = request.prompt
+                status.prompt_tokens += count_tokens(prompt.system) + count_tokens(prompt.user) + 8
+                status.completion_tokens += self.plan.rubric.reply_estimate_tokens(len(request.slots))
+        return status
 
-    def run(self, directory: Path | None, on_settled: Callable[[str], None] | None, survey: Survey) -> Scored:
+    def planned(self, status: PlanStatus) -> ScoringResult:
+        """What a dry run tells."""
+        return ScoringResult(self.provider, status, JudgingBudget(self.provider))
+
+    def run(
+        self, status: PlanStatus, directory: Path | None, on_settled: Callable[[str], None] = lambda _: None
+    ) -> ScoringResult:
         """Ask what is missing and write the results. What stopped it, if anything, is in the result.
 
         Raises: IncompleteError or InputError when nothing could be written.
         """
-        if self.judge.is_offline:
-            written = write_offline(self.plan, self.judge, directory)
-            return Scored(self.judge, survey, Spent(), written)
-        assert self._ledger is not None
-        asker = Asker(self.judge, self.plan.rubric, self._ledger, self.settings, self.price, on_settled)
-        if self._watch is not None:
-            asker.stop_when(lambda: self._is_decided(survey))
+        budget = JudgingBudget(self.provider, self.settings.max_usd, status.paid_usd)
         stopped: EquilossError | None = None
-        if survey.to_ask:
+        if status.to_ask:
             try:
-                if self._batch_poll_s is None:
-                    asyncio.run(asker.run(self._pending(survey), survey.paid_usd))
-                else:
-                    self._run_batches(survey, asker.spent, self._batch_poll_s)
+                asyncio.run(self._ask(status, budget, on_settled))
             except BudgetError as error:
                 stopped = error
             except IncompleteError as error:
-                done = sum(self._ledger.is_settled(survey.sha(index)) for index in range(survey.requests))
+                done = sum(self._ledger.is_settled(status.sha(index)) for index in range(status.requests))
                 raise IncompleteError(
-                    f"{error.message} [{done:,} of {survey.requests:,} requests are settled]", error.hint
+                    f"{error.message} [{done:,} of {status.requests:,} requests are settled]", error.hint
                 ) from None
-        early = self._early(survey)
-        written = write_results(
-            self._outcomes(survey, early["items"] if early and early["decided"] else None),
-            self.plan,
-            self.judge,
-            self._ledger,
-            asker.spent.lost,
-            directory,
-            self._name,
-            self._expected,
-        )
-        if stopped is None and asker.spent.lost:
-            what = next(iter(asker.spent.lost.values()))
+        self._is_decided(status)
+        early_stop = self._early_stop.report() if self._early_stop else None
+        n_items = early_stop["items"] if early_stop and early_stop["decided"] else None
+        writer = VerdictWriter(self.plan, self.provider, self._ledger, budget.lost, self._name, self._expected)
+        written = writer.write(self._requests(status, n_items), directory)
+        if stopped is None and budget.lost:
+            why = next(iter(budget.lost.values()))
             stopped = IncompleteError(
-                f"{len(asker.spent.lost):,} of {survey.requests:,} requests got no answer ({what})",
+                f"{len(budget.lost):,} of {status.requests:,} requests got no answer ({why})",
                 "the same command asks them again",
             )
-        return Scored(self.judge, survey, asker.spent, written, asker.profile, self.price, stopped, early)
-
-    def _run_batches(self, survey: Survey, spent: Spent, poll_s: float) -> None:
-        assert self._ledger is not None
-        batches = BatchRun(
-            self.judge, self.plan.rubric, self._ledger, self.settings, self.price, self._discount, spent, self._say
+        return ScoringResult(
+            self.provider, status, budget, written, self.provider.capability_record, stopped, early_stop
         )
-        batches.run(lambda: self._outcomes(survey), survey.paid_usd, poll_s)
 
-    def _is_decided(self, survey: Survey) -> bool:
-        """Feed the watch with the items that are complete, in the plan's order, and ask it."""
-        assert self._watch is not None
-        assert self._ledger is not None
-        return self._watch.advance(lambda index: self._ledger_outcome(survey.sha(index)))
+    async def _ask(self, status: PlanStatus, budget: JudgingBudget, on_settled: Callable[[str], None]) -> None:
+        provider, ledger, settings = self.provider, self._ledger, self.settings
+        if self._batch_poll_s is not None and (endpoint := provider.batch_endpoint) is not None:
+            batches = BatchExecutor(
+                provider, endpoint, ledger, settings, budget, lambda: self._requests(status), self._say
+            )
+            await batches.run(self._batch_poll_s)
+        else:
+            executor = Executor(provider, ledger, settings, budget, on_settled, lambda: self._is_decided(status))
+            await executor.run(
+                (sha, request)
+                for sha, request in self._requests(status)
+                if not ledger.is_settled(sha, settings.retry_failures)
+            )
 
-    def _ledger_outcome(self, sha: str) -> Outcome | None:
-        assert self._ledger is not None
-        return self._ledger.outcome(sha)
+    def _is_decided(self, status: PlanStatus) -> bool:
+        """Whether the models' differences are settled, by the items that are complete, in the plan's order."""
+        return self._early_stop is not None and self._early_stop.advance(
+            lambda index: self._ledger.entry(status.sha(index))
+        )
 
-    def _early(self, survey: Survey) -> dict[str, Any] | None:
-        if self._watch is None:
-            return None
-        self._is_decided(survey)
-        return self._watch.report()
-
-    def _pending(self, survey: Survey) -> Iterator[tuple[str, Ask]]:
-        assert self._ledger is not None
-        for sha, ask in self._outcomes(survey):
-            if not self._ledger.is_settled(sha, self.settings.retry_failures):
-                yield sha, ask
-
-    def _outcomes(self, survey: Survey, n_items: int | None = None) -> Iterator[tuple[str, Ask]]:
+    def _requests(self, status: PlanStatus, n_items: int | None = None) -> Iterator[tuple[str, PlannedRequest]]:
         """The plan's requests with their keys, of the first items only where a number is given."""
         inside = None if n_items is None else set(self.plan.ids[:n_items])
-        for index, ask in enumerate(self.plan):
-            if inside is None or ask.item.id in inside:
-                yield survey.sha(index), ask
-
-    def _sha(self, ask: Ask, prompt: Prompt) -> str:
-        return request_sha(
-            prompt, self.judge.model, self.judge.base_url, self.plan.rubric, ask.repeat, self.settings.parameters
-        )
+        for index, request in enumerate(self.plan):
+            if inside is None or request.item.id in inside:
+                yield status.sha(index), request

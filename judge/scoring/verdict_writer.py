@@ -2,260 +2,175 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from equiloss.files import atomic, json_line, sha256_of, write_jsonl
-from equiloss.records.verdict import ControlVerdict, Failure, Usage, Verdict, file_name
-from judge.data import reference
+from equiloss.files import atomic, json_line
+from equiloss.records.verdict import ControlVerdict, Failure, Usage, Verdict, file_name, write_verdicts
 from judge.data.control_answers import INJECTIONS
 from judge.data.verdicts import companion
-from judge.endpoints import offline
-from judge.endpoints.client import Judge
-from judge.rubrics import LABELS
-from judge.scoring.ledger import Ledger, Outcome
-from judge.scoring.plan import Ask, Plan
+from judge.endpoints.provider import Provider
+from judge.scoring.ledger import Ledger, LedgerEntry
+from judge.scoring.parse import Reading
+from judge.scoring.plan import Plan, PlannedRequest
 
 _INJECTION_NAMES = {text: name for name, text in INJECTIONS.items()}
 
 
 @dataclass
-class Tally:
-    """What was written for one model: number and sum of values by criterion, failures, and the files."""
+class WrittenVerdicts:
+    """What was written for one model: number and sum of values by criterion, failures, and the file of verdicts."""
 
     generator: str
     path: Path
-    failures_path: Path
-    control_path: Path
     n: dict[str, int] = field(default_factory=dict[str, int])
     total: dict[str, float] = field(default_factory=dict[str, float])
     failures: list[Failure] = field(default_factory=list[Failure])
     control_answers: list[ControlVerdict] = field(default_factory=list[ControlVerdict])
 
     @property
-    def means(self) -> dict[str, float]:
-        """The mean score by criterion."""
+    def mean(self) -> dict[str, float]:
+        """Its mean score on each criterion."""
         return {criterion: self.total[criterion] / count for criterion, count in self.n.items()}
 
-    def add(self, verdict: Verdict) -> None:
-        """Count a verdict."""
-        self.n[verdict.criterion] = self.n.get(verdict.criterion, 0) + 1
-        self.total[verdict.criterion] = self.total.get(verdict.criterion, 0.0) + verdict.value
+    @property
+    def failures_path(self) -> Path:
+        """Where its failures are, if there are any."""
+        return companion(self.path, ".failures.jsonl")
 
-
-@dataclass
-class Written:
-    """What was written, by model, and how many requests had no outcome yet."""
-
-    tallies: list[Tally]
-    missing: int = 0
+    def add(self, line: Verdict | Failure) -> bool:
+        """Count a line; returns whether it belongs into the file of verdicts."""
+        if isinstance(line, Failure):
+            self.failures.append(line)
+        elif isinstance(line, ControlVerdict):
+            self.control_answers.append(line)
+        else:
+            self.n[line.criterion] = self.n.get(line.criterion, 0) + 1
+            self.total[line.criterion] = self.total.get(line.criterion, 0.0) + line.value
+            return True
+        return False
 
 
 @dataclass(frozen=True)
-class Writer:
-    """Where verdicts of a plan by a judge go."""
+class VerdictWriter:
+    """Writes the verdict files of a plan from the ledger. `lost` requests become failures of reason "error".
+
+    name: the judge's in file names. expected: scores are the means over the judge's log-probabilities, where known.
+    """
 
     plan: Plan
-    judge: Judge
-    directory: Path | None
+    provider: Provider
+    ledger: Ledger
+    lost: Mapping[str, str]
     name: str
+    expected: bool = False
 
-    def tallies(self) -> list[Tally]:
-        """An empty tally for each file, with the names of its result files."""
-        found: list[Tally] = []
-        for file in self.plan.answers.files:
-            where = self.directory or file.path.parent
-            path = where / file_name(file.stem, self.plan.rubric.name, self.name)
-            failures = where / file_name(file.stem, self.plan.rubric.name, self.name, failures=True)
-            found.append(Tally(file.generator, path, failures, companion(path, ".canaries.jsonl")))
-        return found
-
-    def write(self, rows: Iterable[tuple[int, Verdict | Failure]]) -> Written:
-        """Write each file whole; failures and control answers only where there are any."""
-        tallies = self.tallies()
+    def write(
+        self, requests: Iterable[tuple[str, PlannedRequest]], directory: Path | None = None
+    ) -> list[WrittenVerdicts]:
+        """Write each file whole [beside the answers]; failures and control answers only where there are any."""
+        written = [
+            WrittenVerdicts(
+                file.generator,
+                (directory or file.path.parent) / file_name(file.stem, self.plan.rubric.name, self.name),
+            )
+            for file in self.plan.answers.files
+        ]
         with ExitStack() as stack:
-            files: list[IO[Any]] = [stack.enter_context(atomic(tally.path)) for tally in tallies]
-            for index, row in rows:
-                if isinstance(row, ControlVerdict):
-                    tallies[index].control_answers.append(row)
-                elif isinstance(row, Failure):
-                    tallies[index].failures.append(row)
-                else:
-                    tallies[index].add(row)
-                    files[index].write(json_line(row.model_dump(by_alias=True)))
-        for tally in tallies:
-            for path, found in ((tally.failures_path, tally.failures), (tally.control_path, tally.control_answers)):
-                if found:
-                    write_jsonl(path, (one.model_dump(by_alias=True) for one in found))
+            files: list[IO[Any]] = [stack.enter_context(atomic(model.path)) for model in written]
+            for sha, request in requests:
+                for file, line in self._lines(sha, request):
+                    if written[file].add(line):
+                        files[file].write(json_line(line.model_dump(by_alias=True)))
+        for model in written:
+            control_path = companion(model.path, ".canaries.jsonl")
+            for path, lines in ((model.failures_path, model.failures), (control_path, model.control_answers)):
+                if lines:
+                    write_verdicts(path, lines)
                 else:
                     path.unlink(missing_ok=True)
-        return Written(tallies)
+        return written
 
+    def _lines(self, sha: str, request: PlannedRequest) -> Iterator[tuple[int, Verdict | Failure]]:
+        """The lines that a request gave, each with the index of the file it is about; none while it is not settled."""
+        entry = self.ledger.entry(sha)
+        if entry is not None and entry.verdict is not None:
+            yield from self._verdicts(request, entry, entry.verdict)
+        elif entry is not None or sha in self.lost:
+            failure = (entry.failure if entry else None) or {"reason": "error", "detail": self.lost.get(sha, "")}
+            resolved, text = (entry.resolved, entry.text) if entry else ("", "")
+            for position, slot in enumerate(request.slots):
+                for file in slot.files:
+                    common = self._common(sha, request, position, file)
+                    yield file, Failure.model_validate({**common, **failure, "judge_resolved": resolved, "text": text})
 
-def write_results(
-    asked: Iterable[tuple[str, Ask]],
-    plan: Plan,
-    judge: Judge,
-    ledger: Ledger,
-    lost: dict[str, str],
-    directory: Path | None,
-    name: str | None = None,
-    expected: bool = False,
-) -> Written:
-    """Write the verdict files of a plan from the ledger. `lost` requests become failures of reason "error"."""
-    missing = 0
-
-    def rows() -> Iterator[tuple[int, Verdict | Failure]]:
-        nonlocal missing
-        for sha, ask in asked:
-            outcome = ledger.outcome(sha)
-            if outcome is not None and outcome.verdict is not None:
-                yield from _verdicts(plan, judge, ask, outcome, expected)
-            elif outcome is not None or sha in lost:
-                yield from _failures(plan, judge, ask, sha, outcome, lost.get(sha, ""))
-            else:
-                missing += 1
-
-    written = Writer(plan, judge, directory, name or judge.model).write(rows())
-    written.missing = missing
-    return written
-
-
-def write_offline(plan: Plan, judge: Judge, directory: Path | None) -> Written:
-    """Write the offline reference judge's verdicts: nothing is asked, every answer is judged alone."""
-    rubric = plan.rubric
-    scale = rubric.front.scale
-
-    def rows() -> Iterator[tuple[int, Verdict | Failure]]:
-        for id in plan.ids:
-            item, answers = plan.answers.read(id)
-            for index, (file, output) in enumerate(zip(plan.answers.files, answers, strict=True)):
-                for repeat in range(plan.options.repeats):
-                    common: dict[str, Any] = {
-                        "id": id,
-                        "generator": file.generator,
-                        "repeat": repeat,
-                        "group": [file.generator],
-                        "rubric": rubric.name,
-                        "rubric_sha": rubric.sha,
-                        "judge": judge.name,
-                        "judge_resolved": offline.NAME,
-                        "request_sha": sha256_of([offline.NAME, output, item.reference, rubric.sha, repeat]),
+    def _verdicts(
+        self, request: PlannedRequest, entry: LedgerEntry, readings: Mapping[str, Reading]
+    ) -> Iterator[tuple[int, Verdict]]:
+        generators, rubric = self.plan.generators, self.plan.rubric
+        criteria = rubric.front.criteria
+        n_lines = len(criteria) * sum(max(1, len(slot.files)) for slot in request.slots)
+        by_file = {
+            file: readings[label]
+            for label, slot in zip(request.labels, request.slots, strict=True)
+            for file in slot.files
+        }
+        line = 0
+        for position, (label, slot) in enumerate(zip(request.labels, request.slots, strict=True)):
+            for file in slot.files if slot.host is None else (slot.host,):
+                for criterion in criteria:
+                    row = {
+                        **self._common(entry.request_sha, request, position, file),
+                        "judge_resolved": entry.resolved,
+                        "criterion": criterion.name,
+                        "scale": rubric.span,
+                        "value": self._value(readings[label], criterion.name),
+                        "explanation": readings[label].explanation,
+                        "usage": Usage(
+                            prompt_tokens=_share(entry.prompt_tokens, line, n_lines),
+                            completion_tokens=_share(entry.completion_tokens, line, n_lines),
+                        ),
+                        "cost_usd": None if entry.cost_usd is None else entry.cost_usd / n_lines,
                     }
-                    if not item.reference.strip():
-                        yield index, Failure(reason="error", detail="the item has no reference answer", **common)
-                        continue
-                    share = reference.agreement(output, item.reference)
-                    steps = round(share * (scale.max - scale.min) / scale.step)
-                    yield (
-                        index,
-                        Verdict.model_validate(
-                            {
-                                **common,
-                                "criterion": rubric.criteria[0],
-                                "scale": rubric.span,
-                                "value": scale.min + steps * scale.step,
-                                "explanation": offline.explain(output, item.reference),
-                                "cost_usd": 0.0,
-                                "judge_is_llm": False,
-                            }
-                        ),
-                    )
+                    if len(criteria) > 1:
+                        row["weight"] = criterion.weight
+                    if not self.provider.is_llm:
+                        row["judge_is_llm"] = False
+                    elif len(slot.files) > 1:  # one answer of a judge that would answer differently another time
+                        row["shared_with"] = [generators[other] for other in slot.files if other != file]
+                    line += 1
+                    if slot.control is None:
+                        yield file, Verdict.model_validate(row)
+                    else:
+                        host = self._value(by_file[file], criterion.name) if file in by_file else None
+                        row |= {"canary": slot.control, "host_value": host}
+                        yield file, ControlVerdict.model_validate({**row, "injection": _INJECTION_NAMES.get(slot.text)})
 
-    return Writer(plan, judge, directory, judge.model).write(rows())
+    def _common(self, sha: str, request: PlannedRequest, position: int, file: int) -> dict[str, Any]:
+        """What verdicts and failures have in common, of the answer in this place, for one of the files that gave it."""
+        generators, rubric = self.plan.generators, self.plan.rubric
+        group = [f"canary:{slot.control}" if slot.control else generators[slot.files[0]] for slot in request.slots]
+        if not request.slots[position].control:
+            group[position] = generators[file]  # a shared place bears the name of the model that the line is about
+        return {
+            "id": request.item.id,
+            "generator": generators[file],
+            "repeat": request.repeat,
+            "position": position,
+            "group": group,
+            "rubric": rubric.name,
+            "rubric_sha": rubric.sha,
+            "judge": self.provider.name,
+            "request_sha": sha,
+        }
 
-
-def _verdicts(
-    plan: Plan, judge: Judge, ask: Ask, outcome: Outcome, expected: bool
-) -> Iterator[tuple[int, Verdict | Failure]]:
-    assert outcome.verdict is not None
-    generators = [file.generator for file in plan.answers.files]
-    criteria = plan.rubric.front.criteria
-    lines = len(criteria) * sum(max(1, len(slot.files)) for slot in ask.slots)
-    line = 0
-    by_host = {who: LABELS[place] for place, slot in enumerate(ask.slots) for who in slot.files}
-    for position, slot in enumerate(ask.slots):
-        reading = outcome.verdict[LABELS[position]]
-        for who in slot.files or (slot.host,):
-            for criterion in criteria:
-                row = {
-                    **_common(plan, judge, ask, position, who, generators, outcome.request_sha),
-                    "judge_resolved": outcome.resolved,
-                    "criterion": criterion.name,
-                    "scale": plan.rubric.span,
-                    "value": _value(reading, criterion.name, expected),
-                    "explanation": reading["explanation"],
-                    "usage": Usage(
-                        prompt_tokens=_share(outcome.prompt_tokens, line, lines),
-                        completion_tokens=_share(outcome.completion_tokens, line, lines),
-                    ),
-                    "cost_usd": None if outcome.cost_usd is None else outcome.cost_usd / lines,
-                }
-                if len(criteria) > 1:
-                    row["weight"] = criterion.weight
-                if len(slot.files) > 1:
-                    row["shared_with"] = [generators[other] for other in slot.files if other != who]
-                line += 1
-                assert who is not None
-                if slot.control is None:
-                    yield who, Verdict.model_validate(row)
-                else:
-                    host = outcome.verdict.get(by_host.get(who, ""))
-                    value = _value(host, criterion.name, expected) if host else None
-                    yield (
-                        who,
-                        ControlVerdict.model_validate(
-                            {
-                                **row,
-                                "canary": slot.control,
-                                "host_value": value,
-                                "injection": _INJECTION_NAMES.get(slot.text),
-                            }
-                        ),
-                    )
-
-
-def _failures(
-    plan: Plan, judge: Judge, ask: Ask, sha: str, outcome: Outcome | None, lost: str
-) -> Iterator[tuple[int, Verdict | Failure]]:
-    generators = [file.generator for file in plan.answers.files]
-    failure = (outcome.failure if outcome else None) or {"reason": "error", "detail": lost}
-    for position, slot in enumerate(ask.slots):
-        for who in slot.files:
-            common = _common(plan, judge, ask, position, who, generators, sha)
-            resolved = outcome.resolved if outcome else ""
-            text = outcome.text if outcome else ""
-            yield who, Failure.model_validate({**common, **failure, "judge_resolved": resolved, "text": text})
-
-
-def _common(
-    plan: Plan, judge: Judge, ask: Ask, position: int, who: int | None, generators: Sequence[str], sha: str
-) -> dict[str, Any]:
-    # In the group, a shared place bears the name of the model that the line is about.
-    group = [f"canary:{slot.control}" if slot.control else generators[slot.files[0]] for slot in ask.slots]
-    assert who is not None
-    if not ask.slots[position].control:
-        group[position] = generators[who]
-    return {
-        "id": ask.item.id,
-        "generator": generators[who],
-        "repeat": ask.repeat,
-        "position": position,
-        "group": group,
-        "rubric": plan.rubric.name,
-        "rubric_sha": plan.rubric.sha,
-        "judge": judge.name,
-        "request_sha": sha,
-    }
-
-
-def _value(reading: dict[str, Any], criterion: str, expected: bool) -> float:
-    if expected and criterion in reading.get("expected", {}):
-        return reading["expected"][criterion]
-    return reading["scores"][criterion]
+    def _value(self, reading: Reading, criterion: str) -> float:
+        if self.expected and criterion in reading.expected:
+            return reading.expected[criterion]
+        return reading.scores[criterion]
 
 
 def _share(total: int, index: int, count: int) -> int:

@@ -14,8 +14,9 @@ from equiloss.errors import InputError
 from equiloss.records.verdict import read_verdicts
 from judge import rubrics
 from judge.cli.main import program
-from judge.endpoints.capabilities import Profile
-from judge.endpoints.client import Client, parse_judge, read_reply
+from judge.endpoints.capabilities import Capabilities
+from judge.endpoints.client import EndpointConnection, read_reply
+from judge.endpoints.judges import parse_judge
 from judge.scoring import executor
 from judge.scoring.expected_scores import expected_scores
 from judge.scoring.ledger import Ledger
@@ -51,7 +52,8 @@ def test_a_form_is_found_by_all_workers_at_once_where_refusals_come_late(
 ) -> None:
     """No worker waits for the first request: each meets the refusals, and none skips the form that works."""
     monkeypatch.setattr(executor, "_PROBE_S", 0.0)
-    monkeypatch.setattr(Client, "clean", property(lambda self: True, lambda self, value: None), raising=False)
+    always_clean = property(lambda self: True, lambda self, value: None)
+    monkeypatch.setattr(EndpointConnection, "clean", always_clean, raising=False)
     with serving(Service(server=kind)) as server:
         found = score(server, write_answers(40), tmp_path / "o", "--concurrency", "16")
         assert server.counts["200"] == 40
@@ -73,15 +75,17 @@ def test_every_kind_of_server_judges(write_answers: WriteAnswers, tmp_path: Path
     assert asked <= 8 + 5
     assert [one["failures"] for one in found["results"]] == [0, 0]
     with Ledger(tmp_path / "o/ledger.sqlite") as ledger:
-        profile = ledger.profile(server.url, "sim")
+        profile = ledger.capabilities(parse_judge(f"sim@{server.url}"))
         assert profile is not None
         assert profile["mode"] == FORM[kind]
-        assert {row["sent"]["mode"] for row in ledger.rows()} == {FORM[kind]}
+        rows: list[Any] = list(ledger.rows())
+        assert {row["sent"]["mode"] for row in rows} == {FORM[kind]}
     if kind == "reasoning":
         assert found["endpoint"]["limit"] == "max_completion_tokens"
         assert found["endpoint"]["dropped"] == ["temperature"]
     if kind == "llama-cpp-python":
-        forms = [body["response_format"] for body in server.bodies]
+        bodies: list[Any] = server.bodies
+        forms = [body["response_format"] for body in bodies]
         assert forms[-1]["type"] == "json_object"
         assert "schema" in forms[-1]
     if kind in ("openai", "ollama"):
@@ -101,7 +105,8 @@ def test_expected_scores_where_there_are_log_probabilities(write_answers: WriteA
         with serving(Service(server=kind, record=True)) as server:
             score(server, files, tmp_path / kind, "--expected-score", "--canaries", "0")
         if kind == "openai":
-            assert all(body["logprobs"] and body["top_logprobs"] == 20 for body in server.bodies)
+            bodies: list[Any] = server.bodies
+            assert all(body["logprobs"] and body["top_logprobs"] == 20 for body in bodies)
         kinds[kind] = [one.value for one in read_verdicts(tmp_path / kind / "a.correctness.sim.jsonl")]
     assert any(one != int(one) for one in kinds["openai"])
     assert all(one == int(one) for one in kinds["ollama"])  # it gives none
@@ -112,7 +117,7 @@ def test_expected_scores_where_there_are_log_probabilities(write_answers: WriteA
 def test_expected_score_is_the_weighted_mean() -> None:
     rubric = rubrics.load("correctness")
     text = '{"A": {"explanation": "the score is 7", "correctness": 80}, "B": {"correctness": 3}}'
-    logprobs = logprobs_of(text, 0)
+    logprobs: Any = logprobs_of(text, 0)
     found = expected_scores(rubric, text, logprobs)
     index = next(i for i, one in enumerate(logprobs) if one["token"] == "80")
     import math
@@ -122,35 +127,41 @@ def test_expected_score_is_the_weighted_mean() -> None:
     assert found["A"]["correctness"] == pytest.approx(mean)
     assert set(found) == {"A", "B"}
     # Digit by digit there is no distribution over scores above nine.
-    assert set(expected_scores(rubric, text, logprobs_of(text, 0, "llama-cpp"))) <= {"B"}
+    by_digits: Any = logprobs_of(text, 0, "llama-cpp")
+    assert set(expected_scores(rubric, text, by_digits)) <= {"B"}
     assert expected_scores(rubric, text + " ", logprobs) == {}
 
 
-def test_profile_swaps_and_drops_once() -> None:
-    profile = Profile()
-    body = profile.body("m", [], {}, {"temperature": 0, "seed": 1}, 100)
+def refuse(capabilities: Capabilities, message: str, param: str | None = None, **parameters: int) -> bool:
+    """A 400 to a request in the present form; whether it is sent again in another."""
+    body = capabilities.body("m", [], {}, dict(parameters), 100)
+    return capabilities.adapt(400, message, param, body, capabilities.form)
+
+
+def test_a_refused_parameter_is_swapped_or_dropped_once() -> None:
+    capabilities = Capabilities()
+    body, form = capabilities.body("m", [], {}, {"temperature": 0, "seed": 1}, 100), capabilities.form
     assert body["max_tokens"] == 100
-    assert profile.adapt(400, "Unsupported parameter: 'max_tokens'", "max_tokens", body)
-    assert profile.limit == "max_completion_tokens"
-    assert profile.adapt(400, "again, from another worker", "max_tokens", body)  # outdated: simply sent again
-    assert profile.limit == "max_completion_tokens"
-    body = profile.body("m", [], {}, {"temperature": 0, "seed": 1}, 100)
-    assert profile.adapt(400, "temperature does not support 0 with this model", None, body)
-    assert profile.dropped == ["temperature"]
-    assert "temperature" not in profile.body("m", [], {}, {"temperature": 0}, 100)
-    assert Profile.of(profile.record(), "x") == profile
+    assert refuse(capabilities, "Unsupported parameter: 'max_tokens'", "max_tokens")
+    assert capabilities.limit == "max_completion_tokens"
+    assert capabilities.adapt(400, "again, from another worker", "max_tokens", body, form)  # outdated: sent again
+    assert capabilities.limit == "max_completion_tokens"
+    assert refuse(capabilities, "temperature does not support 0 with this model", temperature=0)
+    assert capabilities.dropped == ["temperature"]
+    assert "temperature" not in capabilities.body("m", [], {}, {"temperature": 0}, 100)
+    assert Capabilities(**capabilities.record()) == capabilities
 
 
-def test_profile_runs_out_of_forms() -> None:
-    profile = Profile()
+def test_an_endpoint_may_accept_no_structured_output_at_all() -> None:
+    capabilities = Capabilities()
     for mode in ("json_object_schema", "json_object", "text"):
-        assert profile.adapt(400, "response_format is not supported", None, profile.body("m", [], {}, {}, 9))
-        assert profile.mode == mode
-    assert not profile.adapt(400, "response_format is not supported", None, profile.body("m", [], {}, {}, 9))
+        assert refuse(capabilities, "response_format is not supported")
+        assert capabilities.mode == mode
+    assert not refuse(capabilities, "response_format is not supported")
 
 
 def test_own_limit_of_tokens_counts_under_either_name() -> None:
-    body = Profile(limit="max_completion_tokens").body("m", [], {}, {"max_tokens": 7}, 100)
+    body = Capabilities(limit="max_completion_tokens").body("m", [], {}, {"max_tokens": 7}, 100)
     assert body["max_completion_tokens"] == 7
     assert "max_tokens" not in body
 
@@ -162,8 +173,8 @@ def test_a_body_that_is_no_completion(body: bytes) -> None:
 
 
 def test_judges_by_name_url_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parse_judge(None).is_offline
-    assert parse_judge("offline-reference").is_offline
+    assert not parse_judge(None).is_llm
+    assert parse_judge("offline-reference").name == "offline-reference"
     judge = parse_judge("org/qwen:7b@http://user:pass@127.0.0.1:8080/v1/")
     assert (judge.model, judge.base_url) == ("org/qwen:7b", "http://127.0.0.1:8080/v1")
     assert "pass" not in judge.name
@@ -171,7 +182,7 @@ def test_judges_by_name_url_and_environment(monkeypatch: pytest.MonkeyPatch) -> 
         parse_judge("gpt-4.1-mini")
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     assert parse_judge("gpt-4.1-mini").base_url == "https://api.openai.com/v1"
-    assert not parse_judge(None).is_offline
+    assert parse_judge(None).is_llm
     with serving(Service()) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         assert parse_judge(None).model == "simulated"  # the only one that it offers

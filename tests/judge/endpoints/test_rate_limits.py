@@ -13,8 +13,11 @@ from typer.testing import CliRunner
 
 from equiloss.errors import BudgetError, IncompleteError
 from judge.cli.main import program
-from judge.endpoints.rate_limits import Breaker, Gate, duration_s, retry_after_s
-from judge.scoring.executor import Budget
+from judge.endpoints.client import Endpoint
+from judge.endpoints.prices import Price
+from judge.endpoints.provider import Reply
+from judge.endpoints.rate_limits import CircuitBreaker, RateLimiter, duration_s, retry_after_s
+from judge.scoring.budget import JudgingBudget
 from judge.simulate.server import Service, serving
 
 WriteAnswers = Callable[..., list[Path]]
@@ -39,7 +42,7 @@ def test_retry_after_in_all_its_forms() -> None:
 
 def test_a_pause_holds_everybody_back() -> None:
     async def main() -> list[float]:
-        gate = Gate()
+        gate = RateLimiter()
         gate.pause(0.3)
         start = time.monotonic()
 
@@ -56,7 +59,7 @@ def test_limits_are_learnt_unless_given() -> None:
     headers = {"x-ratelimit-limit-requests": "120", "x-ratelimit-limit-tokens": "9000"}
 
     async def main() -> tuple[float, float]:
-        learning, told = Gate(), Gate(60, None)
+        learning, told = RateLimiter(), RateLimiter(60, None)
         learning.learn(headers)
         told.learn(headers)
         assert learning._requests is not None  # pyright: ignore[reportPrivateUsage]
@@ -70,7 +73,7 @@ def test_limits_are_learnt_unless_given() -> None:
 
 def test_nothing_remaining_is_waited_out() -> None:
     async def main() -> float:
-        gate = Gate()
+        gate = RateLimiter()
         gate.learn(
             {
                 "x-ratelimit-limit-requests": "1000",
@@ -86,7 +89,7 @@ def test_nothing_remaining_is_waited_out() -> None:
 
 
 def test_the_breaker_counts_failures_in_a_row() -> None:
-    breaker = Breaker(3)
+    breaker = CircuitBreaker(3)
     breaker.failure("x")
     breaker.failure("x")
     breaker.success()
@@ -98,7 +101,8 @@ def test_the_breaker_counts_failures_in_a_row() -> None:
 
 def test_the_budget_waits_for_what_is_in_flight() -> None:
     async def main() -> list[str]:
-        budget = Budget(1.0, 0.0)
+        endpoint = Endpoint("m", "m", "http://x/v1", Price(input=1.0, output=0.0))
+        budget = JudgingBudget(endpoint, limit_usd=1.0)
         said: list[str] = []
 
         async def worker(name: str) -> None:
@@ -108,7 +112,8 @@ def test_the_budget_waits_for_what_is_in_flight() -> None:
                 said.append(f"{name} stops")
                 return
             await asyncio.sleep(0.01)
-            budget.settle(0.6, 0.3)
+            budget.count(Reply("", "m", prompt_tokens=300_000))
+            budget.release(0.6)
             said.append(name)
 
         await asyncio.gather(*(worker(name) for name in "abc"))

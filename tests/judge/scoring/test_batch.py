@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 
 from equiloss.errors import BudgetError, IncompleteError
 from judge.cli.main import program
+from judge.endpoints.judges import parse_judge
 from judge.scoring import batch as batch_api
-from judge.scoring.batch import Line, split
+from judge.scoring.batch import BatchLine, split
 from judge.scoring.ledger import Ledger
 from judge.simulate.replies import Simulation
 from judge.simulate.server import Server, Service, serving
@@ -43,7 +44,7 @@ def values(out: Path) -> list[tuple[str, float]]:
 def test_batches_give_the_scores_that_requests_give(
     write_answers: WriteAnswers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_api.BatchRun.__init__, "__defaults__", (7, batch_api.MOST_BYTES))
+    monkeypatch.setattr(batch_api.BatchExecutor.__init__, "__defaults__", (7, batch_api.MOST_BYTES))
     files = write_answers(20)
     with serving(Service(batch_s=0.1)) as server:
         direct = score(server, files, tmp_path / "direct")
@@ -59,7 +60,7 @@ def test_batches_give_the_scores_that_requests_give(
 class Stumbling(Simulation):
     """Says nothing of use the first time that it is asked one of every three prompts, which ones being fixed."""
 
-    def reply(self, body: dict[str, Any]) -> dict[str, Any]:
+    def reply(self, body: Any) -> Any:
         """The simulated reply, or that."""
         found = super().reply(body)
         if len(body["messages"]) == 2 and crc32(body["messages"][1]["content"].encode()) % 3 == 0:
@@ -106,10 +107,11 @@ def test_killed_between_upload_and_submission(write_answers: WriteAnswers, tmp_p
         (batch,) = server.batches.batches.values()
         # As if the process had died right after the batch was made, before it wrote that down.
         with Ledger(out / "ledger.sqlite") as ledger:
-            shas = [row["request_sha"] for row in ledger.rows()]
+            shas = [str(row["request_sha"]) for row in ledger.rows()]
             ledger.prune(judge=f"sim@{server.url}")
-            ledger.keep_batch(batch.input_file_id, server.url, "sim", shas)
-            ledger.keep_batch("file-lost", server.url, "sim", [])
+            provider = parse_judge(f"sim@{server.url}")
+            ledger.keep_batch(batch.input_file_id, provider, shas)
+            ledger.keep_batch("file-lost", provider, [])
         score(server, files, out, "--batch", "--batch-poll", "0.05")
         assert len(server.batches.batches) == 1
     assert len(values(out)) == 5
@@ -133,7 +135,7 @@ def test_budget_holds_before_anything_is_submitted(write_answers: WriteAnswers, 
 
 
 def test_split_respects_both_limits() -> None:
-    lines = [Line(str(number), b"x" * 10) for number in range(10)]
+    lines = [BatchLine(str(number), b"x" * 10) for number in range(10)]
     assert [len(one) for one in split(lines, 4, 1000)] == [4, 4, 2]
     assert [len(one) for one in split(lines, 100, 35)] == [3, 3, 3, 1]
     assert [len(one) for one in split(lines, 100, 5)] == [1] * 10

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from equiloss.records.response import read_responses, write_responses
 from judge.cli.main import program
-from judge.scoring.early_stopping import Bet, shuffled
+from judge.scoring.early_stopping import BettingMartingale, shuffled
 from judge.simulate.server import Server, Service, serving
 
 WriteAnswers = Callable[..., list[Path]]
@@ -21,10 +21,10 @@ WriteAnswers = Callable[..., list[Path]]
 
 def decided(mean: float, seed: int, n: int = 400, alpha: float = 0.05) -> int | None:
     """When a test on differences of this mean decides; they are as spread as scores often are."""
-    rng, bet = random.Random(seed), Bet(alpha)
+    rng, test = random.Random(seed), BettingMartingale(alpha)
     for _ in range(n):
-        bet.add(max(-1.0, min(1.0, rng.gauss(mean, 0.35))))
-    return bet.decided_at
+        test.add(max(-1.0, min(1.0, rng.gauss(mean, 0.35))))
+    return test.decided_at
 
 
 def test_error_rate_holds_at_every_look() -> None:
@@ -35,10 +35,10 @@ def test_error_rate_holds_at_every_look() -> None:
 def test_error_rate_holds_for_skewed_differences() -> None:
     false = 0
     for seed in range(400):
-        rng, bet = random.Random(seed), Bet(0.05)
+        rng, test = random.Random(seed), BettingMartingale(0.05)
         for _ in range(300):
-            bet.add(0.9 if rng.random() < 0.1 else -0.1)  # mean zero
-        false += bet.decided_at is not None
+            test.add(0.9 if rng.random() < 0.1 else -0.1)  # mean zero
+        false += test.decided_at is not None
     assert false / 400 <= 0.05 + 2 * (0.05 * 0.95 / 400) ** 0.5
 
 

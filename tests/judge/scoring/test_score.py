@@ -19,11 +19,15 @@ from typer.testing import CliRunner
 
 from equiloss.errors import BudgetError, EquilossError, IncompleteError, InputError
 from equiloss.records.verdict import read_verdicts
+from judge import rubrics
 from judge.cli.main import program
 from judge.data.reference import agreement
 from judge.data.verdicts import load_judged
-from judge.endpoints.provider import Reply
+from judge.endpoints.judges import parse_judge
+from judge.endpoints.provider import JudgeRequest, Reply
+from judge.rubrics import Item
 from judge.scoring.ledger import Ledger
+from judge.scoring.parse import ParsedReply
 from judge.simulate.replies import Model, Personality, Simulation
 from judge.simulate.server import Server, Service, serving
 
@@ -66,7 +70,8 @@ def test_joint_scores_are_those_of_the_judge(write_answers: WriteAnswers, tmp_pa
             assert one.value == round(100 * agreement(answers[one.id].output, answers[one.id].reference))
             assert one.group[one.position] == name == one.generator
             places[name, one.position] += len(one.group) == 3
-    for messages in (body["messages"] for body in server.bodies):
+    bodies: list[Any] = server.bodies
+    for messages in (body["messages"] for body in bodies):
         assert not any(f'"{name}"' in message["content"] for message in messages for name in ("a", "b", "c"))
     for name in ("a", "b", "c"):
         counts = [places[name, position] for position in range(3)]
@@ -77,7 +82,8 @@ def test_equal_answers_are_judged_once_and_shared(write_answers: WriteAnswers, t
     files = write_answers(6, ("a", "b", "c"))
     with serving(Service(record=True)) as server:
         score(server, files, "--canaries", "0", out=tmp_path / "o")
-    shown = sum(message["content"].count("[ANSWER ") for body in server.bodies for message in body["messages"])
+    bodies: list[Any] = server.bodies
+    shown = sum(message["content"].count("[ANSWER ") for body in bodies for message in body["messages"])
     judged = load_judged(files)
     distinct = sum(len({one.responses[id].output for one in judged}) for id in judged[0].responses)
     assert shown == distinct < 18
@@ -86,7 +92,7 @@ def test_equal_answers_are_judged_once_and_shared(write_answers: WriteAnswers, t
     assert any((one.model_extra or {}).get("shared_with") for one in verdicts)
     # Tokens of a request add up over its verdicts.
     total = sum(one.usage.prompt_tokens for one in verdicts)
-    asked = sum(sum(len(m["content"]) for m in body["messages"]) // 4 for body in server.bodies)
+    asked = sum(sum(len(m["content"]) for m in body["messages"]) // 4 for body in bodies)
     assert total == asked
 
 
@@ -274,7 +280,8 @@ def test_more_models_than_fit_go_in_groups(write_answers: WriteAnswers, tmp_path
     files = write_answers(20, names)
     with serving(Service(record=True)) as server:
         score(server, files, "--group-size", "4", "--canaries", "0", out=tmp_path / "o")
-    assert all(sum(m["content"].count("[ANSWER ") for m in body["messages"]) <= 4 for body in server.bodies)
+    bodies: list[Any] = server.bodies
+    assert all(sum(m["content"].count("[ANSWER ") for m in body["messages"]) <= 4 for body in bodies)
     for name in names:
         ids = {one.id for one in read_verdicts(tmp_path / "o" / f"{name}.correctness.sim.jsonl")}
         assert len(ids) == 20
@@ -437,9 +444,9 @@ def test_what_another_process_settles_just_before_its_claim_is_free_is_not_asked
         if list(looked).index(sha) == 2:
             if looked[sha] == 1:
                 return False
-            about = {"judge": "sim", "base_url": "", "rubric": "correctness", "item": "x", "repeat": 0}
-            failure = {"reason": "refusal", "detail": "by the other process"}
-            self.record(sha, Reply("", "sim"), None, about, failure=failure)
+            request = JudgeRequest(rubrics.load("correctness"), Item("x", "Say it."), ("x",))
+            parsed = ParsedReply(failure={"reason": "refusal", "detail": "by the other process"})
+            self.record(sha, parse_judge("sim@http://127.0.0.1:1/v1"), request, Reply("", "sim"), parsed, None)
         return claim(self, sha)
 
     monkeypatch.setattr(Ledger, "claim", claim_late)
