@@ -36,11 +36,11 @@ def label(
     """
     from judge import rubrics
     from judge.data.verdicts import load_judged
-    from judge.labelling.label import LabellingSession, Ruler, rate, sample
+    from judge.labelling.label import LabellingSession, rate, sample
     from judge.labelling.terminal import prompt
     from judge.labelling.web import announcing, serve
 
     tasks = sample(load_judged(files), count, retest, seed)
-    session = LabellingSession(tasks, output, Ruler.of(rubrics.load(rubric)), rater)
-    rated = serve(session, announcing(not no_browser), port, idle) if web else rate(session, prompt(session.ruler))
+    session = LabellingSession(tasks, output, rubrics.load(rubric), rater)
+    rated = serve(session, announcing(not no_browser), port, idle) if web else rate(session, prompt(session))
     console.say(f"{output}: {session.done:,} of {len(session.tasks):,} rated, {rated:,} of them now")

@@ -43,27 +43,24 @@ def simulate(
     Example:
       judge simulate --port 8123 --latency 0.2 --fault 429=0.05 --position-bias 0.1 --seconds 600
     """
-    from judge.simulate.run import run_simulation
+    from judge.simulate.replies import Model, Personality, Simulation, parse_model
+    from judge.simulate.server import Service, parse_faults, serve
 
-    run_simulation(
-        port=port,
-        seconds=seconds,
-        requests=requests,
-        latency=latency,
+    biases = {"position_bias": position_bias, "length_bias": length_bias, "noise": noise, "drift": drift}
+    personality = Personality(**biases, offset=offset, susceptible=susceptible)
+    content, faults_by_kind = parse_faults(faults)
+    default = Model(personality, **content)
+    simulation = Simulation(seed, default, dict(parse_model(text, default) for text in models), fallback)
+    service = Service(
+        simulation,
+        latency_s=latency,
         latency_sigma=latency_sigma,
-        faults=faults,
-        retry_after=retry_after,
+        faults=faults_by_kind,
+        retry_after_s=retry_after,
+        server=server,
         rpm=rpm,
         tpm=tpm,
-        server=server,
-        models=models,
-        fallback=fallback,
-        batch_seconds=batch_seconds,
-        seed=seed,
-        position_bias=position_bias,
-        length_bias=length_bias,
-        noise=noise,
-        drift=drift,
-        offset=offset,
-        susceptible=susceptible,
+        batch_s=batch_seconds,
+        stop_after=requests,
     )
+    serve(service, port, seconds)

@@ -6,27 +6,27 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from equiloss.errors import InputError
 from equiloss.files import append_jsonl, read_jsonl
+from equiloss.records.file_record import FileRecord, parse
 from equiloss.records.response import Response
 from judge.data.verdicts import Judged
-from judge.rubrics import Rubric
+from judge.rubrics import Rubric, Scale
 
 LABEL_SCHEMA = "equiloss.label.v1"
 Key = tuple[str, str]  # generator, item
 
 
-class Label(BaseModel):
+class Label(FileRecord):
     """A person's rating of an answer. `round` is 0 for the first, 1 where the same answer was rated again.
 
     `rubric`, `low` and `high` say by what and on which scale; a later line for the same answer, round and rater
     replaces an earlier one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, serialize_by_alias=True)
 
     id: str
     generator: str
@@ -40,57 +40,6 @@ class Label(BaseModel):
 
 
 @dataclass(frozen=True)
-class Ruler:
-    """What a person rates by: the rubric's scale and words, and whether the reference is shown."""
-
-    rubric: str
-    description: str
-    criteria: tuple[tuple[str, str], ...]
-    values: tuple[float, ...]
-    reference: bool
-
-    @classmethod
-    def of(cls, rubric: Rubric) -> Ruler:
-        """The ruler of a rubric that gives scores.
-
-        Raises: InputError for a rubric that asks for a preference.
-        """
-        front = rubric.front
-        if front.output.type == "preference":
-            raise InputError(
-                f"rubric {rubric.name!r} asks which of two is better; answers are rated one by one",
-                "rate by a rubric that gives scores",
-            )
-        words = tuple((one.name, one.description) for one in front.criteria)
-        values = tuple(float(one) for one in front.scale.values)
-        return cls(rubric.name, front.description, words, values, front.reference != "none")
-
-    @property
-    def low(self) -> float:
-        """The least score."""
-        return self.values[0]
-
-    @property
-    def high(self) -> float:
-        """The greatest score."""
-        return self.values[-1]
-
-    def read(self, text: str) -> float | None:
-        """The score that a person typed; None when it is not on the scale."""
-        try:
-            value = float(text.replace(",", "."))
-        except ValueError:
-            return None
-        return value if any(abs(value - one) < 1e-9 for one in self.values) else None
-
-    @property
-    def words(self) -> str:
-        """The scale in words: "0 to 100", or "0 to 100 in steps of 5"."""
-        step = self.values[1] - self.values[0]
-        return f"{self.low:g} to {self.high:g}" + ("" if step == 1 else f" in steps of {step:g}")
-
-
-@dataclass(frozen=True)
 class Task:
     """An answer to rate, in a round: 0, or 1 where it is rated again."""
 
@@ -99,21 +48,32 @@ class Task:
 
 
 class LabellingSession:
-    """A sample of answers, and the ratings that a person gave so far."""
+    """A sample of answers, and the ratings that a person gave so far by a rubric."""
 
-    def __init__(self, tasks: Sequence[Task], path: Path, ruler: Ruler, rater: str = "") -> None:
-        """Raises: InputError when the file holds something else, or ratings by another rubric."""
-        self.tasks, self.path, self.ruler, self.rater = list(tasks), path, ruler, rater
+    def __init__(self, tasks: Sequence[Task], path: Path, rubric: Rubric, rater: str = "") -> None:
+        """Raises: InputError for a rubric that asks for a preference, or where the file holds something else."""
+        if rubric.front.output.type == "preference":
+            raise InputError(
+                f"rubric {rubric.name!r} asks which of two is better; answers are rated one by one",
+                "rate by a rubric that gives scores",
+            )
+        self.tasks, self.path, self.rubric, self.rater = list(tasks), path, rubric, rater
         path.parent.mkdir(parents=True, exist_ok=True)
-        held = read_labels(path) if path.exists() and path.stat().st_size else []
-        if other := next((one.rubric for one in held if one.rubric and one.rubric != ruler.rubric), None):
+        labels = read_labels(path) if path.exists() and path.stat().st_size else []
+        if other := next((label.rubric for label in labels if label.rubric not in ("", rubric.name)), None):
             raise InputError(f"{path}: holds ratings by rubric {other!r}", "name another file with -o")
-        self._given = {(one.generator, one.id, one.round): one.value for one in held if one.rater == rater}
+        self._given = {
+            (label.generator, label.id, label.round): label.value for label in labels if label.rater == rater
+        }
 
     @property
     def done(self) -> int:
         """How many of the tasks are rated."""
         return sum(self.value(place) is not None for place in range(len(self.tasks)))
+
+    def reference(self, response: Response) -> str:
+        """The reference of an answer, where the rubric shows it."""
+        return response.reference if self.rubric.front.reference != "none" else ""
 
     def value(self, place: int) -> float | None:
         """The rating of a task; None when it has none yet."""
@@ -124,21 +84,34 @@ class LabellingSession:
         """The place of the first task without a rating; None when all are rated."""
         return next((place for place in range(len(self.tasks)) if self.value(place) is None), None)
 
+    def read(self, text: str) -> float | None:
+        """The score that a person typed; None when it is not on the scale."""
+        try:
+            value = float(text.replace(",", "."))
+        except ValueError:
+            return None
+        return value if self.rubric.front.scale.holds(value) else None
+
     def rate(self, place: int, value: float) -> None:
         """Keep a rating, on disk before anything else happens."""
-        task = self.tasks[place]
+        task, scale = self.tasks[place], self.rubric.front.scale
         label = Label(
             id=task.response.id,
             generator=task.response.generator,
             value=value,
             round=task.round,
             rater=self.rater,
-            rubric=self.ruler.rubric,
-            low=self.ruler.low,
-            high=self.ruler.high,
-        )  # pyright: ignore[reportCallIssue]
+            rubric=self.rubric.name,
+            low=scale.min,
+            high=scale.max,
+        )
         append_jsonl(self.path, label.model_dump(by_alias=True))
         self._given[label.generator, label.id, label.round] = value
+
+
+def scale_words(scale: Scale) -> str:
+    """A scale in words: "0 to 100", or "0 to 100 in steps of 5"."""
+    return f"{scale.min:g} to {scale.max:g}" + ("" if scale.step == 1 else f" in steps of {scale.step:g}")
 
 
 def read_labels(path: Path) -> list[Label]:
@@ -146,14 +119,9 @@ def read_labels(path: Path) -> list[Label]:
 
     Raises: InputError when it is missing, empty or broken, with the line.
     """
-    found: dict[tuple[str, str, int, str], Label] = {}
-    for number, row in enumerate(read_jsonl(path), start=1):
-        try:
-            label = Label.model_validate(row)
-        except ValidationError as error:
-            raise InputError(f"{path}: line {number}: {error.errors()[0]['msg']}", "delete that line") from None
-        found[label.generator, label.id, label.round, label.rater] = label
-    return list(found.values())
+    rows = enumerate(read_jsonl(path), start=1)
+    labels = [parse(Label, row, f"{path}: line {number}", "delete that line") for number, row in rows]
+    return list({(label.generator, label.id, label.round, label.rater): label for label in labels}.values())
 
 
 def sample(judged: Sequence[Judged], n: int, retest: float = 0.2, seed: int = 0) -> list[Task]:
@@ -161,13 +129,13 @@ def sample(judged: Sequence[Judged], n: int, retest: float = 0.2, seed: int = 0)
 
     Raises: InputError when there are no answers.
     """
-    answers = [one for run in judged for one in run.responses.values()]
+    answers = [response for run in judged for response in run.responses.values()]
     if not answers:
         raise InputError("no answers to rate", "name result files")
     rng = random.Random(f"label:{seed}")
     first = rng.sample(answers, min(n, len(answers)))
     again = rng.sample(first, round(retest * len(first)))
-    return [Task(one, 0) for one in first] + [Task(one, 1) for one in again]
+    return [Task(response, 0) for response in first] + [Task(response, 1) for response in again]
 
 
 def rate(session: LabellingSession, ask: Callable[[Response, int, int], float | None]) -> int:
@@ -175,29 +143,30 @@ def rate(session: LabellingSession, ask: Callable[[Response, int, int], float | 
 
     `ask` gets the answer, its place from 1 and the number of tasks; it must not show who wrote the answer.
     """
-    count = 0
+    before = session.done
     while (place := session.next()) is not None:
         value = ask(session.tasks[place].response, place + 1, len(session.tasks))
         if value is None:
             break
         session.rate(place, value)
-        count += 1
-    return count
+    return session.done - before
 
 
 def first_ratings(labels: Sequence[Label]) -> dict[Key, float]:
     """Every answer's first rating, the mean over raters."""
-    found: dict[Key, list[float]] = {}
-    for one in labels:
-        if one.round == 0:
-            found.setdefault((one.generator, one.id), []).append(one.value)
-    return {key: sum(values) / len(values) for key, values in found.items()}
+    ratings: dict[Key, list[float]] = {}
+    for label in labels:
+        if label.round == 0:
+            ratings.setdefault((label.generator, label.id), []).append(label.value)
+    return {key: fmean(values) for key, values in ratings.items()}
 
 
 def retests(labels: Sequence[Label]) -> list[tuple[float, float]]:
     """First and second rating of every answer that a person rated twice."""
-    first = {(one.rater, one.generator, one.id): one.value for one in labels if one.round == 0}
-    again = {(one.rater, one.generator, one.id): one.value for one in labels if one.round == 1}
+    first, again = (
+        {(label.rater, label.generator, label.id): label.value for label in labels if label.round == round}
+        for round in (0, 1)
+    )
     return [(first[key], value) for key, value in again.items() if key in first]
 
 
@@ -206,15 +175,15 @@ def fitting(labels: Sequence[Label], rubric: str, scale: tuple[float, float]) ->
 
     Raises: InputError when there are labels but none by this rubric, or on another scale.
     """
-    mine = [one for one in labels if one.rubric in ("", rubric)]
+    mine = [label for label in labels if label.rubric in ("", rubric)]
     if labels and not mine:
-        others = ", ".join(sorted({one.rubric for one in labels}))
+        others = ", ".join(sorted({label.rubric for label in labels}))
         raise InputError(f"the labels are by rubric {others}, not {rubric}", "choose with --rubric, or label again")
-    low = min((one.value if one.low is None else one.low for one in mine), default=scale[0])
-    high = max((one.value if one.high is None else one.high for one in mine), default=scale[1])
+    low = min((label.value if label.low is None else label.low for label in mine), default=scale[0])
+    high = max((label.value if label.high is None else label.high for label in mine), default=scale[1])
     alike = scale[0] <= low and high <= scale[1]
-    wider = all(one.rubric == rubric for one in mine) and low <= scale[0] and scale[1] <= high  # of scores given alone
-    if not (alike or wider):
+    wider = low <= scale[0] and scale[1] <= high  # of scores given alone
+    if not (alike or (wider and all(label.rubric == rubric for label in mine))):
         raise InputError(
             f"the labels are not on the rubric's scale from {scale[0]:g} to {scale[1]:g}", "label again, by the rubric"
         )

@@ -13,7 +13,7 @@ from importlib import resources
 from aiohttp import web
 
 from equiloss import console
-from judge.labelling.label import LabellingSession
+from judge.labelling.label import LabellingSession, scale_words
 from judge.loopback import listening
 
 AFTER_THE_LAST_S = 60.0
@@ -102,11 +102,10 @@ class _Page:
 
     async def _about(self, _: web.Request) -> web.Response:
         """What to rate by."""
-        ruler = self.session.ruler
-        criteria = [{"name": name, "description": description} for name, description in ruler.criteria]
-        return web.json_response(
-            {"description": ruler.description, "criteria": criteria, "scale": ruler.words, "values": ruler.values}
-        )
+        front = self.session.rubric.front
+        criteria = [criterion.model_dump(include={"name", "description"}) for criterion in front.criteria]
+        scale = {"scale": scale_words(front.scale), "values": front.scale.values}
+        return web.json_response({"description": front.description, "criteria": criteria, **scale})
 
     async def _task(self, request: web.Request) -> web.Response:
         place = request.query.get("place", "")
@@ -119,9 +118,10 @@ class _Page:
             place, text = int(body["place"]), str(body["value"])
         except (ValueError, KeyError, TypeError):
             return web.json_response({"error": "not a rating"}, status=400)
-        value = session.ruler.read(text)
+        value = session.read(text)
         if value is None or not 0 <= place < len(session.tasks):
-            return web.json_response({"error": f"a score from {session.ruler.words}, please"}, status=422)
+            scale = scale_words(session.rubric.front.scale)
+            return web.json_response({"error": f"a score from {scale}, please"}, status=422)
         session.rate(place, value)
         return self._state(None)
 
@@ -140,7 +140,7 @@ class _Page:
             state |= {
                 "instruction": response.instruction,
                 "input": response.input,
-                "reference": response.reference if session.ruler.reference else "",
+                "reference": session.reference(response),
                 "answer": response.output,
                 "value": session.value(place),
             }

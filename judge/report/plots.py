@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from equiloss.numerals import number
 from equiloss.statistics.estimate import Interval
 
 # One shape per model besides its colour, so that colour never carries a meaning alone.
@@ -54,98 +56,79 @@ def axis(values: Sequence[float], *, include: Sequence[float] = (), ticks: int =
     return Axis(marks[0], marks[-1], marks, digits)
 
 
-def marker(model: int, x: float, y: float = 50.0) -> Markup:
-    """The mark of a model at a place (per cent)."""
-    shape = SHAPES[model % len(SHAPES)]
-    return Markup('<svg class="mark" x="{}%" y="{}%"><path class="fill m{}" d="{}"/></svg>').format(
-        _n(x), _n(y), model % 6, shape
-    )
-
-
 def swatch(model: int) -> Markup:
     """A model's mark on its own, for legends and names."""
-    return Markup(
-        '<svg class="swatch" viewBox="-7 -7 14 14" aria-hidden="true"><path class="fill m{}" d="{}"/></svg>'
-    ).format(model % 6, SHAPES[model % len(SHAPES)])
+    return _tag("svg", _mark(model), class_="swatch", viewBox="-7 -7 14 14", aria_hidden="true")
 
 
 def ruler(scale: Axis) -> Markup:
     """The axis itself: tick labels, for the head of a column of plots."""
-    parts = [
-        Markup('<text x="{}%" y="13" class="tick{}">{}</text>').format(
-            _n(scale.at(tick)),
-            " first" if tick == scale.ticks[0] else " last" if tick == scale.ticks[-1] else "",
-            f"{tick:.{scale.digits}f}".replace("-", "−"),
-        )
+    ends = {scale.ticks[-1]: " last", scale.ticks[0]: " first"}
+    texts = [
+        _tag("text", number(tick, scale.digits), x=_per_cent(scale.at(tick)), y=13, class_=f"tick{ends.get(tick, '')}")
         for tick in scale.ticks
     ]
-    return Markup('<svg class="plot ruler" aria-hidden="true">{}</svg>').format(Markup("").join(parts))
+    return _tag("svg", *texts, class_="plot ruler", aria_hidden="true")
 
 
 def interval(
     scale: Axis, value: float | None, span: Interval | None, model: int, label: str, *, zero: bool = False
 ) -> Markup:
-    """A value with its interval on the axis; `label` says the same in words. With `zero`: a line at zero."""
-    grid = [
-        Markup('<line class="{}" x1="{}%" x2="{}%" y1="0" y2="100%"/>').format(
-            "zero" if zero and tick == 0 else "grid", _n(scale.at(tick)), _n(scale.at(tick))
-        )
-        for tick in scale.ticks
+    """A value with its interval on the axis; `label` says the same in words. With `zero`: a line at zero.
+
+    `model` -1 is none: in the colour of the text.
+    """
+    marks = [
+        _line("zero" if zero and tick == 0 else "grid", scale.at(tick), scale.at(tick), 0, 100) for tick in scale.ticks
     ]
-    marks: list[Markup] = []
     if span is not None:
-        low, high = _n(scale.at(span[0])), _n(scale.at(span[1]))
+        low, high = scale.at(span[0]), scale.at(span[1])
         stroke = f"stroke m{model % 6}" if model >= 0 else "stroke ink"
-        marks.append(
-            Markup(
-                '<line class="{0}" x1="{1}%" x2="{2}%" y1="50%" y2="50%"/>'
-                '<line class="{0}" x1="{1}%" x2="{1}%" y1="34%" y2="66%"/>'
-                '<line class="{0}" x1="{2}%" x2="{2}%" y1="34%" y2="66%"/>'
-            ).format(stroke, low, high)
-        )
+        marks += [_line(stroke, low, high, 50, 50), _line(stroke, low, low, 34, 66), _line(stroke, high, high, 34, 66)]
     if value is not None:
-        if model >= 0:
-            marks.append(marker(model, scale.at(value)))
-        else:
-            marks.append(
-                Markup('<svg class="mark" x="{}%" y="50%"><path class="ink" d="{}"/></svg>').format(
-                    _n(scale.at(value)), SHAPES[0]
-                )
-            )
-    return Markup('<svg class="plot" role="img" aria-label="{}">{}{}</svg>').format(
-        label, Markup("").join(grid), Markup("").join(marks)
-    )
+        marks.append(_tag("svg", _mark(model), class_="mark", x=_per_cent(scale.at(value)), y="50%"))
+    return _tag("svg", *marks, class_="plot", role="img", aria_label=label)
 
 
 def histogram(values: Sequence[float], low: float, high: float, model: int, label: str, bins: int = 20) -> Markup:
     """How often each score was given, from `low` to `high`."""
     heights, _ = np.histogram(np.asarray(values, dtype=np.float64), bins=bins, range=(low, high))
-    top = max(1, int(heights.max()))
-    width = 100 / bins
+    tallest, width = max(1, int(heights.max())), 100 / bins
     bars = [
-        Markup('<rect class="fill m{}" x="{}%" y="{}%" width="{}%" height="{}%"/>').format(
-            model % 6, _n(index * width + 0.1 * width), _n(100 - 100 * h / top), _n(0.8 * width), _n(100 * h / top)
-        )
-        for index, h in enumerate(float(one) for one in heights)
-        if h
+        _bar(f"fill m{model % 6}", (index + 0.1) * width, 100 - height, 0.8 * width, height)
+        for index, height in enumerate((100 * heights / tallest).tolist())
+        if height
     ]
-    return Markup('<svg class="histogram" role="img" aria-label="{}">{}</svg>').format(label, Markup("").join(bars))
+    return _tag("svg", *bars, class_="histogram", role="img", aria_label=label)
 
 
 def shares(parts: Sequence[tuple[float, str]], label: str) -> Markup:
     """A bar cut into shares: (amount, CSS class) from left to right."""
-    total = sum(amount for amount, _ in parts) or 1.0
-    at = 0.0
-    rects: list[Markup] = []
-    for amount, css in parts:
-        width = 100 * amount / total
-        if amount:
-            rects.append(
-                Markup('<rect class="{}" x="{}%" y="0" width="{}%" height="100%"/>').format(css, _n(at), _n(width))
-            )
-        at += width
-    return Markup('<svg class="shares" role="img" aria-label="{}">{}</svg>').format(label, Markup("").join(rects))
+    widths = [100 * amount / (sum(amount for amount, _ in parts) or 1.0) for amount, _ in parts]
+    starts = accumulate(widths, initial=0.0)
+    bars = [_bar(css, x, 0, width, 100) for (_, css), x, width in zip(parts, starts, widths, strict=False) if width]
+    return _tag("svg", *bars, class_="shares", role="img", aria_label=label)
 
 
-def _n(value: float) -> str:
-    return escape(f"{value:.3f}".rstrip("0").rstrip("."))
+def _mark(model: int) -> Markup:
+    css = f"fill m{model % 6}" if model >= 0 else "ink"
+    return _tag("path", class_=css, d=SHAPES[max(0, model) % len(SHAPES)])
+
+
+def _line(css: str, x1: float, x2: float, y1: float, y2: float) -> Markup:
+    return _tag("line", class_=css, x1=_per_cent(x1), x2=_per_cent(x2), y1=_per_cent(y1), y2=_per_cent(y2))
+
+
+def _bar(css: str, x: float, y: float, width: float, height: float) -> Markup:
+    size = {"width": _per_cent(width), "height": _per_cent(height)}
+    return _tag("rect", class_=css, x=_per_cent(x), y=_per_cent(y), **size)
+
+
+def _tag(name: str, *content: str, **attributes: str | int) -> Markup:
+    """An element; an underscore in an attribute's name is a hyphen, and content that is not markup is escaped."""
+    words = [Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items()]
+    return Markup("<{0}{1}>{2}</{0}>").format(name, Markup("").join(words), Markup("").join(content))
+
+
+def _per_cent(value: float) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".") + "%"

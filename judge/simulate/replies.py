@@ -59,7 +59,7 @@ class ChatRequest(TypedDict, total=False):
     logprobs: bool
 
 
-class Reply(TypedDict):
+class SimulatedReply(TypedDict):
     """The assistant's message, and why it ends."""
 
     content: str | None
@@ -130,7 +130,7 @@ class Simulation:
     fallback: str = "I can only grade answers."
     calls: int = 0
 
-    def reply(self, body: ChatRequest) -> Reply:
+    def reply(self, body: ChatRequest) -> SimulatedReply:
         """The assistant's message for a chat request: the same for equal requests."""
         model = self.models.get(str(body.get("model")), self.default)
         question = read_question(body)

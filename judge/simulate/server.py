@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from statistics import NormalDist
@@ -17,10 +17,11 @@ from typing import cast
 
 from aiohttp import web
 
+from equiloss import console
 from equiloss.errors import InputError
 from judge.loopback import listening
 from judge.simulate.batches import Batches
-from judge.simulate.quirks import completion, error_body, refuse_form
+from judge.simulate.quirks import check_server, completion, error_body, refuse_form
 from judge.simulate.replies import ChatRequest, Simulation, uniform
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -52,13 +53,28 @@ class Service:
     record: bool = False
 
     def __post_init__(self) -> None:
+        check_server(self.server)
         for kind, rate in self.faults.items():
             if kind not in HTTP_FAULTS + BATCH_FAULTS:
-                raise InputError(
-                    f"--fault {kind} is not known", f"known: {', '.join(HTTP_FAULTS + CONTENT_FAULTS + BATCH_FAULTS)}"
-                )
+                known = ", ".join(HTTP_FAULTS + CONTENT_FAULTS + BATCH_FAULTS)
+                raise InputError(f"--fault {kind} is not known", f"known: {known}")
             if not 0 <= rate <= 1:
                 raise InputError(f"--fault {kind}={rate:g} is not a share from 0 to 1", "e.g. --fault 500=0.02")
+
+
+def parse_faults(texts: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
+    """The rates of faults in a reply's content, and of all others, from KIND=RATE.
+
+    Raises: InputError naming what is no rate.
+    """
+    rates: dict[str, float] = {}
+    for text in texts:
+        kind, _, rate = text.partition("=")
+        try:
+            rates[kind] = float(rate)
+        except ValueError:
+            raise InputError(f"--fault {text!r} is not KIND=RATE", "e.g. --fault 429=0.05") from None
+    return {kind: rates.pop(kind) for kind in CONTENT_FAULTS if kind in rates}, rates
 
 
 class Server:
@@ -223,6 +239,19 @@ class Server:
                 headers[f"x-ratelimit-remaining-{kind}"] = str(max(0, limit - spent))
                 headers[f"x-ratelimit-reset-{kind}"] = reset
         return headers
+
+
+def serve(service: Service, port: int, seconds: float | None) -> None:
+    """Serve until enough was asked, the time is over, or the person interrupts; prints the URL once it listens.
+
+    Raises: InputError when the port is taken.
+    """
+
+    def announce(server: Server) -> None:
+        print(server.url, flush=True)
+        console.say(f"the simulated judge listens on {server.url} (not an LLM; stop it with Ctrl-C)")
+
+    asyncio.run(Server(service).run(port, seconds, announce))
 
 
 @contextmanager

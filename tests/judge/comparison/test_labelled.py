@@ -28,7 +28,7 @@ def labelled(write_run, tmp_path):
     judged = load_judged(files)
     place = {(run.generator, key): index for run in judged for index, key in enumerate(run.responses)}
     session = label.LabellingSession(
-        label.sample(judged, 40, retest=0.25), tmp_path / "labels.jsonl", label.Ruler.of(rubrics.load("correctness"))
+        label.sample(judged, 40, retest=0.25), tmp_path / "labels.jsonl", rubrics.load("correctness")
     )
     for index, task in enumerate(session.tasks):
         one = task.response

@@ -12,7 +12,7 @@ from judge.cli.main import program
 from judge.data.verdicts import load_judged
 from judge.labelling import label
 
-CORRECTNESS = label.Ruler.of(rubrics.load("correctness"))
+CORRECTNESS = rubrics.load("correctness")
 
 
 def test_ratings_are_blind_kept_at_once_and_taken_up_again(write_run, tmp_path):
@@ -45,7 +45,7 @@ def test_the_scale_is_the_rubrics(write_run, tmp_path):
     assert other.exit_code != 0
     assert isinstance(other.exception, InputError)
     with pytest.raises(InputError, match="which of two"):
-        label.Ruler.of(rubrics.load("pairwise"))
+        label.LabellingSession([], path, rubrics.load("pairwise"))
 
 
 def test_the_audit_sets_the_judge_beside_the_person(write_run, tmp_path):

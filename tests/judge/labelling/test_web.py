@@ -10,7 +10,7 @@ import pytest
 
 from judge import rubrics
 from judge.data.verdicts import load_judged
-from judge.labelling.label import LabellingSession, Ruler, read_labels, sample
+from judge.labelling.label import LabellingSession, read_labels, sample
 from judge.labelling.web import serve
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -20,9 +20,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 def session(write_run, tmp_path):
     outputs = ["First <b>answer</b>.", "Second answer.", "Third answer."]
     judged = load_judged([write_run("secret-model", [[1.0, 2.0, 3.0]], outputs=outputs)])
-    return LabellingSession(
-        sample(judged, 3, retest=0.34), tmp_path / "labels.jsonl", Ruler.of(rubrics.load("correctness"))
-    )
+    return LabellingSession(sample(judged, 3, retest=0.34), tmp_path / "labels.jsonl", rubrics.load("correctness"))
 
 
 class Page:

@@ -49,4 +49,4 @@ def test_a_histogram_has_a_bar_for_each_score_that_was_given():
 
 def test_shares_fill_the_bar():
     svg = str(plots.shares([(33, "fill win"), (0, "fill tie"), (11, "fill loss")], "x"))
-    assert re.findall(r' x="([\d.]+)%" y="0" width="([\d.]+)%"', svg) == [("0", "75"), ("75", "25")]
+    assert re.findall(r' x="([\d.]+)%" y="0%" width="([\d.]+)%"', svg) == [("0", "75"), ("75", "25")]
