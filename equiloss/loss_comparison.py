@@ -1,99 +1,157 @@
-"""Two base models' per-document losses set side by side: overall, by domain, token frequency and position."""
+"""Base models' per-document losses: the record of one, and two side by side, overall and by part of the text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from equiloss import commands
 from equiloss.errors import InputError
-from equiloss.records.evaluation import CONFIDENCE, Evaluation, breakdowns
-from equiloss.statistics.equivalence import MARGIN_NATS, Estimate, equivalence_test, mean_over_tokens, two_sided_p
+from equiloss.provenance import provenance
+from equiloss.records.evaluation import (
+    CONFIDENCE,
+    CONFIDENCE_BINS,
+    Array,
+    Calibration,
+    CalibrationBin,
+    EvaluatedCheckpoint,
+    EvaluatedData,
+    Evaluation,
+    EvaluationMethod,
+    EvaluationRecord,
+    PartMean,
+    breakdowns,
+)
+from equiloss.records.file_record import FileRecord
+from equiloss.statistics.equivalence import (
+    MARGIN_NATS,
+    EquivalenceVerdict,
+    equivalence_test,
+    mean_over_tokens,
+    two_sided_p,
+)
+from equiloss.statistics.estimate import ClusteredMean
 from equiloss.statistics.multiplicity import holm
 
-Array = NDArray[Any]
+
+class PartDifference(PartMean):
+    """The difference in loss in a part of the text; `p_holm` is adjusted over the parts of its breakdown."""
+
+    p: float | None
+    p_holm: float | None
 
 
-def compare(a: Evaluation, b: Evaluation, margin_nats: float = MARGIN_NATS) -> dict[str, Any]:
+class LossComparison(FileRecord):
+    """A's loss minus B's on the same documents, in nats per token, and in every part of the text."""
+
+    a: str
+    b: str
+    margin_nats: float
+    verdict: EquivalenceVerdict
+    p_equivalence: float | None
+    p_difference: float | None
+    difference_nats: ClusteredMean
+    documents_where_a_is_better: float
+    calibration_error: dict[str, float]
+    domains: list[PartDifference]
+    frequency_deciles: list[PartDifference]
+    positions: list[PartDifference]
+
+
+def summary(
+    checkpoint: EvaluatedCheckpoint, data: EvaluatedData, method: EvaluationMethod, arrays: Mapping[str, Array]
+) -> EvaluationRecord:
+    """The record of an evaluation: every mean of its sums by document, with intervals, and the calibration."""
+    tokens, confidence, correct = (arrays[key].sum(0) for key in CONFIDENCE)
+    loss = mean_over_tokens(arrays["nats"], arrays["tokens"])
+    bins = [
+        CalibrationBin(start=k / CONFIDENCE_BINS, tokens=n, confidence=confidence[k] / n, accuracy=correct[k] / n)
+        for k, n in enumerate(tokens.tolist())
+        if n
+    ]
+    parts = breakdowns(data.domains, arrays)
+    return EvaluationRecord(
+        checkpoint=checkpoint,
+        data=data,
+        method=method,
+        loss_nats=loss,
+        perplexity=float(np.exp(min(loss.value, 700.0))),
+        bits_per_byte=mean_over_tokens(arrays["nats"] / np.log(2.0), arrays["bytes"].astype(float)),
+        accuracy=mean_over_tokens(arrays["correct"], arrays["tokens"]),
+        calibration=Calibration(expected_calibration_error=calibration_error(arrays), bins=bins),
+        domains=means(*parts["domains"]),
+        frequency_deciles=means(*parts["frequency_deciles"]),
+        positions=means(*parts["positions"]),
+        provenance=provenance(),
+    )
+
+
+def compare(a: Evaluation, b: Evaluation, margin_nats: float = MARGIN_NATS) -> LossComparison:
     """The paired difference A - B on the same documents: equivalence overall, and every breakdown with Holm's p.
 
     Raises: InputError when the two were not evaluated on the same documents in the same way.
     """
     _check_comparable(a, b)
-    tokens = a.arrays["tokens"]
-    test = equivalence_test(a.arrays["nats"] - b.arrays["nats"], tokens, margin_nats)
-    rows = {
-        part: _differences(labels, sums_a - sums_b, weights)
-        for part, (labels, sums_a, sums_b, weights) in _parts(a, b).items()
-    }
-    better = (a.arrays["nats"] < b.arrays["nats"]).mean()
-    calibration = [calibration_error(x.arrays) for x in (a, b)]
-    return {
-        "a": a.name,
-        "b": b.name,
-        "margin_nats": margin_nats,
-        "verdict": test.verdict,
-        "p_equivalence": test.p_equivalence,
-        "p_difference": test.p_difference,
-        "difference_nats": asdict(test.difference),
-        "documents_where_a_is_better": float(better),
-        "calibration_error": {"a": calibration[0], "b": calibration[1]},
-        **rows,
-    }
+    test = equivalence_test(a.arrays["nats"] - b.arrays["nats"], a.arrays["tokens"], margin_nats)
+    domains, deciles, positions = (
+        _differences(labels, weights, nats_a - nats_b)
+        for (labels, weights, nats_a), (_, _, nats_b) in zip(
+            breakdowns(a.record.data.domains, a.arrays).values(),
+            breakdowns(b.record.data.domains, b.arrays).values(),
+            strict=True,
+        )
+    )
+    return LossComparison(
+        a=a.name,
+        b=b.name,
+        margin_nats=margin_nats,
+        verdict=test.verdict,
+        p_equivalence=test.p_equivalence,
+        p_difference=test.p_difference,
+        difference_nats=test.difference,
+        documents_where_a_is_better=float((a.arrays["nats"] < b.arrays["nats"]).mean()),
+        calibration_error={"a": calibration_error(a.arrays), "b": calibration_error(b.arrays)},
+        domains=domains,
+        frequency_deciles=deciles,
+        positions=positions,
+    )
 
 
 def _check_comparable(a: Evaluation, b: Evaluation) -> None:
-    def asked(evaluation: Evaluation) -> dict[str, Any]:
-        data, method = evaluation.record["data"], evaluation.record["method"]
-        return {"data": data["sha256"], "split": data["split"], "context_tokens": method["context_tokens"],
-                "stride_tokens": method["stride_tokens"], "precision": method["precision"]}  # fmt: skip
+    def asked(record: EvaluationRecord) -> dict[str, str | int]:
+        method = record.method.model_dump(include={"context_tokens", "stride_tokens", "precision"})
+        return {"data": record.data.sha256, "split": record.data.split, **method}
 
-    left, right = asked(a), asked(b)
+    left, right = asked(a.record), asked(b.record)
     for key in left:
         if left[key] != right[key]:
             raise InputError(
                 f"{a.name} and {b.name} were evaluated with another {key} ({left[key]!s:.12} and {right[key]!s:.12})",
-                f"evaluate both in one `{commands.pretrain_eval([x.record['checkpoint']['path'] for x in (a, b)])}`",
+                f"evaluate both in one `{commands.pretrain_eval([x.record.checkpoint.path for x in (a, b)])}`",
             )
     if not np.array_equal(a.arrays["index"], b.arrays["index"]):
         raise InputError(f"{a.name} and {b.name} were evaluated on other documents", "evaluate both in one command")
 
 
-Parts = dict[str, tuple[list[str], Array, Array, Array]]
-
-
-def _parts(a: Evaluation, b: Evaluation) -> Parts:
-    """Per breakdown: labels (K,), the sums of both (D, K), the tokens (D, K)."""
-    result: Parts = {}
-    for (name, labels, weights, nats_a), (_, _, _, nats_b) in zip(
-        breakdowns(a.record, a.arrays), breakdowns(b.record, b.arrays), strict=True
-    ):
-        result[name] = (labels, nats_a, nats_b, weights)
-    return result
-
-
-def means(labels: Sequence[str], weights: Array, sums: Array) -> list[dict[str, Any]]:
-    """For each part that has tokens: its label, tokens, documents, and mean with interval. weights, sums (D, K)."""
-    rows: list[dict[str, Any]] = []
+def means(labels: Sequence[str], weights: Array, sums: Array) -> list[PartMean]:
+    """The mean with its interval of each part that has tokens; weights, sums (D, K)."""
+    rows: list[PartMean] = []
     for k, label in enumerate(labels):
         has = weights[:, k] > 0
         if has.any():
-            estimate = mean_over_tokens(sums[has, k], weights[has, k])
-            rows.append({"name": label, "tokens": int(weights[:, k].sum()), **asdict(estimate)})
+            mean = mean_over_tokens(sums[has, k], weights[has, k])
+            rows.append(PartMean(name=label, tokens=int(weights[:, k].sum()), **mean.model_dump()))
     return rows
 
 
-def _differences(labels: Sequence[str], sums: Array, weights: Array) -> list[dict[str, Any]]:
+def _differences(labels: Sequence[str], weights: Array, sums: Array) -> list[PartDifference]:
     rows = means(labels, weights, sums)
-    p_values = [
-        two_sided_p(Estimate(row["value"], row["se"], row["low"], row["high"], row["documents"])) for row in rows
+    p_values = [two_sided_p(row) for row in rows]
+    return [
+        PartDifference(**row.model_dump(), p=p, p_holm=adjusted)
+        for row, p, adjusted in zip(rows, p_values, holm(p_values), strict=True)
     ]
-    adjusted = holm(p_values)
-    return [row | {"p": p, "p_holm": q} for row, p, q in zip(rows, p_values, adjusted, strict=True)]
 
 
 def calibration_error(arrays: Mapping[str, Array]) -> float:

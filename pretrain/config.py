@@ -28,7 +28,7 @@ class ModelConfig(Config):
 class TrainConfig(Config):
     """How a base model is trained. A step takes `batch_size` × `accumulate` sequences, on however many devices.
 
-    Fields that are None ("none" in TOML) are settled when the run starts; its config.toml has the settled values.
+    Fields that are None ("none" in TOML) are resolved when the run starts; its config.toml has their values.
     """
 
     steps: int = Field(default=1000, ge=1)

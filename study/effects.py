@@ -13,15 +13,16 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from scipy import stats
 
 from equiloss.config import flatten, read_toml
 from equiloss.errors import InputError
-from equiloss.files import read_json, sha256_file
+from equiloss.files import sha256_file
 from equiloss.provenance import provenance
-from equiloss.records.evaluation import FORMAT as EVAL_FORMAT
+from equiloss.records.evaluation import EvaluationRecord
+from equiloss.records.file_record import read
 from equiloss.statistics.multiplicity import holm
 from pretrain.config import FREE_FIELDS
 from pretrain.training.page import SEEDS
@@ -87,17 +88,12 @@ def load(paths: Sequence[Path]) -> tuple[list[Measured], str, int]:
     kinds: dict[tuple[Any, ...], Path] = {}
     split, tokens = "", 0
     for path in files(paths):
-        document: Any = read_json(path)
-        record = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
-        if record.get("format") != EVAL_FORMAT:
-            raise InputError(f"{path}: not an evaluation", "name .eval.json files that `pretrain eval` wrote")
-        data: dict[str, Any] = record["data"]
-        split, tokens = str(data["split"]), int(data["tokens"])
-        kinds.setdefault((data["sha256"], split, tokens), path)
-        checkpoint: dict[str, Any] = record["checkpoint"]
-        name = str(checkpoint["name"])
-        config = _config(Path(checkpoint["path"]).parent / "config.toml")
-        found.append(Measured(name, arm_of(name), float(record["loss_nats"]["value"]), config))
+        record = read(EvaluationRecord, path, "name .eval.json files that `pretrain eval` wrote")
+        split, tokens = record.data.split, record.data.tokens
+        kinds.setdefault((record.data.sha256, split, tokens), path)
+        name = record.checkpoint.name
+        config = _config(Path(record.checkpoint.path).parent / "config.toml")
+        found.append(Measured(name, arm_of(name), record.loss_nats.value, config))
     if len(kinds) > 1:
         first, second = list(kinds.values())[:2]
         raise InputError(f"{first} and {second} are not of the same test documents", "evaluate all runs on one split")

@@ -17,60 +17,133 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from equiloss.errors import InputError
-from equiloss.files import read_json
+from equiloss.files import atomic, write_json
+from equiloss.records.file_record import FileRecord, read
+from equiloss.records.provenance import Provenance
+from equiloss.statistics.estimate import ClusteredMean
 
 Array = NDArray[Any]
-
-
-FORMAT = "equiloss.eval.v1"
-
-
 DECILES = 10
-
-
 CONFIDENCE_BINS = 15
-
-
 PER_DOCUMENT = ("index", "domain", "tokens", "nats", "bytes", "correct")
-
-
 BREAKDOWNS = ("decile_tokens", "decile_nats", "position_tokens", "position_nats")
-
-
 CONFIDENCE = ("confidence_tokens", "confidence_sum", "confidence_correct")
+HINT = "name an .eval.json that `pretrain eval` wrote"
+
+
+class EvaluatedCheckpoint(FileRecord):
+    """The model: its run's name, its file and that file's hash."""
+
+    name: str
+    path: str = ""
+    sha256: str
+
+
+class EvaluatedData(FileRecord):
+    """The text: a split of a data directory (`sha256` of the data), and how much of it was evaluated."""
+
+    path: str = ""
+    sha256: str
+    split: str
+    documents: int = 0
+    of_documents: int = 0
+    tokens: int = 0
+    bytes: int = 0
+    domains: list[str] = Field(default_factory=list)
+
+
+class EvaluationMethod(FileRecord):
+    """How each document was seen (see `pretrain.evaluation.evaluate.Method`), and what the intervals are."""
+
+    context_tokens: int
+    stride_tokens: int
+    precision: str
+    device: str = "cpu"
+    dropout: float = 0.0
+    interval: str = ""
+
+
+class PartMean(ClusteredMean):
+    """The mean loss of a part of the text, in nats per token: a domain, a frequency decile, a range of positions."""
+
+    name: str
+    tokens: int
+
+
+class CalibrationBin(FileRecord):
+    """The tokens whose first guess had a probability from `start` on: their mean probability, and the share right."""
+
+    start: float = Field(validation_alias="from", serialization_alias="from")
+    tokens: int
+    confidence: float
+    accuracy: float
+
+
+class Calibration(FileRecord):
+    """How far the first guess's probability is from how often it is right."""
+
+    expected_calibration_error: float
+    bins: list[CalibrationBin]
+
+
+class EvaluationRecord(FileRecord):
+    """The JSON file: what was evaluated, and every mean with its interval."""
+
+    format: Literal["equiloss.eval.v1"] = "equiloss.eval.v1"
+    checkpoint: EvaluatedCheckpoint
+    data: EvaluatedData
+    method: EvaluationMethod
+    loss_nats: ClusteredMean
+    perplexity: float
+    bits_per_byte: ClusteredMean
+    accuracy: ClusteredMean
+    calibration: Calibration
+    domains: list[PartMean]
+    frequency_deciles: list[PartMean]
+    positions: list[PartMean]
+    provenance: Provenance | None = None
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """One checkpoint's losses on one split: the JSON file's record and the npz file's arrays."""
 
-    record: Mapping[str, Any]
+    record: EvaluationRecord
     arrays: Mapping[str, Array]
     path: Path | None = None
 
     @property
     def name(self) -> str:
         """The run's name."""
-        return str(self.record["checkpoint"]["name"])
+        return self.record.checkpoint.name
 
 
-def breakdowns(record: Mapping[str, Any], arrays: Mapping[str, Array]) -> list[tuple[str, list[str], Array, Array]]:
-    """(name, labels (K,), tokens (D, K), nats (D, K)) for domains, frequency deciles and positions."""
-    names = cast("list[str]", record["data"]["domains"])
-    member = arrays["domain"][:, None] == np.arange(len(names))  # (D, K)
+def breakdowns(domains: list[str], arrays: Mapping[str, Array]) -> dict[str, tuple[list[str], Array, Array]]:
+    """Domains, frequency deciles and positions: labels (K,), tokens (D, K), nats (D, K) of each."""
+    member = arrays["domain"][:, None] == np.arange(len(domains))  # (D, K)
     deciles = [f"{n + 1}" for n in range(DECILES)]
     positions = [f"{2**p - 1}-{2 ** (p + 1) - 2}" if p else "0" for p in range(arrays["position_tokens"].shape[1])]
-    return [
-        ("domains", names, member * arrays["tokens"][:, None], member * arrays["nats"][:, None]),
-        ("frequency_deciles", deciles, arrays["decile_tokens"], arrays["decile_nats"]),
-        ("positions", positions, arrays["position_tokens"], arrays["position_nats"]),
-    ]
+    return {
+        "domains": (domains, member * arrays["tokens"][:, None], member * arrays["nats"][:, None]),
+        "frequency_deciles": (deciles, arrays["decile_tokens"], arrays["decile_nats"]),
+        "positions": (positions, arrays["position_tokens"], arrays["position_nats"]),
+    }
+
+
+def save(evaluation: Evaluation, base: Path) -> Path:
+    """Write `base`.eval.npz, then `base`.eval.json, and give the latter's path."""
+    path = base.with_name(base.name + ".eval.json")
+    with atomic(path.with_suffix(".npz"), "wb") as f:
+        np.savez_compressed(f, allow_pickle=False, **evaluation.arrays)
+    write_json(path, evaluation.record)
+    return path
 
 
 def load(path: Path | str) -> Evaluation:
@@ -80,18 +153,16 @@ def load(path: Path | str) -> Evaluation:
     """
     base = Path(path)
     base = base.with_suffix(".json") if base.suffix == ".npz" else base
-    record = read_json(base)
-    if not isinstance(record, dict) or cast("dict[str, Any]", record).get("format") != FORMAT:
-        raise InputError(f"{base}: not of the format {FORMAT}", "name an .eval.json that `pretrain eval` wrote")
+    record = read(EvaluationRecord, base, HINT)
     try:
         with np.load(base.with_suffix(".npz"), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in (*PER_DOCUMENT, *BREAKDOWNS, *CONFIDENCE)}
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{base.with_suffix('.npz')}: {error}", "run `pretrain eval` again") from None
-    return Evaluation(cast("dict[str, Any]", record), arrays, base)
+    return Evaluation(record, arrays, base)
 
 
 def find(checkpoint: Path | str, sha256: str | None = None) -> list[Evaluation]:
     """The evaluations that stand beside a checkpoint, of that very checkpoint where its hash is given."""
-    found = [load(path) for path in sorted(Path(checkpoint).parent.glob("*.eval.json"))]
-    return [e for e in found if sha256 is None or e.record["checkpoint"]["sha256"] == sha256]
+    evaluations = [load(path) for path in sorted(Path(checkpoint).parent.glob("*.eval.json"))]
+    return [e for e in evaluations if sha256 is None or e.record.checkpoint.sha256 == sha256]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from equiloss.errors import InputError
 from equiloss.files import read_json
@@ -20,6 +20,14 @@ class FileRecord(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, serialize_by_alias=True)
+
+
+class SparseRecord(FileRecord):
+    """A record with fields that only some files have: what its writer did not set is not written either."""
+
+    @model_serializer(mode="wrap")
+    def _set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
 
 
 def parse(cls: type[R], document: Any, where: str, hint: str) -> R:

@@ -1,21 +1,8 @@
-"""Per-document losses of base models: the files they are kept in, their means, and whether two models are equivalent.
-
-`pretrain eval` writes two files for a checkpoint and a split of some data. NAME.eval.json (format "equiloss.eval.v1")
-is for reading: what was evaluated (`checkpoint`, `data`, `method`) and every mean with its interval. NAME.eval.npz
-holds the sums that the means come from, a row for each of D documents, so that any two files on the same data can be
-compared:
-
-    index (D,)     the document's number in the split
-    domain (D,)    its domain, a number into `data.domains` of the JSON file
-    tokens, nats, bytes, correct (D,)      targets, their summed loss, the text's UTF-8 bytes, right first guesses
-    decile_tokens, decile_nats (D, 10)     by how frequent the target is in the training split, 0 the commonest
-    position_tokens, position_nats (D, P)  by place in the document: bin p holds places 2**p - 1 ... 2**(p+1) - 2
-    confidence_tokens, confidence_sum, confidence_correct (D, 15)   by the probability of the first guess
+"""Means over the tokens of documents, and whether two base models' losses are equivalent.
 
 Documents are the clusters of every interval: tokens of one text are not independent. A mean over tokens is a ratio of
 two sums over documents, sum(nats) / sum(tokens), so its variance is the linearised one of a ratio estimator under
 cluster sampling (Cochran, Sampling Techniques, 3rd ed., section 6.4), with Student's t on D - 1 degrees of freedom.
-Imports no torch.
 """
 
 from __future__ import annotations
@@ -28,27 +15,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from equiloss.errors import InputError
+from equiloss.statistics.estimate import ClusteredMean, student_interval, student_p
 
 MARGIN_NATS = 0.05
 LEVEL = 0.95
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean, its standard error and its interval; None where a single document gives none."""
-
-    value: float
-    se: float | None
-    low: float | None
-    high: float | None
-    documents: int
-
-    def scaled(self, factor: float) -> Estimate:
-        """The same in another unit."""
-        scale = [None if x is None else x * factor for x in (self.se, self.low, self.high)]
-        return Estimate(self.value * factor, scale[0], scale[1], scale[2], self.documents)
+EquivalenceVerdict = Literal["equivalent", "different", "undetermined"]
 
 
 @dataclass(frozen=True)
@@ -59,14 +32,14 @@ class Equivalence:
     undetermined: neither; more documents would tell. `p_difference` tests the difference against 0, two-sided.
     """
 
-    verdict: Literal["equivalent", "different", "undetermined"]
-    difference: Estimate
+    verdict: EquivalenceVerdict
+    difference: ClusteredMean
     margin_nats: float
     p_equivalence: float | None
     p_difference: float | None
 
 
-def mean_over_tokens(sums: Array, weights: Array, level: float = LEVEL) -> Estimate:
+def mean_over_tokens(sums: Array, weights: Array, level: float = LEVEL) -> ClusteredMean:
     """sum(sums) / sum(weights) over documents (D,), with an interval clustered by document.
 
     Raises: ValueError when all weights are 0.
@@ -77,11 +50,11 @@ def mean_over_tokens(sums: Array, weights: Array, level: float = LEVEL) -> Estim
     value = float(sums.sum()) / total
     count = len(sums)
     if count < 2:
-        return Estimate(value, None, None, None, count)
+        return ClusteredMean(value=value, documents=count)
     residuals = sums - value * weights
     se = math.sqrt(count / (count - 1) * float((residuals**2).sum())) / total
-    half = float(stats.t.ppf((1 + level) / 2, count - 1)) * se
-    return Estimate(value, se, value - half, value + half, count)
+    low, high = student_interval(value, se, count - 1, level)
+    return ClusteredMean(value=value, se=se, low=low, high=high, documents=count)
 
 
 def equivalence_test(sums: Array, weights: Array, margin_nats: float = MARGIN_NATS) -> Equivalence:
@@ -91,24 +64,19 @@ def equivalence_test(sums: Array, weights: Array, margin_nats: float = MARGIN_NA
     difference = mean_over_tokens(sums, weights)
     if difference.se is None or difference.low is None or difference.high is None:
         return Equivalence("undetermined", difference, margin_nats, None, None)
-    p_difference = two_sided_p(difference)
     if difference.se == 0:
         p_equivalence = 0.0 if abs(difference.value) < margin_nats else 1.0
     else:
         t = (margin_nats - abs(difference.value)) / difference.se  # the larger of the two p values
         p_equivalence = float(stats.t.sf(t, difference.documents - 1))
-    verdict: Literal["equivalent", "different", "undetermined"] = "undetermined"
+    verdict: EquivalenceVerdict = "undetermined"
     if p_equivalence < 1 - LEVEL:
         verdict = "equivalent"
     elif difference.low > 0 or difference.high < 0:
         verdict = "different"
-    return Equivalence(verdict, difference, margin_nats, p_equivalence, p_difference)
+    return Equivalence(verdict, difference, margin_nats, p_equivalence, two_sided_p(difference))
 
 
-def two_sided_p(estimate: Estimate) -> float | None:
-    """The p value of the t test of "the difference is 0", over documents; None without a standard error."""
-    if estimate.se is None:
-        return None
-    if estimate.se == 0:
-        return 1.0 if estimate.value == 0 else 0.0
-    return float(2 * stats.t.sf(abs(estimate.value) / estimate.se, estimate.documents - 1))
+def two_sided_p(mean: ClusteredMean) -> float | None:
+    """The p value of the t test of a mean against 0; None where a single document gives none."""
+    return None if mean.se is None else student_p(mean.value, mean.se, mean.documents - 1)

@@ -1,4 +1,4 @@
-"""A number with its interval: what every statistic of the suite gives."""
+"""A number with its interval: what every statistic of the suite gives, and what files of losses hold."""
 
 from __future__ import annotations
 
@@ -60,3 +60,15 @@ def student(
     low, high = student_interval(value, error, df, confidence)
     p = student_p(value, error, df)
     return Estimate(value=value, low=low, high=high, unit=unit, confidence=confidence, p=p, method=method)
+
+
+class ClusteredMean(BaseModel):
+    """A mean over the tokens of documents as files hold it: standard error and interval, None for a single document."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    value: float
+    se: float | None = None
+    low: float | None = None
+    high: float | None = None
+    documents: int = 0

@@ -32,7 +32,8 @@ class CheckpointAnswerer(Answerer):
             self.model = copy.deepcopy(loaded.model).to(torch.bfloat16)
         self.template, self.decoding = template, decoding
         self.template_name, self.template_sha256 = template.name, template.sha256
-        self.about = AnsweringModel(kind="checkpoint", path=str(loaded.path), sha256=loaded.sha256, run=loaded.run)
+        record = loaded.run.model_dump(mode="json")
+        self.about = AnsweringModel(kind="checkpoint", path=str(loaded.path), sha256=loaded.sha256, run=record)
 
     def prompt_ids(self, example: Example) -> list[int]:
         """The ids that training put before the answer."""
@@ -68,15 +69,15 @@ def open_checkpoint(
 ) -> CheckpointAnswerer:
     """Open a checkpoint.pt with the template and decoding that it was fine-tuned with, or with others."""
     loaded = checkpoint.load(path, device)
-    tuned = loaded.run.get("kind") == "ift"
-    recipe = loaded.run.get("recipe") or {}
+    tuned = loaded.run.kind == "ift"
+    recipe = loaded.run.recipe or {}
     if template is None:
         template = str(recipe.get("template", "alpaca"))
         if not tuned:
             say(f"{path} was not fine-tuned by `ift run`: using the template alpaca")
     chosen = load_template(template)
-    if tuned and loaded.run.get("template", {}).get("sha256") not in (None, chosen.sha256):
+    if tuned and loaded.run.template and loaded.run.template.sha256 not in (None, chosen.sha256):
         say(f"note: the template {chosen.name} is not the one that {path} was trained with")
-    return CheckpointAnswerer(
-        loaded, chosen, validate(Decoding, {**(recipe.get("decoding") or {}), **decoding}, "decoding")
-    )
+    trained = recipe.get("decoding")
+    fields = {**(trained if isinstance(trained, dict) else {}), **decoding}
+    return CheckpointAnswerer(loaded, chosen, validate(Decoding, fields, "decoding"))

@@ -21,7 +21,7 @@ def pretraining_sample(base: Checkpoint) -> torch.Tensor | None:
     """Evenly spaced windows (n, context + 1) of the pretraining test text, where its shards are still there."""
     from pretrain.data.shards import Shards
 
-    directory = (base.run.get("data") or {}).get("directory")
+    directory = base.run.data.directory if base.run.data else ""
     if not directory or not (Path(directory) / "data.json").exists():
         return None
     try:

@@ -55,7 +55,7 @@ def open_base(path: Path, name: str, models: Path) -> Checkpoint:
     target = models / f"{name}.base" / "checkpoint.pt"
     if target.exists():
         known = checkpoint.load(target)
-        if (known.run.get("source") or {}).get("sha256") == sha256_file(found.weights):
+        if known.run.source is not None and known.run.source.sha256 == sha256_file(found.weights):
             return known
     importing.import_checkpoint(path, target)
     say(f"{path}: a {found.layout} model, taken over as {target}")
@@ -67,9 +67,8 @@ def default_data(base: Checkpoint) -> tuple[str, str]:
 
     A base of other text gets the built-in skills (copy, reverse, count, ...), which need no knowledge of a world.
     """
-    data = base.run.get("data") or {}
-    source = data.get("source") or {}
-    name = source.get("name", "") if isinstance(source, dict) else str(source)
+    data = base.run.data
+    name = data.source.name if data and data.source else ""
     if name.startswith(formats.WORLD):
         return name, f"no --data given: using the instructions of {name}, which the base was trained on"
     return (

@@ -15,6 +15,7 @@ from equiloss.files import sha256_file, sha256_of
 from equiloss.numerals import duration
 from equiloss.progress import ProgressBar
 from equiloss.provenance import provenance
+from equiloss.records.base_run import CheckpointRun, FineTunedFrom, TemplateUsed
 from equiloss.records.ift_run import (
     Epoch,
     IftRun,
@@ -105,7 +106,7 @@ def run(prepared: Prepared, paths: RunPaths, seed: int, world: World, lr_sweep: 
             path=str(base.path),
             sha256=base.sha256,
             config=base.config.model_dump(),
-            run=base.run,
+            run=base.run.model_dump(mode="json"),
             tokenizer_sha256=sha256_of(base.tokenizer),
         ),
         data=prepared.about_data,
@@ -127,7 +128,7 @@ def run(prepared: Prepared, paths: RunPaths, seed: int, world: World, lr_sweep: 
     if lr_sweep is not None:
         record = record.model_copy(update={"lr_sweep": lr_sweep})
     if world.main:
-        checkpoint.save(paths.checkpoint, model, base.tokenizer, _made_by(record))
+        checkpoint.save(paths.checkpoint, model, base.tokenizer, _made_by(record, base))
     world.barrier()
     saved = checkpoint.load(paths.checkpoint, world.device)
     recomputed = _prove(saved.model, prepared, trained, world)
@@ -216,17 +217,19 @@ def _train(model: GPT, prepared: Prepared, paths: RunPaths, seed: int, fingerpri
         )
 
 
-def _made_by(record: IftRun) -> dict[str, Any]:
+def _made_by(record: IftRun, base: Checkpoint) -> CheckpointRun:
     """What a fine-tuned checkpoint says of its making."""
-    fields = record.model_dump(
-        include={
-            "name": True,
-            "base": {"path", "sha256"},
-            "template": {"name", "sha256"},
-            **dict.fromkeys(("recipe", "seed", "selected_epoch", "provenance"), True),
-        }
+    return CheckpointRun(
+        kind="ift",
+        name=record.name,
+        base=FineTunedFrom(path=str(base.path), sha256=base.sha256),
+        template=TemplateUsed(name=record.template.name or "", sha256=record.template.sha256),
+        recipe=record.recipe,
+        seed=record.seed,
+        data=base.run.data,
+        selected_epoch=record.selected_epoch,
+        provenance=record.provenance,
     )
-    return {"kind": "ift", **fields, "data": (record.base.run or {}).get("data")}
 
 
 def _finished(record: IftRun, paths: RunPaths, prepared: Prepared, seed: int, world: World) -> bool:
@@ -287,7 +290,7 @@ def _answers(
 def _beside(prepared: Prepared) -> dict[str, Settings]:
     """Each field of the recipe that the base's training had too, with both values."""
     recipe, base = prepared.recipe, prepared.base
-    train = (base.run.get("config") or {}).get("train") or {}
+    train = base.run.train_settings
     both = {name: (value, train[name]) for name, value in recipe.model_dump().items() if name in train}
     both |= {"dropout": (recipe.dropout, base.config.dropout), "context": (prepared.context, base.config.context)}
     return {name: {"recipe": own, "base": of_base} for name, (own, of_base) in both.items()}

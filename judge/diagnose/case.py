@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from equiloss import commands
 from equiloss.errors import InputError
-from equiloss.files import read_json
 from equiloss.loss_comparison import compare
 from equiloss.records import evaluation
+from equiloss.records import probe as probes
 from equiloss.records.diagnosis import Side
 from equiloss.records.evaluation import Evaluation
+from equiloss.records.probe import ProbeRecord
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.gap import Gap
 from judge.data.reference import agreement
@@ -40,7 +41,7 @@ class Base:
     config: Mapping[str, Any] | None = None
     run: Mapping[str, Any] | None = None
     evaluations: tuple[Evaluation, ...] = ()
-    probe: Mapping[str, Any] | None = None
+    probe: ProbeRecord | None = None
     probe_path: Path | None = None
 
 
@@ -284,33 +285,20 @@ def find_base(record: Mapping[str, Any], folder: Path) -> Base:
     path = cast("str | None", base.get("path"))
     sha = cast("str | None", base.get("sha256"))
     run = base.get("run")
-    probe_path, probe = None, None
+    probed = None
     evaluations: list[Evaluation] = []
     for checkpoint in _places(path, folder):
         evaluations = evaluations or evaluation.find(checkpoint, sha)
-        found = _beside(checkpoint, ".probe.json")
-        if probe is None and found is not None:
-            document = read_json(found)
-            if _about(document, sha):
-                probe, probe_path = cast("dict[str, Any]", document), found
+        probed = probed or probes.find(checkpoint, sha)
     return Base(
         sha256=sha,
         path=path,
         config=cast("dict[str, Any] | None", base.get("config")),
         run=cast("dict[str, Any]", run) if isinstance(run, dict) else None,
         evaluations=tuple(evaluations),
-        probe=probe,
-        probe_path=probe_path,
+        probe=probed[0] if probed else None,
+        probe_path=probed[1] if probed else None,
     )
-
-
-def _about(document: Any, sha: str | None) -> bool:
-    """Whether a probe's record is about the checkpoint with this hash; true where either does not say."""
-    if not isinstance(document, dict):
-        return False
-    checkpoint = cast("dict[str, Any]", document).get("checkpoint")
-    of = cast("dict[str, Any]", checkpoint).get("sha256") if isinstance(checkpoint, dict) else None
-    return sha is None or of is None or of == sha
 
 
 def _places(path: str | None, folder: Path) -> list[Path]:
@@ -321,24 +309,13 @@ def _places(path: str | None, folder: Path) -> list[Path]:
     return [named] if named.is_absolute() else [named, folder / named, folder.parent / named]
 
 
-def _beside(checkpoint: Path, ending: str) -> Path | None:
-    """A file about a checkpoint: NAME<ending> in its directory, else the only one there with that ending."""
-    named = checkpoint.with_name(checkpoint.stem + ending)
-    if named.is_file():
-        return named
-    if checkpoint.is_dir() or checkpoint.parent.is_dir():
-        found = sorted((checkpoint if checkpoint.is_dir() else checkpoint.parent).glob(f"*{ending}"))
-        return found[0] if len(found) == 1 else None
-    return None
-
-
 def comparable(case: Case) -> tuple[Evaluation, Evaluation]:
     """The first evaluations of A's and B's base that are of the same documents; the test split's before others.
 
     Raises: InputError when none are, saying why of the last pair.
     """
     pairs = [(a, b) for a in case.a.base.evaluations for b in case.b.base.evaluations]
-    pairs.sort(key=lambda pair: pair[0].record["data"]["split"] != "test")
+    pairs.sort(key=lambda pair: pair[0].record.data.split != "test")
     failed = InputError("a base model was not evaluated", "run `pretrain eval`")
     for first, second in pairs:
         try:

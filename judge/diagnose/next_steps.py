@@ -70,7 +70,7 @@ def _fine_tuning(arm: Arm, seeds: int | None = None) -> str:
 
 def evaluate(case: Case) -> str:
     """Evaluate both base models on the same documents: those that one was evaluated on, or both were trained beside."""
-    evaluated = {one.record["data"]["path"] for arm in case.arms for one in arm.base.evaluations}
+    evaluated = {one.record.data.path for arm in case.arms for one in arm.base.evaluations}
     data = evaluated or {_data_of(arm.base) for arm in case.arms}
     return commands.pretrain_eval([arm.base.path for arm in case.arms], data.pop() if len(data) == 1 else None)
 

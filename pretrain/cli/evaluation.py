@@ -50,16 +50,15 @@ def evaluate(
     method = Method(split, stride, precision, documents)
     with counting("pretrain eval", "tokens") as on_progress:
         result = evaluate_all(checkpoints, data, method, output, margin, device, on_progress)
-    for row in result["evaluations"]:
-        console.say(f"wrote {row['file']}")
+    for row in result.evaluations:
+        console.say(f"wrote {row.file}")
     if as_json:
         console.emit_json(result)
         return
-    console.emit_table(tables.losses(result["evaluations"]))
-    for part, title in (("domains", "domain"), ("frequency_deciles", "frequency decile"), ("positions", "position")):
-        console.emit_table(tables.breakdown(result["evaluations"], part, title))
-    if result["comparisons"]:
-        console.emit_table(tables.comparisons(result["comparisons"]))
+    for table in (tables.losses(result.evaluations), *tables.breakdowns(result.evaluations)):
+        console.emit_table(table)
+    if result.comparisons:
+        console.emit_table(tables.comparisons(result.comparisons))
 
 
 @commands.command()
@@ -92,12 +91,12 @@ def probe(
     from pretrain.probes.subject import ProbeOptions
 
     options = ProbeOptions(data, facts, items, test, tuned, only, tokens, seed)
-    document, path = run(checkpoint, options, output)
+    record, path = run(checkpoint, options, output)
     if as_json:
-        console.emit_json(document)
+        console.emit_json(record)
         return
-    console.emit_table(tables.table(document))
-    for name, reason in document["skipped"].items():
+    console.emit_table(tables.table(record))
+    for name, reason in record.skipped.items():
         console.say(f"{name}: skipped, {reason}")
     console.out().print(str(path), markup=False)
 

@@ -45,7 +45,7 @@ def run(
     default = path.parent.name if path.name == "config.toml" else path.stem
     result = train(settings, data, output / (name or default), resume)
     if as_json and result.main:
-        console.emit_json(result.document())
+        console.emit_json(result)
 
 
 @commands.command()

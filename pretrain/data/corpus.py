@@ -14,6 +14,7 @@ from typing import IO, Any, cast
 
 from equiloss import files as runs
 from equiloss.errors import InputError
+from equiloss.records.token_data import TextSource
 from pretrain.data import world
 from pretrain.data.document import Document
 
@@ -56,19 +57,19 @@ def read_documents(source: str, fields: Fields | None = None) -> Iterator[Docume
     return _file(path, path.name.removesuffix(".gz").removesuffix(_suffix(path)), fields)
 
 
-def describe(source: str) -> dict[str, Any]:
+def describe(source: str) -> TextSource:
     """What a source was, for a record: its name, and for files their number, bytes and one hash over all."""
     path = Path(source)
     if not path.exists():
-        return {"name": source}
+        return TextSource(name=source)
     files = _files(path) if path.is_dir() else [path]
     hashes = {str(file.relative_to(path)) if path.is_dir() else file.name: runs.sha256_file(file) for file in files}
-    return {
-        "name": source,
-        "files": len(files),
-        "bytes": sum(file.stat().st_size for file in files),
-        "sha256": runs.sha256_of(hashes),
-    }
+    return TextSource(
+        name=source,
+        files=len(files),
+        bytes=sum(file.stat().st_size for file in files),
+        sha256=runs.sha256_of(hashes),
+    )
 
 
 def _suffix(path: Path) -> str:

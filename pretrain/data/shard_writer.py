@@ -16,16 +16,18 @@ from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from equiloss import files, provenance
+from equiloss import files
 from equiloss import tokenizer as tokenizers
 from equiloss.errors import EquilossError, InputError
+from equiloss.provenance import provenance
+from equiloss.records.token_data import DuplicatesRemoved, SplitFile, SplitName, TextSource, TokenData
 from pretrain.data.corpus import Fields, describe, read_documents
 from pretrain.data.document import Document
-from pretrain.data.shards import DTYPES, FORMAT, SPLITS, Shards
+from pretrain.data.shards import DTYPES, SPLITS, Shards
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -52,7 +54,8 @@ class Fractions:
             )
 
 
-Kept = tuple[Document, str, int]
+UNNAMED = TextSource()
+Kept = tuple[Document, SplitName, int]
 """A document that stays, its split, and its UTF-8 bytes."""
 
 
@@ -60,13 +63,13 @@ Kept = tuple[Document, str, int]
 class Counts:
     """What was dropped, and which splits each text was seen in."""
 
-    seen: dict[bytes, str] = field(default_factory=dict[bytes, str])
+    seen: dict[bytes, SplitName] = field(default_factory=dict[bytes, SplitName])
     within: int = 0
     across: int = 0
     empty: int = 0
 
 
-def choose_split(digest: bytes, seed: int, fractions: Fractions) -> str:
+def choose_split(digest: bytes, seed: int, fractions: Fractions) -> SplitName:
     """The split of a document, from its text's digest and the seed alone: adding documents moves none."""
     keyed = hashlib.blake2b(digest, digest_size=8, key=f"split:{seed}".encode()).digest()
     place = int.from_bytes(keyed, "big") / 2**64
@@ -98,7 +101,7 @@ def write_source(
     else:
         texts = _training_texts(read_documents(source, fields), seed, fractions or Fractions())
         encoding = tokenizers.train_bpe(texts, train_tokenizer)
-    about = describe(source) | asdict(fields or Fields())
+    about = describe(source).model_copy(update=asdict(fields or Fields()))
     return write_shards(
         documents,
         directory,
@@ -127,7 +130,7 @@ def write_shards(
     directory: Path,
     encoding: Encoding,
     *,
-    source: Mapping[str, Any],
+    source: TextSource = UNNAMED,
     seed: int = 0,
     fractions: Fractions | None = None,
     workers: int | None = None,
@@ -154,15 +157,15 @@ def write_tokenized(
     counts: Counts,
     directory: Path,
     encoding: Encoding,
-    source: Mapping[str, Any],
+    source: TextSource,
     seed: int,
     fractions: Fractions,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Shards:
     """Write documents with their ids (uint32, as bytes, without the end of text); the rest is as in `write_shards`."""
-    dtype_name = "uint16" if encoding.n_vocab <= 1 << 16 else "uint32"
+    dtype_name: Literal["uint16", "uint32"] = "uint16" if encoding.n_vocab <= 1 << 16 else "uint32"
     with _partial(directory) as partial, ExitStack() as stack:
-        writers = {
+        writers: dict[SplitName, _SplitWriter] = {
             name: _SplitWriter(stack.enter_context((partial / f"{name}.bin").open("wb")), DTYPES[dtype_name])
             for name in SPLITS
         }
@@ -181,22 +184,23 @@ def write_tokenized(
                 f"no document is left to train on (of {found} read, {counts.empty} were empty)",
                 "lower --validation and --test, or cut a single long text with --separator",
             )
-        splits = {name: writer.finish(partial / f"{name}.docs.npz") for name, writer in writers.items()}
-        tokenizers.save(encoding, partial / "tokenizer.json")
-        record = {
-            "format": FORMAT,
-            "source": dict(source),
-            "seed": seed,
-            "fractions": {"validation": fractions.validation, "test": fractions.test},
-            "dtype": dtype_name,
-            "vocab_size": encoding.n_vocab,
-            "splits": splits,
-            "domains": list(domains),
-            "duplicates_removed": {"within_splits": counts.within, "across_splits": counts.across},
-            "empty_removed": counts.empty,
-            "provenance": provenance.provenance(),
-            "tokenizer": tokenizers.to_record(encoding),
+        splits: dict[SplitName, SplitFile] = {
+            name: writer.finish(partial / f"{name}.docs.npz") for name, writer in writers.items()
         }
+        tokenizers.save(encoding, partial / "tokenizer.json")
+        record = TokenData(
+            source=source,
+            seed=seed,
+            fractions=asdict(fractions),
+            dtype=dtype_name,
+            vocab_size=encoding.n_vocab,
+            splits=splits,
+            domains=list(domains),
+            duplicates_removed=DuplicatesRemoved(within_splits=counts.within, across_splits=counts.across),
+            empty_removed=counts.empty,
+            provenance=provenance(),
+            tokenizer=tokenizers.to_record(encoding),
+        )
         files.write_json(partial / "data.json", record)
     return Shards.open(directory)
 
@@ -224,7 +228,7 @@ class _SplitWriter:
         self.bytes.append(size)
         self.tokens += len(tokens)
 
-    def finish(self, index: Path) -> dict[str, Any]:
+    def finish(self, index: Path) -> SplitFile:
         """Write the document index and give the split's part of the record."""
         self.file.flush()
         os.fsync(self.file.fileno())
@@ -235,15 +239,12 @@ class _SplitWriter:
                 domain=np.array(self.domain, np.uint16),
                 bytes=np.array(self.bytes, np.uint64),
             )
-        return {
-            "tokens": self.tokens,
-            "documents": len(self.starts),
-            "bytes": sum(self.bytes),
-            "sha256": self.sha256.hexdigest(),
-        }
+        return SplitFile(
+            tokens=self.tokens, documents=len(self.starts), bytes=sum(self.bytes), sha256=self.sha256.hexdigest()
+        )
 
 
-def place(data: bytes, asked: str | None, counts: Counts, seed: int, fractions: Fractions) -> str | None:
+def place(data: bytes, asked: str | None, counts: Counts, seed: int, fractions: Fractions) -> SplitName | None:
     """The split of a document with this content (`asked`: as its source says); None for a duplicate, which is counted.
 
     Raises: InputError for a split that there is not.
@@ -381,18 +382,18 @@ def written(shards: Shards) -> list[str]:
     """What was written, in a line per split, and what a person should know about it."""
     record = shards.record
     lines = [
-        f"{shards.directory}: {len(shards.domains)} domain(s), {record['vocab_size']:,} token ids "
-        f"({record['tokenizer']['kind']}), {record['dtype']}"
+        f"{shards.directory}: {len(shards.domains)} domain(s), {record.vocab_size:,} token ids "
+        f"({record.tokenizer['kind']}), {record.dtype}"
     ]
-    for name, split in record["splits"].items():
-        per_byte = f", {split['bytes'] / split['tokens']:.2f} bytes per token" if split["tokens"] else ""
-        lines.append(f"  {name}: {split['documents']:,} documents, {split['tokens']:,} tokens{per_byte}")
-        if not split["documents"] and record["fractions"].get(name):
+    for name, split in record.splits.items():
+        per_byte = f", {split.bytes / split.tokens:.2f} bytes per token" if split.tokens else ""
+        lines.append(f"  {name}: {split.documents:,} documents, {split.tokens:,} tokens{per_byte}")
+        if not split.documents and record.fractions.get(name):
             lines.append(f"  warning: no document fell to {name}: raise --{name}, or cut long texts with --separator")
-    removed = record["duplicates_removed"]
-    if removed["within_splits"] or removed["across_splits"] or record["empty_removed"]:
+    removed = record.duplicates_removed
+    if removed.within_splits or removed.across_splits or record.empty_removed:
         lines.append(
-            f"  left out: {removed['within_splits']} duplicates within a split, {removed['across_splits']} across, "
-            f"{record['empty_removed']} empty"
+            f"  left out: {removed.within_splits} duplicates within a split, {removed.across_splits} across, "
+            f"{record.empty_removed} empty"
         )
     return lines

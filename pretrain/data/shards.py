@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from equiloss import tokenizer as tokenizers
 from equiloss.errors import InputError
-from equiloss.files import read_json, sha256_of
+from equiloss.files import sha256_of
+from equiloss.records.file_record import read
+from equiloss.records.token_data import TokenData
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
 
-FORMAT = "equiloss.data.v1"
-SPLITS = ("train", "validation", "test")
+SPLITS: Final = ("train", "validation", "test")
 DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 HINT = "name a directory that `pretrain data` wrote"
 
@@ -56,7 +58,7 @@ class Shards:
     """A data directory: `record` is its data.json."""
 
     directory: Path
-    record: Mapping[str, Any]
+    record: TokenData
     tokenizer: Encoding
 
     @classmethod
@@ -71,20 +73,13 @@ class Shards:
             raise InputError(f"{directory}: no such data directory", HINT)
         if not path.exists():
             raise InputError(f"{directory}: no data.json in it: not a finished data directory", HINT)
-        document = read_json(path)
-        if not isinstance(document, dict) or cast("dict[str, Any]", document).get("format") != FORMAT:
-            raise InputError(f"{path}: not of the format {FORMAT}", HINT)
-        record = cast("dict[str, Any]", document)
-        try:
-            encoding = tokenizers.from_record(record["tokenizer"], str(path))
-            size = DTYPES[record["dtype"]].itemsize
-            for name in SPLITS:
-                expected = int(record["splits"][name]["tokens"]) * size
-                file = directory / f"{name}.bin"
-                if not file.exists() or file.stat().st_size != expected:
-                    raise InputError(f"{file}: not the {expected} bytes that data.json says", "write the data again")
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}: damaged: {error!r}", "write the data again with `pretrain data`") from None
+        record = read(TokenData, path, "write the data again with `pretrain data`")
+        encoding = tokenizers.from_record(record.tokenizer, str(path))
+        for name in SPLITS:
+            expected = record.splits[name].tokens * DTYPES[record.dtype].itemsize
+            file = directory / f"{name}.bin"
+            if not file.exists() or file.stat().st_size != expected:
+                raise InputError(f"{file}: not the {expected} bytes that data.json says", "write the data again")
         return cls(directory, record, encoding)
 
     def split(self, name: str) -> Split:
@@ -95,7 +90,7 @@ class Shards:
         if name not in SPLITS:
             raise InputError(f"no split {name!r}", f"splits: {', '.join(SPLITS)}")
         file = self.directory / f"{name}.bin"
-        dtype = DTYPES[self.record["dtype"]]
+        dtype = DTYPES[self.record.dtype]
         empty = file.stat().st_size == 0  # an empty file cannot be mapped
         tokens: Any = np.empty(0, dtype) if empty else np.memmap(file, dtype, mode="r")
         index = self.directory / f"{name}.docs.npz"
@@ -106,23 +101,36 @@ class Shards:
                 text_bytes = arrays["bytes"].astype(np.uint64)
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{index}: {error}", "write the data again with `pretrain data`") from None
-        if not len(starts) == len(domain) == len(text_bytes) == self.record["splits"][name]["documents"]:
+        if not len(starts) == len(domain) == len(text_bytes) == self.record.splits[name].documents:
             raise InputError(f"{index}: not the documents that data.json says", "write the data again")
         return Split(name, tokens, starts, domain, text_bytes)
 
     @property
     def domains(self) -> list[str]:
         """The names of the domains, in the order of `Split.domain`'s numbers."""
-        return [str(name) for name in self.record["domains"]]
+        return self.record.domains
 
     @property
     def sha256(self) -> str:
         """A hash of the data itself (tokens, splits, tokenizer), the same wherever and whenever it was made."""
-        splits = {name: self.record["splits"][name]["sha256"] for name in SPLITS}
+        splits = {name: self.record.splits[name].sha256 for name in SPLITS}
         return sha256_of({"tokenizer": tokenizers.sha256(self.tokenizer), "splits": splits})
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, JsonValue]:
         """data.json for people and programs: without the tokenizer's ranks, with where it is and its hash."""
-        record = {key: value for key, value in self.record.items() if key != "tokenizer"}
-        about = {"kind": self.record["tokenizer"]["kind"], "sha256": tokenizers.sha256(self.tokenizer)}
+        about: JsonValue = {"kind": self.record.tokenizer["kind"], "sha256": tokenizers.sha256(self.tokenizer)}
+        record = self.record.model_dump(mode="json", exclude={"tokenizer"})
         return {"directory": str(self.directory), "sha256": self.sha256, **record, "tokenizer": about}
+
+
+def fingerprint(tokens: NDArray[np.unsignedinteger[Any]]) -> str:
+    """A hash of a token file's content: all of it up to 64 MB, else its size and 64 MB spread over it."""
+    raw = np.asarray(tokens).view(np.uint8)
+    block, blocks = 1 << 20, 64
+    digest = hashlib.sha256(str(len(raw)).encode())
+    if len(raw) <= block * blocks:
+        digest.update(raw.data)
+    else:
+        for start in np.linspace(0, len(raw) - block, blocks).astype(np.int64):
+            digest.update(raw[start : start + block].data)
+    return digest.hexdigest()

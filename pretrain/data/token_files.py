@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
@@ -58,14 +58,18 @@ def write_token_files(
     fractions = fractions or Fractions()
     counts = Counts()
     with ExitStack() as stack:
-        opened = [(name, file, _open(file, stack)) for name, file in files.items()]
+        opened = ((name, file, _open(file, stack)) for name, file in files.items())
         batches = _batches(opened, encoding, counts, seed, fractions)
-        about = describe(source) | {"tokens": True}
+        about = describe(source).model_copy(update={"tokens": True})
         return write_tokenized(batches, counts, directory, encoding, about, seed, fractions, on_progress)
 
 
 def _batches(
-    opened: list[tuple[str | None, Path, Any]], encoding: Encoding, counts: Counts, seed: int, fractions: Fractions
+    opened: Iterable[tuple[str | None, Path, Any]],
+    encoding: Encoding,
+    counts: Counts,
+    seed: int,
+    fractions: Fractions,
 ) -> Iterator[tuple[list[Kept], list[bytes]]]:
     """The documents that stay, with their ids; their text is never made, only its length in bytes."""
     sizes = np.array([len(token) for token in (*tokenizers.ranks_of(encoding), b"")])

@@ -6,12 +6,12 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from equiloss import files, provenance, templates
 from equiloss.errors import EquilossError, InputError
+from equiloss.records.base_run import CheckpointRun
 from pretrain.config import ModelConfig
 from pretrain.exchange import layouts, tokenizer_files
 from pretrain.model.checkpoint import Checkpoint
@@ -30,7 +30,7 @@ def export(loaded: Checkpoint, directory: Path, template: str | None = None, rep
     from safetensors.torch import save_file
 
     _check_free(directory)
-    name = template or str(cast("Mapping[str, Any]", loaded.run.get("template") or {}).get("name", "alpaca"))
+    name = template or (loaded.run.template.name if loaded.run.template else "alpaca")
     chat = chat_template(templates.source("ift", name))
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
@@ -126,7 +126,7 @@ def model_card(loaded: Checkpoint, where: str, template: str) -> str:
     return templates.render(
         templates.source("export", "model-card"),
         "model-card",
-        name=str(run.get("name") or loaded.path.resolve().parent.name),
+        name=run.name or loaded.path.resolve().parent.name,
         repository=where,
         run=run,
         config=loaded.config,
@@ -136,26 +136,24 @@ def model_card(loaded: Checkpoint, where: str, template: str) -> str:
         version=provenance.package_version(),
         sha256=loaded.sha256,
         facts=_facts(run),
-        record=json.dumps(run, indent=2, ensure_ascii=False, default=str),
+        record=json.dumps(run.model_dump(mode="json"), indent=2, ensure_ascii=False),
     )
 
 
-def _facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _facts(run: CheckpointRun) -> list[tuple[str, str]]:
     """The lines of the card's table that this record can fill."""
-    train = cast("Mapping[str, Any]", cast("Mapping[str, Any]", run.get("config") or {}).get("train") or {})
-    source = cast("Mapping[str, Any]", cast("Mapping[str, Any]", run.get("data") or {}).get("source") or {})
-    base = cast("Mapping[str, Any]", run.get("base") or {})
-    found: list[tuple[str, Any]] = [
-        ("base model", base.get("path")),
-        ("text", source.get("name")),
-        ("tokens seen", run.get("tokens")),
-        ("steps", run.get("steps")),
-        ("validation loss (nats/token)", run.get("validation_loss")),
+    train, text = run.train_settings, run.data.source if run.data else None
+    found = [
+        ("base model", run.base.path if run.base else None),
+        ("text", text.name or None if text else None),
+        ("tokens seen", run.tokens),
+        ("steps", run.steps),
+        ("validation loss (nats/token)", run.validation_loss),
         ("optimizer", train.get("optimizer")),
         ("learning rate", train.get("lr")),
         ("precision", train.get("precision")),
         ("seed", train.get("seed")),
-        ("imported from", cast("Mapping[str, Any]", run.get("source") or {}).get("path")),
+        ("imported from", run.source.path if run.source else None),
     ]
     return [(key, f"{v:,}" if isinstance(v, int) else f"{v:.4g}" if isinstance(v, float) else str(v).replace("|", "/"))
             for key, v in found if v is not None]  # fmt: skip

@@ -13,6 +13,7 @@ import torch
 from equiloss import files, provenance, tokenizer
 from equiloss.config import validate
 from equiloss.errors import InputError
+from equiloss.records.base_run import CheckpointRun, ImportedFrom
 from pretrain.config import ModelConfig
 from pretrain.exchange import layouts, tokenizer_files
 from pretrain.exchange.export import MARK
@@ -55,13 +56,13 @@ def import_checkpoint(source: Path, output: Path, tokenizer_name: str | None = N
     Raises: InputError for an unknown layout, tensors that do not fit, or a vocabulary smaller than the tokenizer's.
     """
     found = read(source, tokenizer_name)
-    record = {
-        "kind": "import",
-        "name": source.resolve().name,
-        "source": {"path": str(source), "layout": found.layout, "sha256": files.sha256_file(found.weights)},
-        "notes": found.notes,
-        "provenance": provenance.provenance().model_dump(),
-    }
+    record = CheckpointRun(
+        kind="import",
+        name=source.resolve().name,
+        source=ImportedFrom(path=str(source), layout=found.layout, sha256=files.sha256_file(found.weights)),
+        notes=found.notes,
+        provenance=provenance.provenance(),
+    )
     checkpoint.save_state(output, found.config, found.state, tokenizer.to_record(found.encoding), record)
     return found
 

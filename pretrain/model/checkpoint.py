@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import JsonValue
 
 from equiloss.config import validate
 from equiloss.errors import InputError
 from equiloss.files import atomic, sha256_file
+from equiloss.records.base_run import CheckpointRun
+from equiloss.records.file_record import parse
 from pretrain.config import ModelConfig
 from pretrain.model.decoder import GPT
 
@@ -24,16 +27,18 @@ FORMAT = "equiloss.checkpoint.v1"
 HINT = "give a checkpoint.pt that `pretrain run` or `pretrain import` wrote"
 
 
+TokenizerRecord = dict[str, JsonValue]
+"""See `equiloss.tokenizer.from_record`."""
+
+
 @dataclass
 class Checkpoint:
     """A loaded base model and what made it."""
 
     model: GPT
     config: ModelConfig
-    tokenizer: dict[str, Any]
-    """The tokenizer's record (see `equiloss.tokenizer.from_record`)."""
-    run: dict[str, Any]
-    """The record of the run that made the model: its config, seeds, final losses, provenance."""
+    tokenizer: TokenizerRecord
+    run: CheckpointRun
     sha256: str
     path: Path
 
@@ -45,14 +50,14 @@ class Checkpoint:
         return from_record(self.tokenizer)
 
 
-def save(path: Path, model: GPT, tokenizer: dict[str, Any], run: dict[str, Any]) -> None:
+def save(path: Path, model: GPT, tokenizer: TokenizerRecord, run: CheckpointRun) -> None:
     """Write a model, its tokenizer's record and its run's record as one file, whole or not at all."""
     state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     save_state(path, model.config, state, tokenizer, run)
 
 
 def save_state(
-    path: Path, config: ModelConfig, state: dict[str, torch.Tensor], tokenizer: dict[str, Any], run: dict[str, Any]
+    path: Path, config: ModelConfig, state: dict[str, torch.Tensor], tokenizer: TokenizerRecord, run: CheckpointRun
 ) -> None:
     """Write a model given as its full state dict (what a sharded model gathers to)."""
     document = {
@@ -60,7 +65,7 @@ def save_state(
         "config": config.model_dump(),
         "state_dict": state,
         "tokenizer": tokenizer,
-        "run": run,
+        "run": run.model_dump(mode="json"),
     }
     with atomic(path, "wb") as f:
         torch.save(document, f)
@@ -92,6 +97,7 @@ def load(path: Path | str, device: str | torch.device = "cpu", dropout: float = 
     if missing:
         raise InputError(f"{path}: the checkpoint lacks {', '.join(sorted(missing))}", HINT)
     config = validate(ModelConfig, document["config"], f"{path}: config")
+    run = parse(CheckpointRun, document["run"], f"{path}: run", HINT)
     with torch.device("meta"):
         model = GPT(config, dropout=dropout)
     try:
@@ -102,4 +108,4 @@ def load(path: Path | str, device: str | torch.device = "cpu", dropout: float = 
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     model.to(device).eval()
-    return Checkpoint(model, config, document["tokenizer"], document["run"], sha256_file(path), path)
+    return Checkpoint(model, config, document["tokenizer"], run, sha256_file(path), path)

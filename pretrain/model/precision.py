@@ -15,7 +15,7 @@ Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def settle(precision: str, device: torch.device, model: ModelConfig) -> Precision:
+def resolve_precision(precision: str, device: torch.device, model: ModelConfig) -> Precision:
     """The precision that "auto" stands for; another is returned as it is.
 
     A rule, not a measurement, so that two runs on one machine always get the same: bf16 on GPUs that have it, and on

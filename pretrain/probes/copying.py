@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from equiloss.records.probe import Measure, ProbeResult
 from pretrain.data.induction import predicted
 from pretrain.model.decoder import GPT
-from pretrain.probes.measure import mean_of, measure
 from pretrain.probes.registry import probe
 from pretrain.probes.subject import Subject
 from pretrain.probes.windows import batches, token_losses
 
 
 @probe("copying")
-def of_subject(subject: Subject) -> dict[str, Any]:
+def of_subject(subject: Subject) -> ProbeResult:
     """Copying of random sequences of the test text's tokens, and within the test text."""
     seen = torch.from_numpy(np.unique(np.asarray(subject.shards.split("test").tokens)).astype(np.int64))
     vocabulary = seen[seen != subject.encoding.eot_token]
@@ -40,7 +40,7 @@ def copied(
     sequences: int = 64,
     length: int | None = None,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> ProbeResult:
     """Copying of random sequences of `length` tokens from `vocabulary` (K,), and within windows of `text` (N, T+1).
 
     `length`: by default 32, or what fits the context twice.
@@ -56,20 +56,17 @@ def copied(
     lift = losses[:, : length - 1].mean(dim=1) - again.mean(dim=1)
     keys = [str(number) for number in range(sequences)]
     scores = induction_scores(model, rows, length)
-    return {
-        "measures": {
-            "accuracy": mean_of(right.tolist(), unit="share of tokens", keys=keys),
-            "loss": mean_of(again.mean(dim=1).tolist(), unit="nats", keys=keys),
-            "lift": mean_of(lift.tolist(), unit="nats", keys=keys),
-            "induction_score": measure(float(scores.max()), unit="share of attention", n=sequences),
-            **({} if text is None else _in_text(model, text)),
-        },
-        "heads": [[float(score) for score in layer] for layer in scores],
-        "length": length,
+    measures = {
+        "accuracy": Measure.mean_of(right.tolist(), unit="share of tokens", keys=keys),
+        "loss": Measure.mean_of(again.mean(dim=1).tolist(), unit="nats", keys=keys),
+        "lift": Measure.mean_of(lift.tolist(), unit="nats", keys=keys),
+        "induction_score": Measure(value=float(scores.max()), unit="share of attention", n=sequences),
+        **({} if text is None else _in_text(model, text)),
     }
+    return ProbeResult.of(measures, heads=scores.tolist(), length=length)
 
 
-def _in_text(model: GPT, text: Tensor) -> dict[str, Any]:
+def _in_text(model: GPT, text: Tensor) -> dict[str, Measure]:
     """Accuracy and loss on the tokens of windows (N, T+1) that induction predicts; {} where there are none."""
     chosen = predicted(text)
     right = torch.cat([model(part[:, :-1]).argmax(-1) for part in batches(text)]) == text[:, 1:]
@@ -78,22 +75,20 @@ def _in_text(model: GPT, text: Tensor) -> dict[str, Any]:
     if not rows:
         return {}
     keys = [f"window {row}" for row in rows]
+    accuracy = [float(right[row][chosen[row]].float().mean()) for row in rows]
+    loss = [float(losses[row][chosen[row]].mean()) for row in rows]
     return {
-        "text_accuracy": mean_of(
-            [float(right[row][chosen[row]].float().mean()) for row in rows], unit="share of tokens", keys=keys
-        ),
-        "text_loss": mean_of([float(losses[row][chosen[row]].mean()) for row in rows], unit="nats", keys=keys),
+        "text_accuracy": Measure.mean_of(accuracy, unit="share of tokens", keys=keys),
+        "text_loss": Measure.mean_of(loss, unit="nats", keys=keys),
     }
 
 
 @torch.no_grad()
 def induction_scores(model: GPT, rows: Tensor, length: int) -> Tensor:
     """Mean attention (layers, heads) from position L+i to i+1, for i from 0 to L-2, in rows (N, 2L)."""
-    found: list[Tensor] = []
-    for weights in attention(model, rows):  # (N, H, T, T)
-        at = torch.arange(length - 1)
-        found.append(weights[:, :, length + at, at + 1].mean(dim=(0, 2)))
-    return torch.stack(found)
+    at = torch.arange(length - 1)
+    layers = attention(model, rows)  # each (N, H, T, T)
+    return torch.stack([weights[:, :, length + at, at + 1].mean(dim=(0, 2)) for weights in layers])
 
 
 @torch.no_grad()

@@ -12,12 +12,12 @@ It says nothing about a model: it ties the losses by domain to the items that a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tiktoken import Encoding
 
+from equiloss.records.probe import ProbeResult
 from pretrain.data.shards import Shards, Split
 from pretrain.probes.instructions import AskedItem
 from pretrain.probes.registry import probe
@@ -28,25 +28,25 @@ FROM_THE_WHOLE = 0.1
 
 
 @probe("domains")
-def of_subject(subject: Subject) -> dict[str, Any]:
+def of_subject(subject: Subject) -> ProbeResult:
     """The domain of the data that each test item is worded like."""
     return closest_domains(subject.encoding, subject.shards, subject.test_items)
 
 
-def closest_domains(encoding: Encoding, shards: Shards, items: Sequence[AskedItem]) -> dict[str, Any]:
+def closest_domains(encoding: Encoding, shards: Shards, items: Sequence[AskedItem]) -> ProbeResult:
     """{items: {id or question: domain}}, by the wording of question and answer, against the test text of the shards."""
     split = shards.split("test")
     counts = token_counts(split, len(shards.domains), encoding.n_vocab)
-    there = [number for number, row in enumerate(counts) if row.any()]
+    present = np.flatnonzero(counts.any(axis=1))
     everywhere = (counts.sum(axis=0) + 1) / (counts.sum() + encoding.n_vocab)
-    own = counts[there] / counts[there].sum(axis=1, keepdims=True)
+    own = counts[present] / counts[present].sum(axis=1, keepdims=True)
     logs = np.log((1 - FROM_THE_WHOLE) * own + FROM_THE_WHOLE * everywhere)
-    names = [shards.domains[number] for number in there]
-    found: dict[str, str] = {}
-    for one in items:
-        ids = encoding.encode_ordinary(f"{one.question} {one.answer}")
-        found[one.id or one.question] = names[int(logs[:, ids].sum(axis=1).argmax())]
-    return {"measures": {}, "items": found, "domains": names}
+    names = [shards.domains[number] for number in present]
+    closest: dict[str, str] = {}
+    for item in items:
+        ids = encoding.encode_ordinary(f"{item.question} {item.answer}")
+        closest[item.id or item.question] = names[int(logs[:, ids].sum(axis=1).argmax())]
+    return ProbeResult.of({}, items=closest, domains=names)
 
 
 def token_counts(split: Split, domains: int, vocabulary: int) -> NDArray[np.float64]:

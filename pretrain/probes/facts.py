@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
-from equiloss.errors import InputError
+from pydantic import BaseModel, ConfigDict, Field
+
 from equiloss.files import read_jsonl
+from equiloss.records.file_record import parse
 
 
-@dataclass(frozen=True)
-class Fact:
+class Fact(BaseModel):
     """A fact that the training text told. `told` are prefixes of that text up to the value; `asked` are fresh ones.
 
     A fresh prefix mentions the subject for the first time and leads straight to the value, in any wording.
     """
 
-    subject: str
-    attribute: str
-    value: str
-    told: tuple[str, ...]
-    asked: tuple[str, ...]
+    model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
+
+    subject: str = Field(min_length=1)
+    attribute: str = Field(min_length=1)
+    value: str = Field(min_length=1)
+    told: tuple[str, ...] = ()
+    asked: tuple[str, ...] = Field(min_length=1)
 
     @property
     def key(self) -> str:
@@ -35,24 +36,8 @@ def read_facts(path: Path) -> list[Fact]:
 
     Raises: InputError when the file is missing or broken, or a line lacks a field.
     """
-    facts: list[Fact] = []
-    for number, row in enumerate(read_jsonl(path), start=1):
-        if not isinstance(row, dict):
-            raise InputError(f"{path}: line {number} is not an object", "give subject, attribute, value, told, asked")
-        entry = cast("dict[str, Any]", row)
-        missing = [key for key in ("subject", "attribute", "value", "asked") if not entry.get(key)]
-        if missing:
-            raise InputError(f"{path}: line {number} has no {missing[0]!r}", "give subject, attribute, value and asked")
-        facts.append(
-            Fact(
-                str(entry["subject"]),
-                str(entry["attribute"]),
-                str(entry["value"]),
-                tuple(map(str, cast("Sequence[Any]", entry.get("told") or ()))),
-                tuple(map(str, cast("Sequence[Any]", entry["asked"]))),
-            )
-        )
-    return facts
+    hint = "give subject, attribute, value, told and asked"
+    return [parse(Fact, row, f"{path}: line {number}", hint) for number, row in enumerate(read_jsonl(path), start=1)]
 
 
 def world_facts(name: str, most: int = 1000) -> list[Fact]:
@@ -83,7 +68,7 @@ def world_facts(name: str, most: int = 1000) -> list[Fact]:
             place = value_place(text, attribute.sentences, value)
             told = (text[:place].rstrip(),) if place else ()
         asked = tuple(one.split("{v}")[0].format(s=person.name).rstrip() for one in attribute.sentences)
-        facts.append(Fact(person.name, attribute.name, value, told, asked))
+        facts.append(Fact(subject=person.name, attribute=attribute.name, value=value, told=told, asked=asked))
     return facts
 
 

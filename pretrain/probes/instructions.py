@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 from equiloss.errors import InputError
-from equiloss.files import read_json, read_jsonl, read_text
+from equiloss.records.response import read_rows
 
 
 @dataclass(frozen=True)
@@ -24,15 +23,13 @@ def read_items(path: Path) -> list[AskedItem]:
 
     Raises: InputError when the file is missing, broken, or holds no item with an answer.
     """
-    rows = read_json(path) if read_text(path).lstrip().startswith("[") else read_jsonl(path)
     items: list[AskedItem] = []
-    for row in cast("list[Any]", rows):
-        if isinstance(row, dict) and "instruction" in row:
-            entry = cast("dict[str, Any]", row)
-            answer = entry.get("reference") or ("" if "generator" in entry else entry.get("output")) or ""
-            question = f"{entry['instruction']}\n{entry['input']}" if entry.get("input") else str(entry["instruction"])
-            if str(answer).strip():
-                items.append(AskedItem(question, str(answer), str(entry.get("id") or "")))
+    for row in read_rows(path):
+        if "instruction" in row:
+            answer = str(row.get("reference") or ("" if "generator" in row else row.get("output")) or "")
+            question = f"{row['instruction']}\n{row['input']}" if row.get("input") else str(row["instruction"])
+            if answer.strip():
+                items.append(AskedItem(question, answer, str(row.get("id") or "")))
     if not items:
         raise InputError(f"{path}: holds no item with an instruction and an answer", "give Alpaca-style items")
     return items

@@ -11,24 +11,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
-import torch
 from tiktoken import Encoding
 
 from equiloss.errors import InputError
+from equiloss.records.probe import Measure, ProbeResult
 from pretrain.model.decoder import GPT
+from pretrain.probes.completions import complete
 from pretrain.probes.instructions import AskedItem
-from pretrain.probes.measure import mean_of
 from pretrain.probes.registry import probe
 from pretrain.probes.subject import Subject
 
-BATCH = 64
 SHOTS = 3
 
 
 @probe("items")
-def of_subject(subject: Subject) -> dict[str, Any]:
+def of_subject(subject: Subject) -> ProbeResult:
     """The base model's losses of the items' reference answers."""
     return item_losses(subject.model, subject.encoding, *subject.items, seed=subject.options.seed)
 
@@ -40,7 +38,7 @@ def item_losses(
     test: Sequence[AskedItem],
     most: int = 400,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> ProbeResult:
     """Answer losses of the test items, and of as many of the others; `test` names which of `everything` are held out.
 
     Raises: InputError when nothing is left to compare the test items with.
@@ -58,43 +56,17 @@ def item_losses(
     usual = sum(of_others) / len(of_others)
     shots = "\n".join(f"{one.question}\n{one.answer}" for one in others[:SHOTS])
     with_shots = answer_losses(model, encoding, [(f"{shots}\n{one.question}", one.answer) for one in held])
-    return {
-        "measures": {
-            "answer_loss": mean_of(of_test, unit="nats per token", keys=keys),
-            "other_answer_loss": mean_of(of_others, unit="nats per token"),
-            "test_advantage": mean_of([usual - one for one in of_test], unit="nats per token", keys=keys),
-            "few_shot_lift": mean_of(
-                [a - b for a, b in zip(of_test, with_shots, strict=True)], unit="nats per token", keys=keys
-            ),
-        },
-        "test_items": len(held),
-        "other_items": len(others),
+    lifts = [a - b for a, b in zip(of_test, with_shots, strict=True)]
+    measures = {
+        "answer_loss": Measure.mean_of(of_test, unit="nats per token", keys=keys),
+        "other_answer_loss": Measure.mean_of(of_others, unit="nats per token"),
+        "test_advantage": Measure.mean_of([usual - one for one in of_test], unit="nats per token", keys=keys),
+        "few_shot_lift": Measure.mean_of(lifts, unit="nats per token", keys=keys),
     }
+    return ProbeResult.of(measures, test_items=len(held), other_items=len(others))
 
 
-@torch.no_grad()
 def answer_losses(model: GPT, encoding: Encoding, pairs: Sequence[tuple[str, str]]) -> list[float]:
     """The mean loss in nats per token of each answer after its question; long questions lose their beginning."""
-    eot = encoding.eot_token
-    rows: list[tuple[list[int], int]] = []
-    for question, answer in pairs:
-        after = encoding.encode_ordinary(f"\n{answer}")[: model.config.context - 1]
-        before = [eot, *encoding.encode_ordinary(question)][-(model.config.context - len(after)) :]
-        rows.append(([*before, *after], len(after)))
-    losses = [0.0] * len(rows)
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]))
-    for start in range(0, len(order), BATCH):
-        chosen = order[start : start + BATCH]
-        longest = max(len(rows[index][0]) for index in chosen)
-        ids = torch.full((len(chosen), longest), eot)
-        targets = torch.full((len(chosen), longest - 1), -100)
-        for line, index in enumerate(chosen):
-            tokens, count = rows[index]
-            ids[line, : len(tokens)] = torch.tensor(tokens)
-            targets[line, len(tokens) - 1 - count : len(tokens) - 1] = torch.tensor(tokens[-count:])
-        logits = model(ids[:, :-1]).float()
-        loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none", ignore_index=-100)
-        means = loss.sum(dim=1) / (targets != -100).sum(dim=1)
-        for line, index in enumerate(chosen):
-            losses[index] = float(means[line])
-    return losses
+    completions = complete(model, encoding, [(question, f"\n{answer}") for question, answer in pairs])
+    return [one.nats / one.tokens for one in completions]

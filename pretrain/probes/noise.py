@@ -8,14 +8,13 @@ pretraining). The draws are the same for all models of a shape. Descriptive only
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from equiloss.records.probe import Measure, ProbeResult
 from equiloss.seeds import stream
 from pretrain.model.decoder import GPT
-from pretrain.probes.measure import mean_of
 from pretrain.probes.registry import probe
 from pretrain.probes.subject import Subject
 from pretrain.probes.windows import mean_loss
@@ -24,7 +23,7 @@ STRENGTHS = (0.02, 0.05, 0.1)
 
 
 @probe("noise")
-def of_subject(subject: Subject) -> dict[str, Any]:
+def of_subject(subject: Subject) -> ProbeResult:
     """The rise in loss on 64 windows of the test text."""
     return loss_rises(subject.model, subject.few_windows(64), seed=subject.options.seed)
 
@@ -32,11 +31,11 @@ def of_subject(subject: Subject) -> dict[str, Any]:
 @torch.no_grad()
 def loss_rises(
     model: GPT, rows: Tensor, strengths: Sequence[float] = STRENGTHS, draws: int = 4, seed: int = 0
-) -> dict[str, Any]:
+) -> ProbeResult:
     """The rise in mean loss on windows (N, T+1) at each strength, over `draws`; the model is left as it was."""
     before = mean_loss(model, rows)
     kept = {name: parameter.clone() for name, parameter in model.named_parameters()}
-    measures: dict[str, Any] = {}
+    measures: dict[str, Measure] = {}
     try:
         for strength in strengths:
             rises: list[float] = []
@@ -45,11 +44,11 @@ def loss_rises(
                     parameter.copy_(kept[name] + disturbance(kept[name], strength, stream(seed, "noise", draw, name)))
                 rises.append(mean_loss(model, rows) - before)
             keys = [str(draw) for draw in range(draws)]
-            measures[f"rise_at_{strength:g}"] = mean_of(rises, unit="nats", keys=keys)
+            measures[f"rise_at_{strength:g}"] = Measure.mean_of(rises, unit="nats", keys=keys)
     finally:
         for name, parameter in model.named_parameters():
             parameter.copy_(kept[name])
-    return {"measures": measures, "loss": before}
+    return ProbeResult.of(measures, loss=before)
 
 
 def disturbance(weights: Tensor, strength: float, seed: int) -> Tensor:

@@ -6,13 +6,13 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from equiloss.records.probe import ProbeResult
 from pretrain import probes as folder
 from pretrain.probes.subject import Subject
 
-Measuring = Callable[[Subject], dict[str, Any]]
-"""From a base model to {"measures": {name: measure}} and whatever else the record should keep of the probe."""
+Measuring = Callable[[Subject], ProbeResult]
+"""From a base model to its measures and whatever else the record should keep of the probe."""
 
 
 @dataclass(frozen=True)

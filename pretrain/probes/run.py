@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 from equiloss import console
 from equiloss.errors import InputError
 from equiloss.files import write_json
 from equiloss.provenance import provenance
+from equiloss.records.probe import ProbedCheckpoint, ProbedData, ProbeRecord, ProbeResult
 from pretrain.model import checkpoint
 from pretrain.probes.registry import probes
 from pretrain.probes.subject import MissingInput, ProbeOptions, Subject
 
-FORMAT = "equiloss.probe.v1"
 
-
-def run(path: Path, options: ProbeOptions, output: Path | None = None) -> tuple[dict[str, Any], Path]:
+def run(path: Path, options: ProbeOptions, output: Path | None = None) -> tuple[ProbeRecord, Path]:
     """Probe a checkpoint; the record and where it was written.
 
     Raises: InputError for a bad checkpoint, data, facts or items, or an unknown probe.
@@ -28,25 +26,25 @@ def run(path: Path, options: ProbeOptions, output: Path | None = None) -> tuple[
         raise InputError(f"no probe named {unknown[0]!r}", f"the probes: {', '.join(known)}")
     subject = Subject(checkpoint.load(path), options)
     shards = subject.shards if options.data else None
-    measured: dict[str, Any] = {}
+    measured: dict[str, ProbeResult] = {}
     for name in options.only or [name for name, probe in known.items() if not probe.only_when_named]:
         start = time.perf_counter()
         try:
-            measured[name] = known[name].run(subject)
+            result = known[name].run(subject)
         except MissingInput as missing:
             subject.skipped[name] = str(missing)
             continue
-        measured[name]["seconds"] = round(time.perf_counter() - start, 2)
-        console.say(f"{name}: {measured[name]['seconds']:.1f} s")
-    document = {
-        "format": FORMAT,
-        "checkpoint": {"path": str(path), "sha256": subject.base.sha256, "config": subject.base.config.model_dump()},
-        "data": {"path": str(options.data), "sha256": shards.sha256} if shards else None,
-        "seed": options.seed,
-        "probes": measured,
-        "skipped": subject.skipped,
-        "provenance": provenance(),
-    }
+        measured[name] = result.model_copy(update={"seconds": round(time.perf_counter() - start, 2)})
+        console.say(f"{name}: {measured[name].seconds:.1f} s")
+    base = subject.base
+    record = ProbeRecord(
+        checkpoint=ProbedCheckpoint(path=str(path), sha256=base.sha256, config=base.config.model_dump()),
+        data=ProbedData(path=str(options.data), sha256=shards.sha256) if shards else None,
+        seed=options.seed,
+        probes=measured,
+        skipped=subject.skipped,
+        provenance=provenance(),
+    )
     target = output or path.with_name(f"{path.stem}.probe.json")
-    write_json(target, document)
-    return document, target
+    write_json(target, record)
+    return record, target

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from equiloss.records.probe import Measure, ProbeResult
 from pretrain.model.decoder import GPT
-from pretrain.probes.measure import mean_of, measure
 from pretrain.probes.registry import probe
 from pretrain.probes.subject import Subject
 
@@ -24,12 +23,12 @@ Product = Callable[[list[Tensor]], list[Tensor]]
 
 
 @probe("sharpness")
-def of_subject(subject: Subject) -> dict[str, Any]:
+def of_subject(subject: Subject) -> ProbeResult:
     """Trace and top eigenvalue of the Hessian on 32 windows of the test text."""
     return hessian_spectrum(subject.model, subject.few_windows(32), seed=subject.options.seed)
 
 
-def hessian_spectrum(model: GPT, rows: Tensor, draws: int = 8, steps: int = 20, seed: int = 0) -> dict[str, Any]:
+def hessian_spectrum(model: GPT, rows: Tensor, draws: int = 8, steps: int = 20, seed: int = 0) -> ProbeResult:
     """Trace and top eigenvalue of the Hessian of the mean loss on windows (N, T+1)."""
     parameters: list[Tensor] = [one for one in model.parameters() if one.requires_grad]
     product = hessian_product(lambda: _loss(model, rows), parameters)
@@ -37,17 +36,13 @@ def hessian_spectrum(model: GPT, rows: Tensor, draws: int = 8, steps: int = 20, 
     samples = trace_samples(product, parameters, draws, generator)
     top, change = top_eigenvalue(product, parameters, steps, generator)
     count = sum(one.numel() for one in parameters)
-    trace = mean_of(samples, unit="nats")
-    return {
-        "measures": {
-            "trace": trace,
-            "trace_per_parameter": measure(trace["value"] / count, unit="nats"),
-            "top_eigenvalue": measure(top, unit="nats"),
-        },
-        "parameters": count,
-        "last_relative_change": change,
-        "tokens": int(rows[:, 1:].numel()),
+    trace = Measure.mean_of(samples, unit="nats")
+    measures = {
+        "trace": trace,
+        "trace_per_parameter": Measure(value=trace.value / count, unit="nats"),
+        "top_eigenvalue": Measure(value=top, unit="nats"),
     }
+    return ProbeResult.of(measures, parameters=count, last_relative_change=change, tokens=rows[:, 1:].numel())
 
 
 def _loss(model: GPT, rows: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -113,12 +113,11 @@ class Subject:
         """The facts of `--facts`, else those of the world that the data was made from, in words that the model read."""
         if self.options.facts is not None:
             return read_facts(self.options.facts)
-        source = self.shards.record.get("source") if self.options.data else None
-        name = str(source.get("name", "")) if isinstance(source, dict) else source
-        if not isinstance(name, str) or not name.startswith("world:"):
+        source = self.shards.record.source if self.options.data else None
+        if source is None or not source.name.startswith("world:"):
             raise MissingInput("needs --facts, or --data of a built-in world")
-        known = world_facts(name)
-        if (self.base.run.get("data") or {}).get("sha256") in (None, self.shards.sha256):
+        known, read = world_facts(source.name), self.base.run.data
+        if read is None or read.sha256 in (None, self.shards.sha256):
             return known
         self.skipped["cloze.stored"] = "--data is not the text that this checkpoint read"
-        return [replace(fact, told=()) for fact in known]
+        return [fact.model_copy(update={"told": ()}) for fact in known]

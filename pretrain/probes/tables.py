@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.table import Table
 
+from equiloss.records.probe import ProbeRecord
 
-def table(document: dict[str, Any]) -> Table:
+
+def table(record: ProbeRecord) -> Table:
     """All measures with their standard errors."""
-    shown = Table(title=document["checkpoint"]["path"], title_justify="left")
+    shown = Table(title=record.checkpoint.path, title_justify="left")
     for heading in ("probe", "measure"):
         shown.add_column(heading)
     for heading in ("value", "standard error"):
         shown.add_column(heading, justify="right")
     shown.add_column("unit")
-    for probe, found in document["probes"].items():
-        for name, one in found["measures"].items():
-            error = "" if one["standard_error"] is None else f"{one['standard_error']:.3g}"
-            shown.add_row(probe, name, f"{one['value']:.4g}", error, one["unit"])
+    for name, measure in record.measures.items():
+        error = "" if measure.standard_error is None else f"{measure.standard_error:.3g}"
+        shown.add_row(*name.split(".", 1), f"{measure.value:.4g}", error, measure.unit)
     return shown

@@ -7,39 +7,35 @@ unit vectors u with mean m is (n ||m||² - 1)/(n - 1). Degenerate output represe
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from equiloss.records.probe import Measure, ProbeResult
 from pretrain.model.decoder import GPT
-from pretrain.probes.measure import measure
 from pretrain.probes.registry import probe
 from pretrain.probes.subject import Subject
 
 
 @probe("weights")
-def of_subject(subject: Subject) -> dict[str, Any]:
+def of_subject(subject: Subject) -> ProbeResult:
     """Norms, stable ranks and anisotropy of the base model."""
     return weight_geometry(subject.model)
 
 
 @torch.no_grad()
-def weight_geometry(model: GPT) -> dict[str, Any]:
+def weight_geometry(model: GPT) -> ProbeResult:
     """Norms over all parameters, stable ranks and the embedding's anisotropy."""
     matrices = {name: p for name, p in model.named_parameters() if p.ndim == 2}
     ranks = {name: stable_rank(p) for name, p in matrices.items()}
     total = sum(float(p.float().pow(2).sum()) for p in model.parameters()) ** 0.5
     blocks = [rank for name, rank in ranks.items() if name.startswith("blocks.")]
-    return {
-        "measures": {
-            "norm": measure(total, unit=""),
-            "stable_rank": measure(sum(blocks) / max(1, len(blocks)), unit="", n=len(blocks)),
-            "anisotropy": measure(anisotropy(model.token_embedding.weight), unit="mean cosine"),
-            "head_stable_rank": measure(stable_rank(model.head_weight), unit=""),
-        },
-        "stable_ranks": ranks,
+    measures = {
+        "norm": Measure(value=total),
+        "stable_rank": Measure(value=sum(blocks) / max(1, len(blocks)), n=len(blocks)),
+        "anisotropy": Measure(value=anisotropy(model.token_embedding.weight), unit="mean cosine"),
+        "head_stable_rank": Measure(value=stable_rank(model.head_weight)),
     }
+    return ProbeResult.of(measures, stable_ranks=ranks)
 
 
 def stable_rank(matrix: Tensor) -> float:

@@ -1,27 +1,28 @@
 """What watches a run while it goes on: samples from the model, the run's page, and other people's trackers.
 
-An observer sees what a run logs and changes nothing of it: neither weights nor random states.
+A callback sees what a run logs and changes nothing of it: neither weights nor random states.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from equiloss.config import flatten
-from equiloss.errors import InputError
-from equiloss.files import read_jsonl, write_jsonl
+from equiloss.files import write_jsonl
+from equiloss.records.metrics import SampledText, TrainingMetrics, ValidationMetrics, read_samples
 from equiloss.seeds import stream
 from pretrain.config import RunConfig
 from pretrain.training import page
 
 if TYPE_CHECKING:
-    import numpy as np
     from tiktoken import Encoding
 
     from pretrain.model.decoder import GPT
@@ -32,10 +33,14 @@ TEMPERATURE = 0.8
 TOP_K = 50
 
 
-class Observer:
+Metrics = TrainingMetrics | ValidationMetrics
+Tokens = NDArray[np.unsignedinteger]
+
+
+class Callback:
     """Told what happens in a run, on its main process; each method may stay as it is."""
 
-    def logged(self, row: dict[str, Any]) -> None:
+    def logged(self, row: Metrics) -> None:
         """A line of metrics.jsonl was written."""
 
     def evaluated(self, step: int, model: GPT) -> None:
@@ -48,14 +53,14 @@ class Observer:
         """The run ends, in whatever way."""
 
 
-def observers(
-    config: RunConfig, directory: Path, tokenizer: Encoding, validation: np.ndarray[Any, Any], step: int, whole: bool
-) -> list[Observer]:
-    """The observers of a run that stands at `step`. `whole`: this process holds all weights, so it can sample.
+def callbacks_of(
+    config: RunConfig, directory: Path, tokenizer: Encoding, validation: Tokens, step: int, whole: bool
+) -> list[Callback]:
+    """The callbacks of a run that stands at `step`. `whole`: this process holds all weights, so it can sample.
 
     Raises: InputError when a tracker is asked for that is not installed.
     """
-    watching: list[Observer] = []
+    watching: list[Callback] = []
     if config.train.samples and whole:
         watching.append(Samples(config, directory / "samples.jsonl", tokenizer, validation))
     watching.append(Page(directory))
@@ -66,7 +71,7 @@ def observers(
     return watching
 
 
-class Page(Observer):
+class Page(Callback):
     """Keeps report.html up to date: at each evaluation, and at the end."""
 
     def __init__(self, directory: Path) -> None:
@@ -83,10 +88,10 @@ class Page(Observer):
         page.write(self.directory)
 
 
-class Samples(Observer):
+class Samples(Callback):
     """Lets the model go on from a few beginnings in the validation split, at each evaluation."""
 
-    def __init__(self, config: RunConfig, path: Path, tokenizer: Encoding, validation: np.ndarray[Any, Any]) -> None:
+    def __init__(self, config: RunConfig, path: Path, tokenizer: Encoding, validation: Tokens) -> None:
         self.path, self.tokenizer = path, tokenizer
         self.prompts = prompts(validation, tokenizer.eot_token, config.train.samples, config.model.context // 2)
         self.new_tokens = min(SAMPLE_TOKENS, config.model.context - max(map(len, self.prompts), default=0))
@@ -108,20 +113,17 @@ class Samples(Observer):
             seeds=self.seeds,
         )
         model.train(was_training)
-        earlier: list[dict[str, Any]] = []
-        with suppress(InputError):
-            earlier = [row for row in read_jsonl(self.path) if row["step"] < step]
+        earlier = [row for row in read_samples(self.path) if row.step < step]
+        decode = self.tokenizer.decode
         rows = [
-            {"step": step, "prompt": self.tokenizer.decode(prompt), "text": self.tokenizer.decode(sample.tokens)}
+            SampledText(step=step, prompt=decode(prompt), text=decode(sample.tokens))
             for prompt, sample in zip(self.prompts, done, strict=True)
         ]
         write_jsonl(self.path, [*earlier, *rows])
 
 
-def prompts(tokens: np.ndarray[Any, Any], eot: int, count: int, longest: int) -> list[list[int]]:
+def prompts(tokens: Tokens, eot: int, count: int, longest: int) -> list[list[int]]:
     """The first tokens of `count` documents, spread over a split whose documents end with `eot`."""
-    import numpy as np
-
     starts = np.concatenate([[0], np.flatnonzero(np.asarray(tokens[: 1 << 24]) == eot) + 1])
     lengths = np.diff(np.append(starts, min(len(tokens), 1 << 24)))
     length = max(1, min(PROMPT_TOKENS, longest))
@@ -130,7 +132,7 @@ def prompts(tokens: np.ndarray[Any, Any], eot: int, count: int, longest: int) ->
     return [[int(token) for token in tokens[start : start + length]] for start in chosen]
 
 
-class TensorBoard(Observer):
+class TensorBoard(Callback):
     """Scalars for TensorBoard, in NAME/tensorboard."""
 
     def __init__(self, directory: Path, step: int) -> None:
@@ -140,10 +142,10 @@ class TensorBoard(Observer):
         self.writer: Any = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1 if step else None)
 
     @override
-    def logged(self, row: dict[str, Any]) -> None:
+    def logged(self, row: Metrics) -> None:
         """Write the row's numbers at its step."""
         for key, value in numbers(row):
-            self.writer.add_scalar(key, value, row["step"])
+            self.writer.add_scalar(key, value, row.step)
 
     @override
     def evaluated(self, step: int, model: GPT) -> None:
@@ -156,7 +158,7 @@ class TensorBoard(Observer):
         self.writer.close()
 
 
-class Trackio(Observer):
+class Trackio(Callback):
     """Metrics for trackio; its project is the folder of the runs, its run the run's name."""
 
     def __init__(self, config: RunConfig, directory: Path, step: int) -> None:
@@ -172,9 +174,9 @@ class Trackio(Observer):
             )
 
     @override
-    def logged(self, row: dict[str, Any]) -> None:
+    def logged(self, row: Metrics) -> None:
         """Log the row's numbers at its step."""
-        self.trackio.log(dict(numbers(row)), step=row["step"])
+        self.trackio.log(dict(numbers(row)), step=row.step)
 
     @override
     def close(self) -> None:
@@ -183,11 +185,11 @@ class Trackio(Observer):
             self.trackio.finish()
 
 
-def numbers(row: dict[str, Any]) -> Sequence[tuple[str, float]]:
+def numbers(row: Metrics) -> Sequence[tuple[str, float]]:
     """A metrics row for a tracker: what was measured, by group."""
-    group = "validation" if "validation_loss" in row else "train"
+    group = "validation" if isinstance(row, ValidationMetrics) else "train"
     return [
         (f"{group}/{key.removeprefix('validation_')}", float(value))
-        for key, value in row.items()
+        for key, value in row
         if key != "step" and isinstance(value, (int, float))
     ]

@@ -21,7 +21,7 @@ from equiloss.numerals import duration
 from pretrain.config import RunConfig
 from pretrain.model.decoder import GPT
 from pretrain.model.device import pick_device
-from pretrain.model.precision import set_matmul_precision, settle
+from pretrain.model.precision import resolve_precision, set_matmul_precision
 from pretrain.training.distributed import World
 from pretrain.training.memory import available_bytes, forget_peak, peak_bytes
 from pretrain.training.optimizers import Optimizers
@@ -70,7 +70,7 @@ def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | No
     device = pick_device(config.train.device)
     vocabulary = vocab_size or config.model.vocab_size or GPT2_VOCABULARY
     model = config.model.model_copy(update={"vocab_size": vocabulary})
-    precision = settle(config.train.precision, device, model)
+    precision = resolve_precision(config.train.precision, device, model)
     settled = RunConfig(model=model, train=config.train.model_copy(update={"precision": precision}))
     if config.train.threads is not None:
         torch.set_num_threads(config.train.threads)

@@ -9,10 +9,10 @@ import torch
 from equiloss.errors import InputError
 from pretrain.config import RunConfig
 from pretrain.data.shards import Shards
-from pretrain.model.precision import settle
+from pretrain.model.precision import resolve_precision
 
 
-def settled(config: RunConfig, shards: Shards, device: torch.device) -> RunConfig:
+def resolve(config: RunConfig, shards: Shards, device: torch.device) -> RunConfig:
     """The configuration with nothing left open: vocabulary, steps, precision, seeds, intervals.
 
     Raises: InputError when the vocabulary is not the data's.
@@ -30,7 +30,7 @@ def settled(config: RunConfig, shards: Shards, device: torch.device) -> RunConfi
         update={
             "steps": steps,
             "tokens": None,
-            "precision": settle(train.precision, device, model),
+            "precision": resolve_precision(train.precision, device, model),
             "init_seed": train.seed if train.init_seed is None else train.init_seed,
             "order_seed": train.seed if train.order_seed is None else train.order_seed,
             "dropout_seed": train.seed if train.dropout_seed is None else train.dropout_seed,

@@ -14,7 +14,7 @@ from pretrain.training.distributed import World
 from pretrain.training.run_directory import last_state
 
 
-class Stop:
+class StopRequest:
     """Whether someone asked the run to stop."""
 
     asked = False
@@ -41,15 +41,15 @@ class Stop:
 
 
 @contextmanager
-def told_plainly(directory: Path, world: World) -> Generator[None]:
+def resumable_errors(directory: Path, world: World) -> Generator[None]:
     """Turn a full disk and a lost peer into one line that names the last state. Both are resumable: exit code 3."""
     try:
         yield
     except EquilossError:
         raise
     except (OSError, RuntimeError) as error:
-        found = last_state(directory)
-        last = f"the last state is {found.name}" if found else "no state was written yet"
+        state = last_state(directory)
+        last = f"the last state is {state.name}" if state else "no state was written yet"
         if disk_is_full(error):
             raise IncompleteError(
                 f"no space left for {directory}; {last}", "make room and run the same command with --resume"

@@ -5,69 +5,58 @@ from __future__ import annotations
 import math
 import os
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from equiloss import tokenizer
 from equiloss.console import say, warn
 from equiloss.errors import EquilossError, InputError
-from equiloss.files import append_jsonl, json_line, read_jsonl, sha256_of, write_json
+from equiloss.files import append_jsonl, json_line, sha256_of, write_json
 from equiloss.numerals import duration
 from equiloss.progress import ProgressBar
 from equiloss.provenance import provenance
+from equiloss.records.base_run import CheckpointRun, RunProgress, StartedFrom, TrainingData
+from equiloss.records.file_record import FileRecord
+from equiloss.records.metrics import TrainingMetrics, ValidationMetrics, read_metrics
 from equiloss.seeds import stream
 from pretrain.config import RunConfig
 from pretrain.data.induction import predicted
 from pretrain.data.order import DataOrder, Offsets, evenly_spaced, gather
-from pretrain.data.shards import Shards
+from pretrain.data.shards import Shards, fingerprint
 from pretrain.model import checkpoint
 from pretrain.model.cross_entropy import IGNORE
 from pretrain.model.decoder import GPT
 from pretrain.model.precision import set_matmul_precision
 from pretrain.training import state
-from pretrain.training.callbacks import Observer, observers
-from pretrain.training.defaults import settled
+from pretrain.training.callbacks import Callback, Metrics, callbacks_of
+from pretrain.training.defaults import resolve
 from pretrain.training.distributed import World, share, world
-from pretrain.training.interrupts import Stop, told_plainly
+from pretrain.training.interrupts import StopRequest, resumable_errors
 from pretrain.training.optimizers import Optimizers, lr_at
 from pretrain.training.run_directory import last_state, prepare
-from pretrain.training.state import Progress
 from pretrain.training.step import Stepper, my_share
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a run came to."""
+class RunResult(FileRecord):
+    """What a run came to, and what `--json` prints of it."""
 
-    directory: Path
+    directory: Path = Field(serialization_alias="run")
     checkpoint: Path
+    already_done: bool
     steps: int
     train_loss: float | None
     validation_loss: float | None
-    skipped: int
-    already_done: bool
-    main: bool
+    skipped: int = Field(serialization_alias="skipped_steps")
+    main: bool = Field(exclude=True)
     """Whether this process speaks for the run."""
 
-    def document(self) -> dict[str, Any]:
-        """What `--json` prints."""
-        return {
-            "run": str(self.directory),
-            "checkpoint": str(self.checkpoint),
-            "already_done": self.already_done,
-            "steps": self.steps,
-            "train_loss": self.train_loss,
-            "validation_loss": self.validation_loss,
-            "skipped_steps": self.skipped,
-        }
 
-
-def train(config: RunConfig, data: Path, directory: Path, resume: bool = False) -> Result:
+def train(config: RunConfig, data: Path, directory: Path, resume: bool = False) -> RunResult:
     """Train `config` on the shards in `data`; everything it leaves is in `directory`.
 
     A finished run is left alone. Raises: InputError for what cannot be right (an unfinished run without `resume`, a
@@ -85,20 +74,19 @@ class Run:
 
     def __init__(self, config: RunConfig, data: Path, directory: Path, peers: World) -> None:
         shards = Shards.open(data)
-        self.config = config = settled(config, shards, peers.device)
+        self.config = config = resolve(config, shards, peers.device)
         self.world, self.directory, self.states = peers, directory, directory / "state"
-        self.tokenizer: dict[str, Any] = shards.record["tokenizer"]
-        self.encoding = shards.tokenizer
-        self.observers: list[Observer] = []
+        self.shards = shards
+        self.callbacks: list[Callback] = []
         self.tokens = np.asarray(shards.split("train").tokens)  # mapped, without memmap's slow indexing
         self.validation = np.asarray(shards.split("validation").tokens)
-        self.data = {
-            "directory": str(data),
-            "source": shards.record.get("source"),
-            "sha256": shards.sha256,
-            "train": state.fingerprint(self.tokens),
-            "validation": state.fingerprint(self.validation),
-        }
+        self.data = TrainingData(
+            directory=str(data),
+            source=shards.record.source,
+            sha256=shards.sha256,
+            train=fingerprint(self.tokens),
+            validation=fingerprint(self.validation),
+        )
         batch, settings = config.train.batch_size * config.train.accumulate, config.train
         if batch < peers.size:
             raise InputError(
@@ -110,14 +98,14 @@ class Run:
             len(self.tokens), config.model.context, batch, settings.order, stream(settings.order_seed, "data order")
         )
         self.share, self.held = my_share(config, peers)
-        self.progress = Progress()
+        self.progress = RunProgress()
         self.best: dict[str, Tensor] | None = None
-        self.started_from: dict[str, Any] | None = None
-        self.stop = Stop()
+        self.started_from: StartedFrom | None = None
+        self.stop = StopRequest()
 
     # -- the course of a run ------------------------------------------------------------------------------------
 
-    def go(self, resume: bool) -> Result:
+    def go(self, resume: bool) -> RunResult:
         """Start, continue, or notice that nothing is left to do."""
         todo = self.world.on_main(lambda: prepare(self.directory, self.config, self.data, resume))
         if todo is None:
@@ -128,12 +116,12 @@ class Run:
             self._load(Path(todo))
         self._watch()
         try:
-            with told_plainly(self.directory, self.world), self.stop.on_signals():
+            with resumable_errors(self.directory, self.world), self.stop.on_signals():
                 self._steps()
                 self._finish()
         finally:
-            for observer in self.observers:
-                observer.close()
+            for callback in self.callbacks:
+                callback.close()
         return self._result()
 
     def _build(self) -> None:
@@ -152,12 +140,12 @@ class Run:
         """The weights of the checkpoint that the run begins with, which must be of its shape and vocabulary."""
         loaded = checkpoint.load(path)
         shapes = [one.model_dump(exclude={"dropout"}) for one in (loaded.config, self.config.model)]
-        if shapes[0] != shapes[1] or tokenizer.sha256(loaded.encoding) != tokenizer.sha256(self.encoding):
+        if shapes[0] != shapes[1] or tokenizer.sha256(loaded.encoding) != tokenizer.sha256(self.shards.tokenizer):
             raise InputError(
                 f"{path}: has another shape or tokenizer than the run",
                 "start with the checkpoint's own [model], and data made with its tokenizer",
             )
-        self.started_from = {"path": str(path), "sha256": loaded.sha256, "data": loaded.run.get("data")}
+        self.started_from = StartedFrom(path=str(path), sha256=loaded.sha256, data=loaded.run.data)
         return loaded.model.state_dict()
 
     def _watch(self) -> None:
@@ -165,18 +153,18 @@ class Run:
         whole = self.world.size == 1 or self.config.train.parallel == "ddp"
         step = self.progress.step
         self.world.on_main(
-            lambda: self.observers.extend(
-                observers(self.config, self.directory, self.encoding, self.validation, step, whole)
+            lambda: self.callbacks.extend(
+                callbacks_of(self.config, self.directory, self.shards.tokenizer, self.validation, step, whole)
             )
         )
 
     def _load(self, path: Path) -> None:
-        tensors: dict[str, Any] | None = None
+        tensors = None
         if self.world.main:
-            self.progress, _, tensors = state.read(path)
+            self.progress, tensors = state.load(path)
             self.best = tensors["best"]
         state.restore(tensors, self.model, self.optimizers, self.world)
-        self.progress = Progress(**self.world.on_main(lambda: asdict(self.progress)))
+        self.progress = self.world.on_main(lambda: self.progress)
         if not self.world.main:
             self.progress.interval = [[0.0, *row[1:]] for row in self.progress.interval]
         if self.stepper.scaler and self.progress.loss_scale is not None:
@@ -258,8 +246,8 @@ class Run:
         stuck = self.progress.skipped_in_a_row >= self.config.train.max_skipped
         if math.isfinite(loss) and not stuck:
             return
-        found = last_state(self.directory)
-        last = f"the last good state is {found}" if found else "no state was written yet"
+        good = last_state(self.directory)
+        last = f"the last good state is {good}" if good else "no state was written yet"
         what = f"the loss is {loss}"
         if math.isfinite(loss):
             what = f"the gradients of {self.progress.skipped_in_a_row} steps in a row are not finite"
@@ -280,30 +268,30 @@ class Run:
         norms = [row[1] for row in rows if math.isfinite(row[1])]
         mean = sum(losses) / len(losses)
         self._append(
-            {
-                "step": progress.step,
-                "loss": mean,
-                "loss_min": min(losses),
-                "loss_max": max(losses),
-                "lr": lr,
-                "grad_norm": sum(norms) / len(norms) if norms else None,
-                "clipped": sum(row[2] for row in rows) / len(rows),
-                "skipped": progress.skipped,
-                "tokens": progress.step * self.config.tokens_per_step,
-                "epoch": round(self.order.epoch(progress.step), 4),
-                "tokens_per_s": round(tokens_per_s, 1),
-                "elapsed_s": round(progress.elapsed_s, 2),
-            }
+            TrainingMetrics(
+                step=progress.step,
+                loss=mean,
+                loss_min=min(losses),
+                loss_max=max(losses),
+                lr=lr,
+                grad_norm=sum(norms) / len(norms) if norms else None,
+                clipped=sum(row[2] for row in rows) / len(rows),
+                skipped=progress.skipped,
+                tokens=progress.step * self.config.tokens_per_step,
+                epoch=round(self.order.epoch(progress.step), 4),
+                tokens_per_s=round(tokens_per_s, 1),
+                elapsed_s=round(progress.elapsed_s, 2),
+            )
         )
         progress.interval = []
         return mean
 
-    def _append(self, row: dict[str, Any]) -> None:
+    def _append(self, row: Metrics) -> None:
         if self.world.main:
             append_jsonl(self.directory / "metrics.jsonl", row)
             self.progress.metrics_bytes += len(json_line(row).encode())
-            for observer in self.observers:
-                observer.logged(row)
+            for callback in self.callbacks:
+                callback.logged(row)
 
     def _evaluate(self) -> None:
         """The loss on the validation split's fixed windows; the lowest so far makes these weights the best."""
@@ -326,7 +314,9 @@ class Run:
         loss = total / count
         progress.validation_loss = loss if math.isfinite(loss) else None  # an overflow in fp16; JSON has no NaN
         self._append(
-            {"step": progress.step, "validation_loss": progress.validation_loss, "validation_tokens": int(count)}
+            ValidationMetrics(
+                step=progress.step, validation_loss=progress.validation_loss, validation_tokens=int(count)
+            )
         )
         best = math.inf if progress.best_validation_loss is None else progress.best_validation_loss
         if loss < best:
@@ -335,8 +325,8 @@ class Run:
                 self.best = self._weights()
         step = f"step {progress.step}/{self.config.train.steps}"
         self.display.line(f"{self.directory.name}: {step}: validation loss {loss:.4f}")
-        for observer in self.observers:
-            observer.evaluated(progress.step, self.model)
+        for callback in self.callbacks:
+            callback.evaluated(progress.step, self.model)
 
     def _weights(self) -> dict[str, Tensor]:
         """A copy of the weights, whole, on the main process."""
@@ -355,8 +345,9 @@ class Run:
         if self.world.main and metrics.exists():
             with metrics.open("rb") as f:
                 os.fsync(f.fileno())  # the state refers to it
-        made_by = {"config": self.config.model_dump(), "data": self.data, "made": provenance()}
-        path = state.save(self.states, progress, self.model, self.optimizers, self.best, made_by, self.world)
+        path = state.save(
+            self.states, progress, self.model, self.optimizers, self.best, self.config, self.data, self.world
+        )
         if self.world.main:
             state.prune(self.states, self.config.train.keep)
         return path
@@ -366,51 +357,52 @@ class Run:
         last = self._weights()
         if not self.world.main:
             return
-        rows = read_jsonl(self.directory / "metrics.jsonl")
+        train, validation = read_metrics(self.directory / "metrics.jsonl")
         best = settings.checkpoint == "best" and self.best is not None
-        record = {
-            "name": self.directory.name,
-            "config": self.config.model_dump(),
-            "config_sha256": sha256_of(self.config.model_dump()),
-            "data": self.data,
-            "start": self.started_from,
-            "steps": progress.step,
-            "tokens": progress.step * self.config.tokens_per_step,
-            "step_of_weights": progress.best_step if best else progress.step,
-            "train_loss": next(row["loss"] for row in reversed(rows) if "loss" in row),
-            "validation_loss": progress.best_validation_loss if best else progress.validation_loss,
-            "best_validation_loss": progress.best_validation_loss,
-            "skipped_steps": progress.skipped,
-            "elapsed_s": round(progress.elapsed_s, 2),
-            "processes": self.world.size,
-            "device": str(self.world.device),
-            "provenance": provenance().model_dump(),
-        }
+        record = CheckpointRun(
+            name=self.directory.name,
+            config=self.config.model_dump(),
+            config_sha256=sha256_of(self.config.model_dump()),
+            data=self.data,
+            start=self.started_from,
+            steps=progress.step,
+            tokens=progress.step * self.config.tokens_per_step,
+            step_of_weights=progress.best_step if best else progress.step,
+            train_loss=train[-1].loss,
+            validation_loss=progress.best_validation_loss if best else progress.validation_loss,
+            best_validation_loss=progress.best_validation_loss,
+            skipped_steps=progress.skipped,
+            elapsed_s=round(progress.elapsed_s, 2),
+            processes=self.world.size,
+            device=str(self.world.device),
+            provenance=provenance(),
+        )
         from pretrain.training.plots import plot_loss
 
-        plot_loss(rows, self.directory / "loss.png", self.directory.name)
+        plot_loss(train, validation, self.directory / "loss.png", self.directory.name)
         weights = self.best if best and self.best is not None else last
         # Last of all: a run is done when its checkpoint is there.
-        checkpoint.save_state(self.directory / "checkpoint.pt", self.config.model, weights, self.tokenizer, record)
+        target = self.directory / "checkpoint.pt"
+        checkpoint.save_state(target, self.config.model, weights, self.shards.record.tokenizer, record)
         if progress.skipped:
             warn(f"{progress.skipped} steps were skipped: their gradients were not finite")
-        for observer in self.observers:
-            observer.finished()
-        say(f"{self.directory / 'checkpoint.pt'}: {progress.step} steps in {duration(progress.elapsed_s)}")
+        for callback in self.callbacks:
+            callback.finished()
+        say(f"{target}: {progress.step} steps in {duration(progress.elapsed_s)}")
 
-    def _result(self, already_done: bool = False) -> Result:
-        path, record = self.directory / "checkpoint.pt", {}
+    def _result(self, already_done: bool = False) -> RunResult:
+        path, record = self.directory / "checkpoint.pt", CheckpointRun()
         if self.world.main:
             if already_done:
                 say(f"{self.directory} is done already; nothing to do")
             record = checkpoint.load(path).run
-        return Result(
-            self.directory,
-            path,
-            record.get("steps", 0),
-            record.get("train_loss"),
-            record.get("validation_loss"),
-            record.get("skipped_steps", 0),
-            already_done,
-            self.world.main,
+        return RunResult(
+            directory=self.directory,
+            checkpoint=path,
+            steps=record.steps or 0,
+            train_loss=record.train_loss,
+            validation_loss=record.validation_loss,
+            skipped=record.skipped_steps,
+            already_done=already_done,
+            main=self.world.main,
         )

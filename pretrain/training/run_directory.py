@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from equiloss.config import differences, read_toml, to_toml, validate
 from equiloss.console import say
 from equiloss.errors import InputError
 from equiloss.files import write_text
 from equiloss.provenance import provenance
+from equiloss.records.base_run import TrainingData
 from pretrain.config import FREE_FIELDS, RunConfig
 from pretrain.training import state
 from pretrain.training.distributed import restarted_run_id
 
 
-def prepare(directory: Path, config: RunConfig, data: dict[str, Any], resume: bool) -> str | None:
+def prepare(directory: Path, config: RunConfig, data: TrainingData, resume: bool) -> str | None:
     """The state to continue from, "" to start anew, None when the run is done; writes config.toml.
 
     A run that torchrun starts again goes on without `resume`. Raises: InputError for an unfinished run without
@@ -56,25 +56,24 @@ def prepare(directory: Path, config: RunConfig, data: dict[str, Any], resume: bo
 
 def last_state(directory: Path) -> Path | None:
     """The newest whole state of a run."""
-    found = state.found(directory / "state")
-    return found[-1] if found else None
+    return next(reversed(state.states_in(directory / "state")), None)
 
 
-def _same_data(path: Path, data: dict[str, Any]) -> None:
-    record = state.read_record(path)
+def _same_data(path: Path, data: TrainingData) -> None:
+    before = state.read_record(path).data
     for name in ("train", "validation"):
-        if record["data"][name] != data[name] or record["data"]["sha256"] != data["sha256"]:
+        if getattr(before, name) != getattr(data, name) or before.sha256 != data.sha256:
             raise InputError(
-                f"the data in {data['directory']} changed since {path} was written ({name} split)",
+                f"the data in {data.directory} changed since {path} was written ({name} split)",
                 "bring the old data back, or start a new run under another --name",
             )
 
 
-def _config_toml(config: RunConfig, data: dict[str, Any]) -> str:
+def _config_toml(config: RunConfig, data: TrainingData) -> str:
     made = provenance()
     lines = [
-        "# What `pretrain run` used, all fields settled: `pretrain run` with this file repeats the run.",
-        f"# data: {data['directory']} (sha256 {data['sha256']})",
+        "# What `pretrain run` used, all fields filled in: `pretrain run` with this file repeats the run.",
+        f"# data: {data.directory} (sha256 {data.sha256})",
         f"# equiloss {made.equiloss}, commit {made.git_commit}, torch {made.libraries.get('torch')}",
     ]
     return "\n".join(lines) + "\n\n" + to_toml(config.model_dump())

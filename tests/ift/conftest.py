@@ -43,6 +43,7 @@ def make_base(tmp_path: Path) -> MakeBase:
 
     def make(name: str = "base", run: dict[str, object] | None = None, **shape: int | bool) -> Path:
         from equiloss import tokenizer
+        from equiloss.records.base_run import CheckpointRun
         from pretrain.config import ModelConfig
         from pretrain.model import checkpoint
         from pretrain.model.decoder import GPT
@@ -51,7 +52,7 @@ def make_base(tmp_path: Path) -> MakeBase:
         fields = {"n_layer": 2, "n_head": 2, "n_embd": 32, "context": 128, **shape}
         model = GPT(ModelConfig(vocab_size=encoding.n_vocab, **fields), seed=1)
         path = tmp_path / name / "checkpoint.pt"
-        checkpoint.save(path, model, tokenizer.to_record(encoding), run or {})
+        checkpoint.save(path, model, tokenizer.to_record(encoding), CheckpointRun.model_validate(run or {}))
         return path
 
     return make

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from equiloss.records.token_data import TextSource
 from equiloss.tokenizer import train_bpe
 from pretrain.data.document import Document
 from pretrain.data.shard_writer import write_shards
@@ -28,5 +29,5 @@ def shards_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("data") / "shards"
     documents = [Document(text(0, 7000), "a", "train"), Document(text(1, 500), "a", "validation")]
     documents.append(Document(text(2, 500), "a", "test"))
-    write_shards(documents, directory, train_bpe([text(0, 7000)], 300), source={"kind": "test"}, workers=1)
+    write_shards(documents, directory, train_bpe([text(0, 7000)], 300), source=TextSource(name="test"), workers=1)
     return directory

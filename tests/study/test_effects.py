@@ -13,6 +13,15 @@ from scipy import stats
 
 from equiloss.config import to_toml, validate
 from equiloss.errors import InputError
+from equiloss.files import write_json
+from equiloss.records.evaluation import (
+    Calibration,
+    EvaluatedCheckpoint,
+    EvaluatedData,
+    EvaluationMethod,
+    EvaluationRecord,
+)
+from equiloss.statistics.estimate import ClusteredMean
 from pretrain.config import RunConfig
 from study.effects import Measured, arm_of, compare, load, welch
 from study.effects_page import html
@@ -109,13 +118,21 @@ def evaluation(tmp_path: Path, run: str, loss: float, data: str = "d", **train: 
     (directory / "config.toml").write_text(to_toml(config.model_dump()))
     path = tmp_path / "evals" / f"{run}.data.test.eval.json"
     path.parent.mkdir(exist_ok=True)
-    record = {
-        "format": "equiloss.eval.v1",
-        "checkpoint": {"name": run, "path": f"runs/{run}/checkpoint.pt", "sha256": run},
-        "data": {"sha256": data, "split": "test", "tokens": 1000},
-        "loss_nats": {"value": loss},
-    }
-    path.write_text(json.dumps(record))
+    mean = ClusteredMean(value=loss)
+    record = EvaluationRecord(
+        checkpoint=EvaluatedCheckpoint(name=run, path=f"runs/{run}/checkpoint.pt", sha256=run),
+        data=EvaluatedData(sha256=data, split="test", tokens=1000),
+        method=EvaluationMethod(context_tokens=8, stride_tokens=4, precision="fp32"),
+        loss_nats=mean,
+        perplexity=1.0,
+        bits_per_byte=mean,
+        accuracy=mean,
+        calibration=Calibration(expected_calibration_error=0.0, bins=[]),
+        domains=[],
+        frequency_deciles=[],
+        positions=[],
+    )
+    write_json(path, record)
     return path
 
 
@@ -148,5 +165,5 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path, monkeypatch: p
         load([first, first])
     other = tmp_path / "x.json"
     other.write_text("{}")
-    with pytest.raises(InputError, match="not an evaluation"):
+    with pytest.raises(InputError, match="not of the format"):
         load([other])

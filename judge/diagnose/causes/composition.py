@@ -7,20 +7,16 @@ domains in which the base of the side with the higher scores is the better one (
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
-
 import numpy as np
 
 from equiloss.errors import InputError
-from equiloss.loss_comparison import compare
+from equiloss.loss_comparison import PartDifference, compare
 from equiloss.records.diagnosis import Cause
 from equiloss.statistics.equivalence import MARGIN_NATS
 from judge.diagnose import prose
 from judge.diagnose.case import Case, comparable
 from judge.diagnose.causes.location import located
 from judge.diagnose.causes.patterns import Pattern, by_pattern, excluded
-from judge.diagnose.differences import nested
 from judge.diagnose.naming import ALPHA
 
 CAUSE = "composition"
@@ -28,13 +24,13 @@ TITLE = "different domains in one mean"
 SOURCE = "a mean over domains can be equal in many ways; no paper"
 
 
-def domains(case: Case) -> list[dict[str, Any]]:
+def domains(case: Case) -> list[PartDifference]:
     """The difference in loss by domain, A minus B; [] without evaluations of both on the same documents."""
     try:
         first, second = comparable(case)
     except InputError:
         return []
-    return cast("list[dict[str, Any]]", compare(first, second)["domains"])
+    return compare(first, second).domains
 
 
 def test(case: Case) -> Cause | None:
@@ -42,15 +38,15 @@ def test(case: Case) -> Cause | None:
     rows = domains(case)
     if len(rows) < 2 or case.gap is None:
         return None
-    apart = [row for row in rows if row["p_holm"] is not None and row["p_holm"] < ALPHA]
-    apart = [row for row in apart if abs(row["value"]) > MARGIN_NATS]
-    better = [row["name"] for row in apart if row["value"] < 0]
-    worse = [row["name"] for row in apart if row["value"] > 0]
+    apart = [row for row in rows if row.p_holm is not None and row.p_holm < ALPHA and abs(row.value) > MARGIN_NATS]
+    better = [row.name for row in apart if row.value < 0]
+    worse = [row.name for row in apart if row.value > 0]
     if not better or not worse:
         says = "The base models do not differ by domain in both directions beyond the margin."
         return excluded(CAUSE, TITLE, SOURCE, says)
     winning, side = (better, "A") if case.gap.value > 0 else (worse, "B")
-    of = domains_of_items(case)
+    probes = [arm.base.probe for arm in case.arms if arm.base.probe is not None]
+    of = next((probe.item_domains for probe in probes if probe.item_domains is not None), None)
     if of is None:
         pattern = Pattern(None, "Which domain each item is of was not probed.", False)
     else:
@@ -65,12 +61,3 @@ def test(case: Case) -> Cause | None:
         "than B's",
         f". The gap lies on items of {prose.names(winning)}, where {side}'s base is better.",
     )
-
-
-def domains_of_items(case: Case) -> Mapping[str, str] | None:
-    """Each item's domain as `pretrain probe` of either side found it; None where neither was probed for it."""
-    for arm in case.arms:
-        found = nested(arm.base.probe or {}, "probes", "domains", "items")
-        if found is not None:
-            return cast("Mapping[str, str]", found)
-    return None

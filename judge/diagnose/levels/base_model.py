@@ -11,7 +11,7 @@ from equiloss.records.diagnosis import Cause, Evidence, Level, not_tested, teste
 from judge.diagnose import next_steps, prose
 from judge.diagnose.case import Base, Case
 from judge.diagnose.causes import base_hypotheses, composition, contamination
-from judge.diagnose.causes.measures import Measure, difference, measures
+from judge.diagnose.causes.measures import Measure, difference
 from judge.diagnose.differences import BASE, Differing, differing, seeds_differ
 from judge.diagnose.levels.decoding import different_settings
 from judge.diagnose.levels.recipe import recipe_differences, same_base, whole_gap
@@ -41,7 +41,7 @@ def level(case: Case, tried: Sequence[Tried] = ()) -> Level:
             "Both sides started from the same base model, so no property of it can make a gap.",
             evidence=(Evidence(name="base", says="The checkpoints' hashes are equal.", bearing="against"),),
         )
-    found = [measures(base.probe) for base in bases]
+    found = [base.probe.measures if base.probe else {} for base in bases]
     made = [_made(base) for base in bases]
     if not all(found) and not all(made):
         return not_tested(

@@ -22,8 +22,8 @@ def documents(name: str) -> Iterator[Document]:
     """
     config = parse(name)
     writer = _Writer(config)
-    for split, count in (("test", config.test_documents), ("validation", config.validation_documents)):
-        yield from writer.held_out(split, count)
+    yield from writer.held_out("test", config.test_documents)
+    yield from writer.held_out("validation", config.validation_documents)
     yield from writer.training()
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +13,9 @@ from scipy import stats
 
 from equiloss import loss_comparison
 from equiloss.errors import InputError
-from equiloss.records import evaluation as equivalence_evaluation
-from equiloss.records.evaluation import Evaluation
+from equiloss.files import json_line
+from equiloss.records import evaluation as evaluations
+from equiloss.records.evaluation import EvaluatedCheckpoint, EvaluatedData, Evaluation, EvaluationMethod
 from equiloss.statistics.equivalence import equivalence_test, mean_over_tokens
 from equiloss.statistics.multiplicity import holm
 
@@ -101,39 +101,34 @@ def evaluation(name: str, nats: np.ndarray, **changes: Any) -> Evaluation:
         "confidence_sum": confidence * 0.22,
         "confidence_correct": confidence * 0.3,
     }
-    data = {"sha256": "d", "split": "test", "domains": ["law", "news"]} | changes
-    method = {"context_tokens": 8, "stride_tokens": 4, "precision": "fp32"}
-    record = {
-        "format": equivalence_evaluation.FORMAT,
-        "checkpoint": {"name": name, "path": f"{name}/checkpoint.pt", "sha256": name},
-        "data": data,
-        "method": method,
-    }
-    return Evaluation(record, arrays)
+    data = EvaluatedData.model_validate({"sha256": "d", "split": "test", "domains": ["law", "news"]} | changes)
+    method = EvaluationMethod(context_tokens=8, stride_tokens=4, precision="fp32")
+    checkpoint = EvaluatedCheckpoint(name=name, path=f"{name}/checkpoint.pt", sha256=name)
+    return Evaluation(loss_comparison.summary(checkpoint, data, method, arrays), arrays)
 
 
 def test_a_difference_confined_to_one_domain_is_found_there() -> None:
     base = RNG.normal(3, 0.5, 60)
     worse = base + np.where(np.arange(60) % 2 == 1, 0.3, 0.0) + RNG.normal(0, 0.01, 60)
     result = loss_comparison.compare(evaluation("a", worse), evaluation("b", base))
-    assert result["verdict"] == "different"
-    law, news = result["domains"]
-    assert (law["name"], news["name"]) == ("law", "news")
-    assert abs(law["value"]) < 0.01
-    assert news["value"] == pytest.approx(0.3, abs=0.01)
-    assert news["p_holm"] < 1e-6 < law["p_holm"]
-    assert [row["name"] for row in result["positions"]] == ["0", "1-2"]
-    assert [row["name"] for row in result["frequency_deciles"]] == ["1", "2"]
-    assert result["calibration_error"] == {"a": pytest.approx(0.08), "b": pytest.approx(0.08)}
-    json.dumps(result, allow_nan=False)
+    assert result.verdict == "different"
+    law, news = result.domains
+    assert (law.name, news.name) == ("law", "news")
+    assert abs(law.value) < 0.01
+    assert news.value == pytest.approx(0.3, abs=0.01)
+    assert (news.p_holm or 0) < 1e-6 < (law.p_holm or 0)
+    assert [row.name for row in result.positions] == ["0", "1-2"]
+    assert [row.name for row in result.frequency_deciles] == ["1", "2"]
+    assert result.calibration_error == {"a": pytest.approx(0.08), "b": pytest.approx(0.08)}
+    json_line(result)  # no NaN
 
 
 def test_exchanging_the_two_changes_the_sign_alone() -> None:
     a, b = (evaluation(name, RNG.normal(3, 0.5, 30)) for name in "ab")
     there, back = loss_comparison.compare(a, b), loss_comparison.compare(b, a)
-    assert there["difference_nats"]["value"] == pytest.approx(-back["difference_nats"]["value"])
-    assert there["difference_nats"]["low"] == pytest.approx(-back["difference_nats"]["high"])
-    assert there["p_equivalence"] == pytest.approx(back["p_equivalence"])
+    assert there.difference_nats.value == pytest.approx(-back.difference_nats.value)
+    assert there.difference_nats.low == pytest.approx(-(back.difference_nats.high or 0))
+    assert there.p_equivalence == pytest.approx(back.p_equivalence)
 
 
 def test_what_is_not_comparable_is_refused() -> None:
@@ -149,21 +144,18 @@ def test_what_is_not_comparable_is_refused() -> None:
 def test_files_are_found_beside_the_checkpoint_by_its_hash(tmp_path: Path) -> None:
     stored = evaluation("a", np.ones(5))
     base = tmp_path / "x.test.eval.json"
-    base.write_text(json.dumps(stored.record), encoding="utf-8")
-    np.savez(base.with_suffix(".npz"), allow_pickle=False, **stored.arrays)
-    assert equivalence_evaluation.load(base).name == "a"
-    assert (
-        equivalence_evaluation.load(base.with_suffix(".npz")).arrays["nats"].tolist() == stored.arrays["nats"].tolist()
-    )
-    assert len(equivalence_evaluation.find(tmp_path / "checkpoint.pt")) == 1
-    assert len(equivalence_evaluation.find(tmp_path / "checkpoint.pt", "a")) == 1
-    assert equivalence_evaluation.find(tmp_path / "checkpoint.pt", "other") == []
+    assert evaluations.save(stored, tmp_path / "x.test") == base
+    assert evaluations.load(base).name == "a"
+    assert evaluations.load(base.with_suffix(".npz")).arrays["nats"].tolist() == stored.arrays["nats"].tolist()
+    assert len(evaluations.find(tmp_path / "checkpoint.pt")) == 1
+    assert len(evaluations.find(tmp_path / "checkpoint.pt", "a")) == 1
+    assert evaluations.find(tmp_path / "checkpoint.pt", "other") == []
     base.with_suffix(".npz").write_bytes(b"PK broken")
     with pytest.raises(InputError, match="run `pretrain eval` again"):
-        equivalence_evaluation.load(base)
+        evaluations.load(base)
     base.write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match="not of the format"):
-        equivalence_evaluation.load(base)
+        evaluations.load(base)
 
 
 def test_it_imports_no_torch() -> None:

@@ -217,7 +217,7 @@ def test_a_damaged_parquet_page_is_named(tmp_path: Path) -> None:
 def test_a_description_changes_with_the_content(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x", encoding="utf-8")
     before = corpus.describe(str(tmp_path))
-    assert (before["files"], before["bytes"]) == (1, 1)
+    assert (before.files, before.bytes) == (1, 1)
     (tmp_path / "a.txt").write_text("y", encoding="utf-8")
-    assert corpus.describe(str(tmp_path))["sha256"] != before["sha256"]
-    assert corpus.describe("world:demo") == {"name": "world:demo"}
+    assert corpus.describe(str(tmp_path)).sha256 != before.sha256
+    assert corpus.describe("world:demo").model_dump() == {"name": "world:demo"}

@@ -120,14 +120,14 @@ def test_memory_holds_a_few_batches_however_long_the_source(tmp_path: Path, monk
     def progress(documents: int, tokens: int) -> None:
         ahead.append(read - documents)
 
-    write_shards(source(), tmp_path / "data", SMALL, source={}, workers=1, on_progress=progress)
+    write_shards(source(), tmp_path / "data", SMALL, workers=1, on_progress=progress)
     assert max(ahead) < 600
 
 
 def test_equal_documents_are_kept_once(tmp_path: Path) -> None:
     record = write([*texts(50), *texts(30)], tmp_path / "data", fractions=Fractions(0.2, 0.2)).record
-    assert record["duplicates_removed"] == {"within_splits": 30, "across_splits": 0}
-    assert sum(s["documents"] for s in record["splits"].values()) == 50
+    assert record.duplicates_removed.model_dump() == {"within_splits": 30, "across_splits": 0}
+    assert sum(s.documents for s in record.splits.values()) == 50
 
 
 def test_equal_documents_stay_in_one_split(tmp_path: Path) -> None:
@@ -142,15 +142,15 @@ def test_equal_documents_stay_in_one_split(tmp_path: Path) -> None:
         Document("a text ", "a", "test"),
     ]
     record = write(documents, tmp_path / "data").record
-    assert record["duplicates_removed"] == {"within_splits": 0, "across_splits": 2}
-    assert record["empty_removed"] == 2
-    assert {name: s["documents"] for name, s in record["splits"].items()} == {"train": 2, "validation": 1, "test": 1}
+    assert record.duplicates_removed.model_dump() == {"within_splits": 0, "across_splits": 2}
+    assert record.empty_removed == 2
+    assert {name: s.documents for name, s in record.splits.items()} == {"train": 2, "validation": 1, "test": 1}
 
 
 def test_repeats_are_dropped_unless_the_source_sets_the_split(tmp_path: Path) -> None:
     record = write([Document(text, "a") for text in ("x", "y", "x", "x", "z")], tmp_path / "data").record
-    assert record["duplicates_removed"] == {"within_splits": 2, "across_splits": 0}
-    assert sum(split["documents"] for split in record["splits"].values()) == 3
+    assert record.duplicates_removed.model_dump() == {"within_splits": 2, "across_splits": 0}
+    assert sum(split.documents for split in record.splits.values()) == 3
 
 
 def test_a_source_that_splits_itself_is_believed(tmp_path: Path) -> None:
@@ -200,8 +200,8 @@ def test_a_large_vocabulary_takes_four_bytes(tmp_path: Path) -> None:
         "ranks": [base64.b64encode(r).decode() for r in ranks],
         "special_tokens": {"<|endoftext|>": len(ranks)},
     }
-    shards = write_shards([Document("ab!", "d", "train")], tmp_path / "d", tokenizer.from_record(record), source={})
-    assert shards.record["dtype"] == "uint32"
+    shards = write_shards([Document("ab!", "d", "train")], tmp_path / "d", tokenizer.from_record(record))
+    assert shards.record.dtype == "uint32"
     assert shards.split("train").tokens.dtype == np.dtype("<u4")
     assert [text for text, _ in decoded(shards, "train")] == ["ab!"]
 
@@ -226,7 +226,7 @@ def test_a_broken_source_leaves_an_older_directory_as_it_was(tmp_path: Path) -> 
 
     before = write(texts(20), tmp_path / "data").sha256
     with pytest.raises(InputError, match="line 2"):
-        write_shards(source(), tmp_path / "data", SMALL, source={})
+        write_shards(source(), tmp_path / "data", SMALL)
     assert Shards.open(tmp_path / "data").sha256 == before
     assert not (tmp_path / "data" / ".partial").exists()
 
@@ -234,7 +234,7 @@ def test_a_broken_source_leaves_an_older_directory_as_it_was(tmp_path: Path) -> 
 def test_an_older_directory_is_replaced_and_a_foreign_one_is_not(tmp_path: Path) -> None:
     write(texts(20), tmp_path / "data")
     after = write(texts(30), tmp_path / "data")
-    assert sum(s["documents"] for s in after.record["splits"].values()) == 30
+    assert sum(s.documents for s in after.record.splits.values()) == 30
     (tmp_path / "data" / "thesis.tex").write_text("years of work", encoding="utf-8")
     with pytest.raises(InputError, match=r"holds other files \(thesis.tex\)"):
         write(texts(20), tmp_path / "data")
@@ -259,7 +259,7 @@ def test_two_writers_do_not_mix(tmp_path: Path) -> None:
             write(texts(20), tmp_path / "data")
         yield Document("two")
 
-    shards = write_shards(source(), tmp_path / "data", SMALL, source={}, fractions=Fractions(0, 0))
+    shards = write_shards(source(), tmp_path / "data", SMALL, fractions=Fractions(0, 0))
     assert [text for text, _ in decoded(shards, "train")] == ["one", "two"]
 
 
@@ -268,7 +268,7 @@ def test_two_writers_do_not_mix(tmp_path: Path) -> None:
     [
         (lambda d: (d / "data.json").unlink(), "not a finished data directory"),
         (lambda d: (d / "data.json").write_text("{}"), "not of the format"),
-        (lambda d: (d / "data.json").write_text('{"format": "equiloss.data.v1"}'), "damaged"),
+        (lambda d: (d / "data.json").write_text('{"format": "equiloss.data.v1"}'), "Field required"),
         (lambda d: (d / "train.bin").write_bytes(b"xx"), "not the .* bytes that data.json says"),
         (lambda d: (d / "test.bin").unlink(), "not the .* bytes that data.json says"),
         (lambda d: (d / "train.docs.npz").write_bytes(b"xx"), "write the data again"),

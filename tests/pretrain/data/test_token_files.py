@@ -38,11 +38,11 @@ def test_a_file_is_split_by_document(tmp_path: Path, monkeypatch: pytest.MonkeyP
     shards = write_token_files(str(tmp_path / "all.safetensors"), tmp_path / "data", fractions=Fractions(0.2, 0.2))
     assert sorted(text for name in SPLITS for text in texts_of(shards, name)) == sorted(texts)
     assert all(texts_of(shards, name) for name in SPLITS)
-    assert shards.record["duplicates_removed"] == {"within_splits": 1, "across_splits": 0}
-    assert shards.record["empty_removed"] == 1
+    assert shards.record.duplicates_removed.model_dump() == {"within_splits": 1, "across_splits": 0}
+    assert shards.record.empty_removed == 1
     for name in SPLITS:
         size = sum(len(text.encode()) for text in texts_of(shards, name))
-        assert shards.record["splits"][name]["bytes"] == size == shards.split(name).text_bytes.sum()
+        assert shards.record.splits[name].bytes == size == shards.split(name).text_bytes.sum()
 
 
 def test_the_diarys_directory_keeps_its_splits(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_the_diarys_directory_keeps_its_splits(tmp_path: Path) -> None:
     assert texts_of(shards, "train") == ["one", "two", "two"]
     assert texts_of(shards, "validation") == ["three"]
     assert texts_of(shards, "test") == []
-    assert shards.record["duplicates_removed"]["across_splits"] == 1
+    assert shards.record.duplicates_removed.across_splits == 1
 
 
 def test_the_order_of_the_splits_is_the_trainings_first(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_the_command_reads_them(program: Callable[..., Any], tmp_path: Path) -> 
     save_file({"tokens": tokens([f"text {i}" for i in range(50)])}, tmp_path / "x.safetensors")
     done = program("pretrain", "data", tmp_path / "x.safetensors", "-o", tmp_path / "data")
     assert done.code == 0, done.err
-    assert sum(s["documents"] for s in Shards.open(tmp_path / "data").record["splits"].values()) == 50
+    assert sum(s.documents for s in Shards.open(tmp_path / "data").record.splits.values()) == 50
 
 
 @pytest.mark.parametrize(

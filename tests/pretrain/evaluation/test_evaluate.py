@@ -14,20 +14,15 @@ torch = pytest.importorskip("torch")
 
 from equiloss import loss_comparison, tokenizer  # noqa: E402
 from equiloss.errors import EquilossError, InputError  # noqa: E402
+from equiloss.files import json_line  # noqa: E402
 from equiloss.records import evaluation  # noqa: E402
+from equiloss.records.base_run import CheckpointRun  # noqa: E402
 from pretrain.config import ModelConfig  # noqa: E402
 from pretrain.data.document import Document  # noqa: E402
 from pretrain.data.shard_writer import write_shards  # noqa: E402
 from pretrain.data.shards import Shards  # noqa: E402
-from pretrain.evaluation.evaluate import (  # noqa: E402
-    Method,
-    batches,
-    evaluate,
-    free_name,
-    frequency_deciles,
-    token_statistics,
-    windows,
-)
+from pretrain.evaluation.evaluate import Method, evaluate, free_name  # noqa: E402
+from pretrain.evaluation.losses import batches, frequency_deciles, token_statistics, windows  # noqa: E402
 from pretrain.model import checkpoint  # noqa: E402
 from pretrain.model.decoder import GPT  # noqa: E402
 
@@ -44,7 +39,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
         for split, count in (("train", 40), ("test", 12))
         for i in range(count)
     ]
-    return write_shards(documents, tmp_path_factory.mktemp("data") / "toy", ENCODING, source={}, workers=1)
+    return write_shards(documents, tmp_path_factory.mktemp("data") / "toy", ENCODING, workers=1)
 
 
 def model(seed: int = 0, dropout: float = 0.0) -> GPT:
@@ -58,7 +53,7 @@ def model(seed: int = 0, dropout: float = 0.0) -> GPT:
 
 def saved(path: Path, seed: int = 0, encoding: Any = ENCODING) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(path, model(seed), tokenizer.to_record(encoding), {})
+    checkpoint.save(path, model(seed), tokenizer.to_record(encoding), CheckpointRun())
     return path
 
 
@@ -128,20 +123,20 @@ def test_batching_changes_nothing_and_dropout_is_off(shards: Shards, tmp_path: P
     loaded.model.train()
     large = evaluate(loaded, shards, Method(batch_tokens=10_000))
     assert small.arrays["nats"] == pytest.approx(large.arrays["nats"], rel=1e-5)
-    assert large.record["method"]["dropout"] == 0.0
+    assert large.record.method.dropout == 0.0
 
 
 def test_the_means_are_those_of_the_documents(shards: Shards, tmp_path: Path) -> None:
     result = evaluate(checkpoint.load(saved(tmp_path / "checkpoint.pt")), shards, Method())
     arrays, record = result.arrays, result.record
-    assert record["loss_nats"]["value"] == pytest.approx(arrays["nats"].sum() / arrays["tokens"].sum())
+    assert record.loss_nats.value == pytest.approx(arrays["nats"].sum() / arrays["tokens"].sum())
     size = sum(len(ENCODING.decode(d[:-1].tolist()).encode()) for d in map(shards.split("test").document, range(12)))
-    assert record["data"]["bytes"] == size
-    assert record["bits_per_byte"]["value"] == pytest.approx(arrays["nats"].sum() / np.log(2) / size)
-    assert {row["name"]: row["documents"] for row in record["domains"]} == {"d0": 6, "d1": 6}
-    weighted = sum(row["value"] * row["tokens"] for row in record["frequency_deciles"]) / record["data"]["tokens"]
-    assert weighted == pytest.approx(record["loss_nats"]["value"])
-    json.dumps(record, allow_nan=False)
+    assert record.data.bytes == size
+    assert record.bits_per_byte.value == pytest.approx(arrays["nats"].sum() / np.log(2) / size)
+    assert {row.name: row.documents for row in record.domains} == {"d0": 6, "d1": 6}
+    weighted = sum(row.value * row.tokens for row in record.frequency_deciles) / record.data.tokens
+    assert weighted == pytest.approx(record.loss_nats.value)
+    json_line(record)  # no NaN
 
 
 def test_deciles_are_tenths_of_the_training_text(shards: Shards) -> None:
@@ -161,7 +156,7 @@ def test_some_documents_only(shards: Shards, tmp_path: Path) -> None:
     all_of_them, some = (evaluate(loaded, shards, Method(documents=n)) for n in (None, 3))
     assert some.arrays["index"].tolist() == [0, 6, 11]
     assert some.arrays["nats"] == pytest.approx(all_of_them.arrays["nats"][[0, 6, 11]], rel=1e-5)
-    assert some.record["data"]["of_documents"] == 12
+    assert some.record.data.of_documents == 12
 
 
 def test_broken_weights_are_an_error_not_a_loss(shards: Shards, tmp_path: Path) -> None:
@@ -201,7 +196,7 @@ def test_the_command_evaluates_and_compares(program: Program, shards: Shards, tm
     assert pair["difference_nats"]["value"] == pytest.approx(losses[0] - losses[1])
     assert pair["verdict"] in ("equivalent", "different", "undetermined")
     first, second = (evaluation.find(path, checkpoint.load(path).sha256)[0] for path in paths)
-    assert loss_comparison.compare(first, second)["difference_nats"] == pair["difference_nats"]
+    assert loss_comparison.compare(first, second).difference_nats.model_dump() == pair["difference_nats"]
     assert (tmp_path / "first" / "toy.test.eval.npz").exists()
 
 
@@ -233,11 +228,12 @@ def test_bad_input_is_one_line(program: Program, shards: Shards, tmp_path: Path)
         assert done.err.count("\n") == 1
 
 
-def test_an_evaluation_on_other_data_of_the_same_name_is_left_alone(tmp_path: Path) -> None:
-    start = tmp_path / "test"
-    assert free_name(start, "test", "a" * 64) == tmp_path / "test.test"
-    (tmp_path / "test.test.eval.json").write_text('{"data": {"sha256": "%s"}}' % ("a" * 64))
-    assert free_name(start, "test", "a" * 64) == tmp_path / "test.test"
+def test_an_evaluation_on_other_data_of_the_same_name_is_left_alone(shards: Shards, tmp_path: Path) -> None:
+    start, sha256 = tmp_path / "test", shards.sha256
+    assert free_name(start, "test", sha256) == tmp_path / "test.test"
+    loaded = checkpoint.load(saved(tmp_path / "checkpoint.pt"))
+    evaluation.save(evaluate(loaded, shards, Method(documents=1)), tmp_path / "test.test")
+    assert free_name(start, "test", sha256) == tmp_path / "test.test"
     assert free_name(start, "test", "b" * 64) == tmp_path / "test-bbbbbbbb.test"
     (tmp_path / "test.test.eval.json").write_text("broken")
     assert free_name(start, "test", "b" * 64) == tmp_path / "test.test"

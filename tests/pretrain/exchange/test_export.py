@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 
 from equiloss import templates, tokenizer  # noqa: E402
 from equiloss.errors import EquilossError, InputError  # noqa: E402
+from equiloss.records.base_run import CheckpointRun  # noqa: E402
 from equiloss.records.response import Example  # noqa: E402
 from ift import prompts  # noqa: E402
 from pretrain.config import ModelConfig  # noqa: E402
@@ -41,7 +42,9 @@ def make(path: Path, tie: bool = True, bias: bool = True, encoding: Any = TRAINE
         for parameter in model.parameters():  # norms and biases too
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(path, model, tokenizer.to_record(encoding), {"name": "toy", "steps": 5} if run is None else run)
+    checkpoint.save(
+        path, model, tokenizer.to_record(encoding), CheckpointRun.model_validate(run or {"name": "toy", "steps": 5})
+    )
     return checkpoint.load(path)
 
 
@@ -179,7 +182,7 @@ def test_a_fine_tuned_model_keeps_its_template(tmp_path: Path) -> None:
     run = {
         "kind": "ift",
         "name": "x",
-        "base": {"path": "runs/a/checkpoint.pt"},
+        "base": {"path": "runs/a/checkpoint.pt", "sha256": "a" * 64},
         "template": {"name": "chatml", "sha256": "-"},
     }
     assert export(make(tmp_path / "checkpoint.pt", run=run), tmp_path / "hf") == "chatml"
@@ -240,7 +243,8 @@ def test_the_command(program: Program, tmp_path: Path) -> None:
     done = program("pretrain", "import", tmp_path / "hf", "-o", tmp_path / "back" / "checkpoint.pt")
     assert done.code == 0, done.err
     back = checkpoint.load(tmp_path / "back" / "checkpoint.pt")
-    assert back.run["source"]["layout"] == "gpt2"
+    assert back.run.source is not None
+    assert back.run.source.layout == "gpt2"
     ids = torch.arange(20)[None]
     assert torch.equal(back.model(ids), checkpoint.load(tmp_path / "checkpoint.pt").model(ids))
     done = program("pretrain", "export", tmp_path / "nowhere.pt", tmp_path / "x")

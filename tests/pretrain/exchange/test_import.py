@@ -220,8 +220,9 @@ def test_what_is_written_is_a_checkpoint(tmp_path: Path, trained_file: Path) -> 
     directory, model = diary_files(tmp_path / "run", False, True)
     import_checkpoint(directory, tmp_path / "out" / "checkpoint.pt", str(trained_file))
     loaded = checkpoint.load(tmp_path / "out" / "checkpoint.pt")
-    assert loaded.run["source"]["layout"] == "diary"
-    assert len(loaded.run["source"]["sha256"]) == 64
+    assert loaded.run.source is not None
+    assert loaded.run.source.layout == "diary"
+    assert len(loaded.run.source.sha256) == 64
     with torch.no_grad():
         assert torch.allclose(loaded.model(IDS), model(IDS), atol=1e-5, rtol=0)
 

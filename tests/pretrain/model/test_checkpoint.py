@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from equiloss.errors import InputError
+from equiloss.records.base_run import CheckpointRun
 from pretrain.config import ModelConfig
 from pretrain.model import checkpoint
 from pretrain.model.decoder import GPT
@@ -20,10 +21,10 @@ CONFIG = ModelConfig(n_layer=1, n_head=2, n_embd=16, context=8, vocab_size=31, d
 def test_a_model_survives_the_round_trip(tmp_path: Path, tie: bool) -> None:
     model = GPT(CONFIG.model_copy(update={"tie_weights": tie}), dropout=0.2, seed=5)
     path = tmp_path / "runs" / "a" / "checkpoint.pt"
-    checkpoint.save(path, model, {"kind": "gpt2"}, {"name": "a"})
+    checkpoint.save(path, model, {"kind": "gpt2"}, CheckpointRun(name="a"))
     loaded = checkpoint.load(path)
     assert loaded.config == model.config
-    assert (loaded.tokenizer, loaded.run) == ({"kind": "gpt2"}, {"name": "a"})
+    assert (loaded.tokenizer, loaded.run) == ({"kind": "gpt2"}, CheckpointRun(name="a"))
     assert loaded.model.dropout == 0.0  # never inherited
     assert not loaded.model.training
     assert all(parameter.requires_grad for parameter in loaded.model.parameters())
@@ -67,12 +68,12 @@ def test_what_is_no_checkpoint_is_a_clear_error(tmp_path: Path) -> None:
 def test_a_half_written_file_and_weights_that_do_not_fit_are_clear_errors(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     model = GPT(CONFIG)
-    checkpoint.save(path, model, {}, {})
+    checkpoint.save(path, model, {}, CheckpointRun())
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="not a checkpoint"):
         checkpoint.load(path)
     wider = CONFIG.model_copy(update={"n_embd": 32})
-    checkpoint.save_state(path, wider, model.state_dict(), {}, {})
+    checkpoint.save_state(path, wider, model.state_dict(), {}, CheckpointRun())
     with pytest.raises(InputError, match="do not fit"):
         checkpoint.load(path)

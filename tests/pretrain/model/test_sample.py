@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from equiloss import tokenizer
 from equiloss.errors import InputError
+from equiloss.records.base_run import CheckpointRun
 from pretrain.cli.main import program
 from pretrain.config import ModelConfig
 from pretrain.model import checkpoint
@@ -21,7 +22,7 @@ def model(tmp_path: Path) -> Path:
     encoding = tokenizer.train_bpe(["my fellow citizens, we are here"] * 5, 280)
     config = ModelConfig(n_layer=1, n_head=2, n_embd=16, context=32, vocab_size=encoding.n_vocab)
     path = tmp_path / "checkpoint.pt"
-    checkpoint.save(path, GPT(config, seed=4), tokenizer.to_record(encoding), {})
+    checkpoint.save(path, GPT(config, seed=4), tokenizer.to_record(encoding), CheckpointRun())
     return path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +12,8 @@ from tiktoken import Encoding
 from torch import Tensor
 
 from equiloss.errors import InputError
+from equiloss.records.base_run import CheckpointRun, TrainingData
+from equiloss.records.probe import Measure, ProbeRecord, load
 from equiloss.tokenizer import to_record, train_bpe
 from pretrain.config import ModelConfig
 from pretrain.data.document import Document
@@ -33,9 +34,9 @@ from pretrain.probes import (
     weights,
     windows,
 )
+from pretrain.probes.completions import complete
 from pretrain.probes.facts import Fact, read_facts, value_place, world_facts
 from pretrain.probes.instructions import AskedItem
-from pretrain.probes.measure import mean_of
 from pretrain.probes.registry import probes
 from pretrain.probes.subject import ProbeOptions
 
@@ -59,10 +60,10 @@ def rows() -> Tensor:
 
 
 def test_mean_of_has_the_standard_error_of_the_mean() -> None:
-    found = mean_of([1.0, 2.0, 4.0], unit="x", keys=["a", "b", "c"])
-    assert found["value"] == pytest.approx(7 / 3)
-    assert found["standard_error"] == pytest.approx(np.std([1, 2, 4], ddof=1) / math.sqrt(3))
-    assert found["samples"] == {"a": 1.0, "b": 2.0, "c": 4.0}
+    found = Measure.mean_of([1.0, 2.0, 4.0], unit="x", keys=["a", "b", "c"])
+    assert found.value == pytest.approx(7 / 3)
+    assert found.standard_error == pytest.approx(np.std([1, 2, 4], ddof=1) / math.sqrt(3))
+    assert found.samples == {"a": 1.0, "b": 2.0, "c": 4.0}
 
 
 def test_windows_are_slices_of_the_text_that_fit_it() -> None:
@@ -127,7 +128,7 @@ def test_noise_has_the_strength_asked_for_and_leaves_the_model_alone(model: GPT,
     found = noise.loss_rises(model, rows, strengths=(0.01, 0.3), draws=3)
     for name, p in model.named_parameters():
         assert torch.equal(p, before[name])
-    assert found["measures"]["rise_at_0.3"]["value"] != 0
+    assert found.measures["rise_at_0.3"].value != 0
     weight = torch.randn(400, 500)
     drawn = noise.disturbance(weight, 0.05, seed=7)
     assert float(drawn.std() / weight.pow(2).mean().sqrt()) == pytest.approx(0.05, rel=0.02)
@@ -175,19 +176,19 @@ class Copier(torch.nn.Module):
 def test_a_perfect_copier_has_accuracy_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copying, "induction_scores", lambda model, rows, length: torch.ones(1, 1))
     monkeypatch.setattr(torch, "randint", lambda low, high, size, generator: torch.stack([torch.randperm(11)[:5]] * 4))
-    found = copying.copied(Copier(), torch.arange(11), sequences=4, length=5)["measures"]  # type: ignore[arg-type]
-    assert found["accuracy"]["value"] == 1.0
-    assert found["loss"]["value"] == pytest.approx(0.0, abs=1e-6)
-    assert found["lift"]["value"] == pytest.approx(math.log(11), rel=1e-3)
+    found = copying.copied(Copier(), torch.arange(11), sequences=4, length=5).measures  # type: ignore[arg-type]
+    assert found["accuracy"].value == 1.0
+    assert found["loss"].value == pytest.approx(0.0, abs=1e-6)
+    assert found["lift"].value == pytest.approx(math.log(11), rel=1e-3)
 
 
 def test_copying_in_text_counts_what_induction_predicts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copying, "induction_scores", lambda model, rows, length: torch.ones(1, 1))
     text = torch.tensor([[1, 2, 3, 1, 2, 3], [1, 2, 3, 4, 5, 6], [4, 5, 4, 6, 4, 6]])  # the second holds no pattern
-    found = copying.copied(Copier(), torch.arange(11), text, sequences=4, length=5)["measures"]  # type: ignore[arg-type]
-    assert found["text_accuracy"]["value"] == 1.0
-    assert found["text_loss"]["value"] == pytest.approx(0.0, abs=1e-6)
-    assert set(found["text_accuracy"]["samples"]) == {"window 0", "window 2"}
+    found = copying.copied(Copier(), torch.arange(11), text, sequences=4, length=5).measures  # type: ignore[arg-type]
+    assert found["text_accuracy"].value == 1.0
+    assert found["text_loss"].value == pytest.approx(0.0, abs=1e-6)
+    assert set(found["text_accuracy"].samples or ()) == {"window 0", "window 2"}
 
 
 def test_stable_rank_and_anisotropy_in_closed_form() -> None:
@@ -213,26 +214,29 @@ def test_cloze_counts_a_value_when_greedy_decoding_would_give_it(encoding: Encod
         optimizer.zero_grad()
         model(ids[:, :-1], ids[:, 1:]).backward()
         optimizer.step()
+    asked = ("Ada Hill lives in",)
     facts = [
-        Fact("Ada Hill", "city", "Rome", ("Ada Hill lives in",), ("Ada Hill lives in",)),
-        Fact("Ada Hill", "pet", "Oslo", (), ("Ada Hill lives in",)),
+        Fact(subject="Ada Hill", attribute="city", value="Rome", told=asked, asked=asked),
+        Fact(subject="Ada Hill", attribute="pet", value="Oslo", asked=asked),
     ]
-    found = cloze.completions(model, encoding, facts)["measures"]
-    assert found["stored_accuracy"]["value"] == 1.0
-    assert found["first_mention_accuracy"]["samples"] == {"Ada Hill / city": 1.0, "Ada Hill / pet": 0.0}
+    found = cloze.completed_facts(model, encoding, facts).measures
+    assert found["stored_accuracy"].value == 1.0
+    assert found["first_mention_accuracy"].samples == {"Ada Hill / city": 1.0, "Ada Hill / pet": 0.0}
     value = encoding.encode_ordinary(" Rome")
     with torch.no_grad():
         logs = torch.log_softmax(model(ids[:, :-1]).float(), -1)[0, -len(value) :]
     expected = -float(sum(logs[i, token] for i, token in enumerate(value)))
-    assert found["stored_loss"]["value"] == pytest.approx(expected, abs=1e-4)
+    assert found["stored_loss"].value == pytest.approx(expected, abs=1e-4)
 
 
 def test_padding_in_a_batch_changes_no_completion(encoding: Encoding) -> None:
     model = small(encoding)
     pairs = [("Ada", "Rome"), ("Ben Cole plays the harp and lives in", "Oslo"), ("Ada Hill", "harp")]
-    together = cloze.complete(model, encoding, pairs)
+    together = complete(model, encoding, pairs)
     for pair, both in zip(pairs, together, strict=True):
-        assert cloze.complete(model, encoding, [pair])[0] == pytest.approx(both, abs=1e-4)
+        (alone,) = complete(model, encoding, [pair])
+        assert (alone.greedy, alone.tokens) == (both.greedy, both.tokens)
+        assert alone.nats == pytest.approx(both.nats, abs=1e-4)
 
 
 def test_answer_losses_are_those_of_the_answers_tokens_alone(encoding: Encoding) -> None:
@@ -257,11 +261,11 @@ def test_a_model_that_saw_the_test_items_has_an_advantage_on_them(encoding: Enco
         AskedItem(f"Where is number {i}?", word) for i, word in enumerate(["Rome", "Oslo", "harp", "Ben"] * 3)
     ]
     test = everything[:4]
-    clean = items.item_losses(model, encoding, everything, test)["measures"]["test_advantage"]["value"]
+    clean = items.item_losses(model, encoding, everything, test).measures["test_advantage"].value
     tuned = tolerance.fine_tune(model, encoding, test, rate=1e-2, steps=40, batch=4, seed=0)
-    planted = items.item_losses(tuned, encoding, everything, test)["measures"]["test_advantage"]
-    assert planted["value"] - clean > 0.3
-    assert len(planted["samples"]) == 4
+    planted = items.item_losses(tuned, encoding, everything, test).measures["test_advantage"]
+    assert planted.value - clean > 0.3
+    assert len(planted.samples or ()) == 4
     with pytest.raises(InputError, match="besides"):
         items.item_losses(model, encoding, test, test)
 
@@ -270,7 +274,7 @@ def test_items_go_to_the_domain_that_is_worded_like_them(tmp_path: Path) -> None
     texts = {"law": "the court finds the party guilty of fraud", "food": "boil the rice and add salt and butter"}
     held = [Document(f"{text} {n}", name, "test") for n in range(20) for name, text in texts.items()]
     seen = [Document("the court and the rice", "law", split) for split in ("train", "validation")]
-    write_shards([*held, *seen], tmp_path / "data", train_bpe([*texts.values()] * 3, 300), source={}, workers=1)
+    write_shards([*held, *seen], tmp_path / "data", train_bpe([*texts.values()] * 3, 300), workers=1)
     shards = Shards.open(tmp_path / "data")
     encoding = shards.tokenizer
     asked = [
@@ -278,14 +282,14 @@ def test_items_go_to_the_domain_that_is_worded_like_them(tmp_path: Path) -> None
         AskedItem("What goes with butter?", "rice and salt"),
     ]
     found = domains.closest_domains(encoding, shards, asked)
-    assert found["items"] == {"a": "law", "What goes with butter?": "food"}
-    assert sorted(found["domains"]) == ["food", "law"]
+    assert found.model_dump()["items"] == {"a": "law", "What goes with butter?": "food"}
+    assert sorted(found.model_dump()["domains"]) == ["food", "law"]
     # words that no domain has count for none, however small it is
     few = Document("the wind", "weather", "test")
-    write_shards([*held, few, *seen], tmp_path / "more", encoding, source={}, workers=1)
+    write_shards([*held, few, *seen], tmp_path / "more", encoding, workers=1)
     more = Shards.open(tmp_path / "more")
     strange = [AskedItem("Xylophone quartz? Was the party guilty?", "zigzag jukebox")]
-    assert set(domains.closest_domains(encoding, more, strange)["items"].values()) == {"law"}
+    assert set(domains.closest_domains(encoding, more, strange).model_dump()["items"].values()) == {"law"}
     # by hand: the words of each text, counted over the documents, with one added to each
     counts = domains.token_counts(shards.split("test"), 2, encoding.n_vocab)
     for name, text in texts.items():
@@ -301,8 +305,8 @@ def test_the_tolerance_curve_is_lowest_at_a_rate_that_learns(encoding: Encoding)
     before = {name: p.clone() for name, p in model.named_parameters()}
     data = [AskedItem("Where does Ada live?", "Rome"), AskedItem("Where does Ben live?", "Oslo")]
     found = tolerance.rate_curve(model, encoding, data, data, rates=(1e-6, 1e-2), steps=30, batch=4)
-    assert found["curve"][1]["loss"] < found["curve"][0]["loss"]
-    assert found["measures"]["best_log10_rate"]["value"] == pytest.approx(-2)
+    assert found.model_dump()["curve"][1]["loss"] < found.model_dump()["curve"][0]["loss"]
+    assert found.measures["best_log10_rate"].value == pytest.approx(-2)
     for name, p in model.named_parameters():
         assert torch.equal(p, before[name])
 
@@ -312,10 +316,10 @@ def test_forgetting_is_the_rise_in_loss_and_the_distance_of_the_weights(model: G
     with torch.no_grad():
         for p in other.parameters():
             p.mul_(1.1)
-    found = forgetting.rise_and_distance(model, other, rows)["measures"]
-    assert found["distance"]["value"] == pytest.approx(0.1, rel=1e-4)
+    found = forgetting.rise_and_distance(model, other, rows).measures
+    assert found["distance"].value == pytest.approx(0.1, rel=1e-4)
     expected = windows.mean_loss(other, rows) - windows.mean_loss(model, rows)
-    assert found["rise"]["value"] == pytest.approx(expected, abs=1e-5)
+    assert found["rise"].value == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_place_of_a_value_is_that_of_its_own_sentence() -> None:
@@ -339,17 +343,18 @@ def test_a_facts_file_says_which_line_is_wrong(tmp_path: Path) -> None:
     path.write_text(
         '{"subject": "Ada", "attribute": "city", "value": "Rome", "asked": ["Ada lives in"]}\n{"subject": 1}\n'
     )
-    with pytest.raises(InputError, match="line 2 has no 'attribute'"):
+    with pytest.raises(InputError, match="line 2: attribute: Field required"):
         read_facts(path)
 
 
 def test_the_record_says_what_was_skipped_and_why(tmp_path: Path, encoding: Encoding) -> None:
     path = tmp_path / "checkpoint.pt"
-    save(path, small(encoding), to_record(encoding), {"name": "x"})
-    document, target = run.run(path, ProbeOptions())
+    save(path, small(encoding), to_record(encoding), CheckpointRun(name="x"))
+    record, target = run.run(path, ProbeOptions())
     assert target == tmp_path / "checkpoint.probe.json"
-    assert set(document["probes"]) == {"weights"}
-    assert document["skipped"]["items"] == "needs --items and --test"
+    assert set(record.probes) == {"weights"}
+    assert load(target) == record
+    assert record.skipped["items"] == "needs --items and --test"
     with pytest.raises(InputError, match="no probe named 'clouds'"):
         run.run(path, ProbeOptions(only=("clouds",)))
 
@@ -359,16 +364,16 @@ def test_what_is_stored_is_asked_for_only_in_text_that_the_model_read(tmp_path: 
     encoding = shards.tokenizer
     path = tmp_path / "checkpoint.pt"
 
-    def probed(read: str) -> dict[str, Any]:
-        save(path, small(encoding), to_record(encoding), {"name": "x", "data": {"sha256": read}})
+    def probed(read: str) -> ProbeRecord:
+        save(path, small(encoding), to_record(encoding), CheckpointRun(name="x", data=TrainingData(sha256=read)))
         return run.run(path, ProbeOptions(data=tmp_path / "data", only=("cloze",)))[0]
 
     own, foreign = probed(shards.sha256), probed("0" * 64)
-    assert "stored_accuracy" in own["probes"]["cloze"]["measures"]
-    assert own["skipped"] == {}
-    measures = foreign["probes"]["cloze"]["measures"]
+    assert "stored_accuracy" in own.probes["cloze"].measures
+    assert own.skipped == {}
+    measures = foreign.probes["cloze"].measures
     assert set(measures) == {"first_mention_accuracy", "first_mention_loss"}
-    assert foreign["skipped"] == {"cloze.stored": "--data is not the text that this checkpoint read"}
+    assert foreign.skipped == {"cloze.stored": "--data is not the text that this checkpoint read"}
 
 
 def test_every_probe_of_the_folder_is_found_by_name() -> None:

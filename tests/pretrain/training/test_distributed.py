@@ -88,7 +88,7 @@ def test_many_processes_make_the_run_of_one(
     together(size, run_in_child, settings, shards_directory, tmp_path / "many")
     # Muon orthogonalises in bf16, which makes more of a difference in the last bit.
     assert_close_runs(tmp_path / "one", tmp_path / "many", rel=1e-3 if "train.optimizer=muon" in sets else 1e-5)
-    assert checkpoint.load(tmp_path / "many" / "checkpoint.pt").run["processes"] == size
+    assert checkpoint.load(tmp_path / "many" / "checkpoint.pt").run.processes == size
 
 
 def _check_gradients(data: Path, output: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_state_of_many_goes_on_with_one_and_the_other_way_round(
                 together(2, run_in_child, settings, shards_directory, directory, True)
             if size == first:  # take it back to the state of step 10
                 (directory / "checkpoint.pt").unlink()
-                assert state.found(directory / "state")[-1].name == "step-00000010"
+                assert state.states_in(directory / "state")[-1].name == "step-00000010"
         assert_close_runs(tmp_path / "whole", directory)
 
 
@@ -216,7 +216,7 @@ def test_two_nodes_meet_at_a_rendezvous(shards_directory: Path, tmp_path: Path) 
     messages = [node.communicate(timeout=900)[1] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], messages
     assert_close_runs(tmp_path / "whole", tmp_path / "a")
-    assert checkpoint.load(tmp_path / "a" / "checkpoint.pt").run["processes"] == 2
+    assert checkpoint.load(tmp_path / "a" / "checkpoint.pt").run.processes == 2
 
 
 @pytest.mark.slow

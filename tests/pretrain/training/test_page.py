@@ -16,6 +16,8 @@ from equiloss.cli import EXTRAS
 from equiloss.config import validate
 from equiloss.errors import InputError
 from equiloss.files import read_jsonl
+from equiloss.records.metrics import TrainingMetrics, read_metrics
+from equiloss.records.token_data import TextSource
 from equiloss.tokenizer import train_bpe
 from pretrain.config import RunConfig
 from pretrain.data.document import Document
@@ -41,7 +43,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     documents = [Document(text, "speeches", "validation" if i % 5 == 0 else "train") for i, text in enumerate(texts)]
     directory = tmp_path_factory.mktemp("data")
-    write_shards(documents, directory, train_bpe(texts, 300), source={"kind": "test"}, workers=1)
+    write_shards(documents, directory, train_bpe(texts, 300), source=TextSource(name="test"), workers=1)
     return directory
 
 
@@ -128,24 +130,23 @@ rows = st.lists(
 
 @given(rows, st.integers(1, 12))
 def test_thinning_keeps_extremes_and_means(drawn: list[tuple[int, float, float | None, float]], intervals: int) -> None:
-    metrics: list[dict[str, Any]] = []
+    metrics: list[TrainingMetrics] = []
     step = 0
     for width, loss, norm, clipped in drawn:
         step += width
-        metrics.append(
-            {"step": step, "loss": loss, "loss_min": loss - 1, "loss_max": loss + 1, "lr": 0.1, "grad_norm": norm}
-            | {"clipped": clipped, "tokens_per_s": 5.0, "elapsed_s": float(step)}
-        )
+        row = {"step": step, "loss": loss, "loss_min": loss - 1, "loss_max": loss + 1, "lr": 0.1, "grad_norm": norm}
+        row |= {"clipped": clipped, "tokens_per_s": 5.0, "elapsed_s": float(step), "skipped": 0, "tokens": step}
+        metrics.append(TrainingMetrics.model_validate(row | {"epoch": 0.0}))
     points = report.thinned(metrics, intervals)
     assert len(points) <= intervals
     if not metrics:
         assert points == []
         return
-    assert points[-1]["step"] == step
-    assert min(point["loss_min"] for point in points) == min(row["loss_min"] for row in metrics)
-    assert max(point["loss_max"] for point in points) == max(row["loss_max"] for row in metrics)
-    ends = np.array([0, *(point["step"] for point in points)])
-    mean = sum(point["loss"] * width for point, width in zip(points, np.diff(ends), strict=True)) / step
+    assert points[-1].step == step
+    assert min(point.loss_min for point in points) == min(row.loss_min for row in metrics)
+    assert max(point.loss_max for point in points) == max(row.loss_max for row in metrics)
+    ends = np.array([0, *(point.step for point in points)])
+    mean = sum(point.loss * width for point, width in zip(points, np.diff(ends), strict=True)) / step
     assert mean == pytest.approx(sum(row[1] * row[0] for row in drawn) / step, abs=1e-9)
 
 
@@ -165,9 +166,9 @@ def test_tensorboard_gets_what_metrics_got(data: Path, tmp_path: Path) -> None:
         for event in loader.EventFileLoader(str(file)).Load()
         for value in event.summary.value
     }
-    for row in read_jsonl(tmp_path / "a" / "metrics.jsonl"):
+    for row in (row for kind in read_metrics(tmp_path / "a" / "metrics.jsonl") for row in kind):
         for key, value in numbers(row):
-            assert seen[row["step"], key] == pytest.approx(value, rel=1e-6)
+            assert seen[row.step, key] == pytest.approx(value, rel=1e-6)
     assert (12, "validation/loss") in seen
     assert (12, "train/loss") in seen
 
@@ -179,8 +180,9 @@ def test_trackio_gets_what_metrics_got(data: Path, tmp_path: Path, monkeypatch: 
     (file,) = (tmp_path / "trackio").glob("runs*.db")
     with sqlite3.connect(file) as connection:
         logged = [(step, json.loads(text)) for step, text in connection.execute("select step, metrics from metrics")]
-    rows = read_jsonl(tmp_path / "runs" / "a" / "metrics.jsonl")
-    assert logged == [(row["step"], dict(numbers(row))) for row in rows]
+    train_rows, validation_rows = read_metrics(tmp_path / "runs" / "a" / "metrics.jsonl")
+    rows = sorted([*train_rows, *validation_rows], key=lambda row: row.step)
+    assert logged == [(row.step, dict(numbers(row))) for row in rows]
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def assert_equal_runs(first: Path, second: Path) -> None:
     for name, value in one.model.state_dict().items():
         assert torch.equal(value, theirs[name]), name
     keys = ("train_loss", "validation_loss", "best_validation_loss", "step_of_weights", "skipped_steps", "steps")
-    assert [one.run[key] for key in keys] == [other.run[key] for key in keys]
+    assert one.run.model_dump(include={*keys}) == other.run.model_dump(include={*keys})
 
 
 class Killed(BaseException):
@@ -134,9 +134,9 @@ def test_kill_9_at_random_moments(name: str, shards_directory: Path, tmp_path: P
     for _ in range(20):
         process = subprocess.Popen(call, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
         if kills < 3:
-            before = len(state.found(directory / "state")) and state.found(directory / "state")[-1].name
+            before = len(state.states_in(directory / "state")) and state.states_in(directory / "state")[-1].name
             while process.poll() is None:  # wait until it steps, then let chance decide
-                found = state.found(directory / "state")
+                found = state.states_in(directory / "state")
                 if found and found[-1].name != before:
                     break
                 time.sleep(0.02)
@@ -151,7 +151,7 @@ def test_kill_9_at_random_moments(name: str, shards_directory: Path, tmp_path: P
         break
     assert kills == 3
     assert_equal_runs(tmp_path / "whole", directory)
-    assert len(state.found(directory / "state")) == 2  # train.keep
+    assert len(state.states_in(directory / "state")) == 2  # train.keep
     assert not list((directory / "state").glob(".*"))  # nothing half-written is left
 
 
@@ -167,8 +167,8 @@ def test_ctrl_c_writes_a_state_and_exits_130(shards_directory: Path, tmp_path: P
     assert process.returncode == 130, messages
     assert "--resume goes on from" in messages
     assert "Traceback" not in messages
-    (written,) = state.found(tmp_path / "a" / "state")
-    progress, _, tensors = state.read(written)
+    (written,) = state.states_in(tmp_path / "a" / "state")
+    progress, tensors = state.load(written)
     assert progress.step > 0
     assert f"step-{progress.step:08d}" in messages
     assert tensors["model"].keys() == tensors["optimizer"].keys()
@@ -233,7 +233,7 @@ def test_half_written_states_are_never_picked_up(
     train(config(), shards_directory, tmp_path / "whole")
     interrupted(shards_directory, tmp_path / "a", monkeypatch)
     states = tmp_path / "a" / "state"
-    last = state.found(states)[-1]
+    last = state.states_in(states)[-1]
     half = states / f".step-{11:08d}.123.tmp"
     shutil.copytree(last, half)
     (half / "state.pt").write_bytes((half / "state.pt").read_bytes()[:1000])
@@ -263,7 +263,7 @@ def test_a_damaged_state_is_a_clear_error(
     shards_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupted(shards_directory, tmp_path / "a", monkeypatch)
-    last = state.found(tmp_path / "a" / "state")[-1]
+    last = state.states_in(tmp_path / "a" / "state")[-1]
     (last / "state.pt").write_bytes(b"PK")
     with pytest.raises(InputError, match=r"step-00000010: the state is damaged .*delete it"):
         train(config(), shards_directory, tmp_path / "a", resume=True)
@@ -286,7 +286,7 @@ def test_killed_before_the_first_state_it_starts_again(
 ) -> None:
     train(config(), shards_directory, tmp_path / "whole")
     interrupted(shards_directory, tmp_path / "a", monkeypatch, "train.save_every=none")
-    assert state.found(tmp_path / "a" / "state") == []
+    assert state.states_in(tmp_path / "a" / "state") == []
     train(config(), shards_directory, tmp_path / "a", resume=True)
     assert_equal_runs(tmp_path / "whole", tmp_path / "a")
 
@@ -337,8 +337,8 @@ def test_the_record_of_a_state_says_what_made_it(
     shards_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupted(shards_directory, tmp_path / "a", monkeypatch)
-    record = json.loads((state.found(tmp_path / "a" / "state")[-1] / "state.json").read_text())
-    assert record["format"] == state.FORMAT
+    record = json.loads((state.states_in(tmp_path / "a" / "state")[-1] / "state.json").read_text())
+    assert record["format"] == "equiloss.state.v1"
     assert record["progress"]["step"] == 10
     assert record["config"]["train"]["steps"] == 30
     assert record["made"]["libraries"]["torch"]

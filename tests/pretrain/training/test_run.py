@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from equiloss.config import validate
 from equiloss.errors import EquilossError, IncompleteError, InputError
 from equiloss.files import read_jsonl
+from equiloss.records.token_data import TextSource
 from equiloss.tokenizer import train_bpe
 from pretrain.config import RunConfig, load_run_config
 from pretrain.data.document import Document
@@ -80,8 +81,9 @@ def test_the_command_leaves_what_it_promises_and_the_run_repeats_from_it(
     assert rows[-1]["step"] == 30
     assert rows[-1]["validation_loss"] == document["validation_loss"] < math.log(300)
     run = checkpoint.load(directory / "checkpoint.pt").run
-    assert run["config"]["train"]["seed"] == 3
-    assert run["provenance"]["libraries"]["torch"]
+    assert run.train_settings["seed"] == 3
+    assert run.provenance is not None
+    assert run.provenance.libraries["torch"]
     again = program("pretrain", "run", directory / "config.toml", *common, "--name", "b")
     assert again.code == 0, again.err
     assert metrics(tmp_path / "runs" / "b") == rows
@@ -105,7 +107,9 @@ def test_a_run_goes_on_from_the_weights_of_another(shards_directory: Path, tmp_p
     again = train(small(steps=1, lr=1e-12, start=str(first.checkpoint)), shards_directory, tmp_path / "b")
     for name, value in weights(tmp_path / "a").items():
         torch.testing.assert_close(weights(tmp_path / "b")[name], value, rtol=0, atol=1e-9)
-    assert checkpoint.load(again.checkpoint).run["start"]["sha256"] == checkpoint.load(first.checkpoint).sha256
+    start = checkpoint.load(again.checkpoint).run.start
+    assert start is not None
+    assert start.sha256 == checkpoint.load(first.checkpoint).sha256
     with pytest.raises(InputError, match="another shape"):
         train(small(steps=1, start=str(first.checkpoint), n_layer=3), shards_directory, tmp_path / "c")
 
@@ -244,7 +248,7 @@ def test_steps_with_nonfinite_gradients_leave_the_weights_alone_and_are_counted(
     assert result.skipped == 2
     assert seen == [number in (2, 3) for number in range(12)]
     assert [row["skipped"] for row in metrics(tmp_path / "a") if "loss" in row] == [0, 2, 2, 2, 2, 2]
-    assert checkpoint.load(result.checkpoint).run["skipped_steps"] == 2
+    assert checkpoint.load(result.checkpoint).run.skipped_steps == 2
     seen[:] = []
     with pytest.raises(EquilossError, match=r"gradients of 2 steps in a row are not finite at step 4"):
         train(small(max_skipped=2), shards_directory, tmp_path / "b")
@@ -293,8 +297,8 @@ def test_best_is_by_validation_loss(shards_directory: Path, tmp_path: Path, monk
     best = min(losses, key=lambda step: losses[step])
     assert best != 40, losses
     loaded = checkpoint.load(tmp_path / "a" / "checkpoint.pt")
-    assert loaded.run["step_of_weights"] == best
-    assert loaded.run["validation_loss"] == losses[best]
+    assert loaded.run.step_of_weights == best
+    assert loaded.run.validation_loss == losses[best]
     assert all(torch.equal(value, seen[best][name]) for name, value in loaded.model.state_dict().items())
 
 
@@ -344,7 +348,7 @@ def test_a_10k_token_text_is_memorised(tmp_path: Path) -> None:
     encoding = train_bpe([text], 400)
     text = encoding.decode(encoding.encode_ordinary(text)[:10_000])
     documents = [Document(text, "a", "train"), Document(text[:500], "a", "validation"), Document("x", "a", "test")]
-    shards = write_shards(documents, tmp_path / "data", encoding, source={"kind": "test"}, workers=1)
+    shards = write_shards(documents, tmp_path / "data", encoding, source=TextSource(name="test"), workers=1)
     assert 9_900 < len(shards.split("train").tokens) < 10_100
     sets = ["n_layer=2", "n_embd=128", "context=32"], ["steps=500", "batch_size=32", "lr=0.005", "weight_decay=0"]
     keys = [f"{section}.{item}" for section, items in zip(("model", "train"), sets, strict=True) for item in items]

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from equiloss import numerals
+from equiloss.loss_comparison import summary
 from equiloss.records.diagnosis import Diagnosis
+from equiloss.records.evaluation import EvaluatedCheckpoint, EvaluatedData, Evaluation, EvaluationMethod, save
+from equiloss.records.probe import Measure
 from equiloss.statistics.estimate import Estimate
-from judge.diagnose.causes.measures import Measure, difference
+from judge.diagnose.causes.measures import difference
 from judge.diagnose.diagnose import diagnose
 from judge.diagnose.levels.premise import outcome_level
 
@@ -207,15 +210,13 @@ def evaluate(folder: Path, name: str, nats: tuple[float, float]) -> None:
     arrays |= {"position_tokens": tokens[:, None], "position_nats": (tokens * losses)[:, None]}
     confidence = np.stack([tokens, *[0 * tokens] * 14], 1)
     arrays |= {f"confidence_{part}": confidence / 4 for part in ("sum", "correct")} | {"confidence_tokens": confidence}
-    record = {
-        "format": "equiloss.eval.v1",
-        "checkpoint": {"name": name, "path": f"{name}/checkpoint.pt", "sha256": name},
-        "data": {"sha256": "d", "split": "test", "domains": ["lists", "people"]},
-        "method": {"context_tokens": 8, "stride_tokens": 4, "precision": "fp32"},
-    }
-    path = folder / name / "demo.test.eval.json"
-    path.write_text(json.dumps(record))
-    np.savez(path.with_suffix(".npz"), allow_pickle=False, **arrays)
+    record = summary(
+        EvaluatedCheckpoint(name=name, path=f"{name}/checkpoint.pt", sha256=name),
+        EvaluatedData(sha256="d", split="test", domains=["lists", "people"]),
+        EvaluationMethod(context_tokens=8, stride_tokens=4, precision="fp32"),
+        arrays,
+    )
+    save(Evaluation(record, arrays), folder / name / "demo.test")
 
 
 @pytest.mark.parametrize(
@@ -281,9 +282,9 @@ def test_the_premise_is_equivalent_different_or_undetermined(value: float, half:
 
 
 def test_a_difference_of_measures_is_paired_where_samples_are_common() -> None:
-    a = Measure(0.5, 0.1, "x", {str(i): i + 1.0 for i in range(10)})
-    b = Measure(0.4, 0.1, "x", {str(i): float(i) for i in range(10)})
+    a = Measure(value=0.5, standard_error=0.1, samples={str(i): i + 1.0 for i in range(10)})
+    b = Measure(value=0.4, standard_error=0.1, samples={str(i): float(i) for i in range(10)})
     assert difference(a, b).low == pytest.approx(1.0)
-    apart = difference(Measure(1.0, 0.3), Measure(0.0, 0.4))
+    apart = difference(Measure(value=1.0, standard_error=0.3), Measure(value=0.0, standard_error=0.4))
     assert apart.high == pytest.approx(1.0 + 1.96 * 0.5)
-    assert difference(Measure(1.0), Measure(0.0)).low is None
+    assert difference(Measure(value=1.0), Measure(value=0.0)).low is None

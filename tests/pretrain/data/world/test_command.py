@@ -39,4 +39,4 @@ def test_shards_keep_the_worlds_splits_domains_and_repeats(program: Program, tmp
     wanted = list(documents(name))
     for split in ("train", "validation", "test"):
         assert len(shards.split(split).starts) == sum(d.split == split for d in wanted)
-    assert set(shards.record["domains"]) == {d.domain for d in wanted}
+    assert set(shards.record.domains) == {d.domain for d in wanted}
