@@ -39,7 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "blank.jsonl": "\n\n",
         "broken.jsonl": '{"text": "fine"}\n{"text": \n',
         "cut.jsonl": answers("one", "two")[:-30],
-        "broken.json": '[{"instruction": "a",\n}]',
+        "broken.json": '[{"instruction": "a",\n"input"}]',
         "no-field.jsonl": '{"body": "some text"}\n',
         "instructions.json": json.dumps([{"instruction": "a", "input": "", "output": "b"}] * 4),
         "no-instruction.json": json.dumps([{"question": "a", "answer": "b"}]),

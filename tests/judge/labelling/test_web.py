@@ -127,6 +127,7 @@ def test_in_a_browser_by_keyboard_alone(session):
         tab.keyboard.press("Enter")
         tab.wait_for_selector("#over:not([hidden])")
         browser.close()
-    assert problems == ["Failed to load resource: the server responded with a status of 422 (Unprocessable Entity)"]
+    (problem,) = problems  # what follows the number has another name since Python 3.13
+    assert problem.startswith("Failed to load resource: the server responded with a status of 422")
     assert page.ended() == 4
     assert [one.value for one in read_labels(session.path)] == [40, 41, 44, 39]
