@@ -1,4 +1,4 @@
-"""The decoder: initial loss, equality with GPT-2, caches, masks."""
+"""The decoder: initial loss, equality with GPT-2, dropout, errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from equiloss.errors import InputError
 from pretrain.config import ModelConfig
-from pretrain.model.decoder import GPT, IGNORE, Block, packed_mask, packed_positions
+from pretrain.model.decoder import GPT, IGNORE, Block
 
 
 def shape(**changes: object) -> ModelConfig:
@@ -117,42 +117,6 @@ def test_logits_equal_those_of_transformers(tie: bool, bias: bool) -> None:
         assert (model(x) - theirs(x).logits).abs().max().item() < 1e-5
 
 
-def test_cache_gives_the_logits_of_the_whole_sequence() -> None:
-    config = shape()
-    model, x = GPT(config), ids(config, 3, 20)
-    cache = model.new_cache(3)
-    parts = [model.backbone(part, cache=cache) for part in (x[:, :7], x[:, 7:8], x[:, 8:20])]
-    assert torch.allclose(model.head(torch.cat(parts, 1)), model(x), atol=1e-5)
-
-
-def test_rows_of_different_lengths_share_a_batch() -> None:
-    config = shape()
-    model, x = GPT(config), ids(config, 2, 12)
-    lengths = torch.tensor([12, 5])
-    cache = model.new_cache(2, 16)
-    prompt = model.backbone(x, cache=cache)  # row 1 holds 7 tokens of padding
-    step = model.backbone(torch.tensor([[3], [4]]), positions=lengths[:, None], cache=cache)
-    for row, n in enumerate(lengths.tolist()):
-        alone = model.backbone(torch.cat([x[row, :n], torch.tensor([3 + row])])[None])
-        assert torch.allclose(prompt[row, :n], alone[0, :n], atol=1e-5)
-        assert torch.allclose(step[row, 0], alone[0, n], atol=1e-5)
-    cache.select(torch.tensor([1]))
-    more = model.backbone(torch.tensor([[9]]), positions=torch.tensor([[6]]), cache=cache)
-    alone = model.backbone(torch.cat([x[1, :5], torch.tensor([4, 9])])[None])
-    assert torch.allclose(more[0, 0], alone[0, 6], atol=1e-5)
-
-
-def test_packed_examples_do_not_see_each_other() -> None:
-    config = shape()
-    model, x = GPT(config), ids(config, 1, 11)
-    example = torch.tensor([[0] * 4 + [1] * 5 + [2] * 2])
-    positions = packed_positions(example)
-    assert positions.tolist() == [[0, 1, 2, 3, 0, 1, 2, 3, 4, 0, 1]]
-    together = model.backbone(x, positions, packed_mask(example))
-    for start, end in ((0, 4), (4, 9), (9, 11)):
-        assert torch.allclose(together[:, start:end], model.backbone(x[:, start:end]), atol=1e-5)
-
-
 def test_too_long_and_impossible_shapes_are_clear_errors() -> None:
     config = shape()
     with pytest.raises(InputError, match="context of 24"):
@@ -161,5 +125,3 @@ def test_too_long_and_impossible_shapes_are_clear_errors() -> None:
         GPT(shape(n_head=5))
     with pytest.raises(InputError, match="vocab_size"):
         GPT(shape(vocab_size=None))
-    with pytest.raises(InputError, match="cache of 4"):
-        GPT(config).backbone(ids(config, 1, 5), cache=GPT(config).new_cache(1, 4))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from pretrain.config import ModelConfig
 from pretrain.model import next_token
 from pretrain.model.decoder import GPT
 from pretrain.model.generation import Generation, generate
+from pretrain.model.next_token import Chooser
 
 CONFIG = ModelConfig(n_layer=2, n_head=2, n_embd=32, context=48, vocab_size=61)
 END = 60
@@ -51,6 +54,26 @@ def test_greedy_answers_are_those_of_the_textbook_loop(model: GPT, prompts: list
     assert {one.finish_reason for one in expected} == {"stop", "length"}, "the case must show both ends"
     for batch_size in (None, 1, 3):
         assert generate(model, prompts, max_new_tokens=25, eos_id=end, batch_size=batch_size) == expected
+
+
+@torch.no_grad()
+def test_the_cache_gives_the_hidden_states_of_the_whole_sequence(
+    model: GPT, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    pick = Chooser.pick
+
+    def keep(self: Chooser, hidden: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        seen.append(hidden)
+        return pick(self, hidden, *arguments)
+
+    monkeypatch.setattr(Chooser, "pick", keep)
+    longest_first = sorted(prompts, key=lambda prompt: -len(prompt))
+    answers = generate(model, longest_first, max_new_tokens=8, eos_id=None)
+    for row, (prompt, answer) in enumerate(zip(longest_first, answers, strict=True)):
+        whole = model.backbone(torch.tensor([prompt + answer.tokens]))[0]
+        for step in range(8):
+            assert torch.allclose(seen[step][row], whole[len(prompt) - 1 + step], atol=1e-5)
 
 
 @pytest.mark.parametrize("penalty", [0.5, 1.5])

@@ -145,7 +145,7 @@ def test_attention_is_what_the_model_itself_computes(model: GPT, rows: Tensor) -
     qkv = block.attention.qkv(normed)  # type: ignore[union-attr,operator]
     v = qkv.view(4, 9, 3, 2, 4).permute(2, 0, 3, 1, 4)[2]
     mine = block.attention.out((weights_found @ v).transpose(1, 2).reshape(4, 9, 8))  # type: ignore[union-attr,operator]
-    theirs = block.attention(normed, None, None)  # type: ignore[operator]
+    theirs = block.attention(normed, None)  # type: ignore[operator]
     assert torch.allclose(mine, theirs, atol=1e-5)
 
 
