@@ -85,9 +85,10 @@ def report(
     from judge.report import build
 
     judged = load_judged(files)
-    whole = report_of_two(judged, rubric, judge, title) or build.build(judged, rubric=rubric, judge=judge, title=title)
-    if labels:
-        whole = build.with_people(whole, judged, read_labels(labels), rubric, judge)
+    rated = read_labels(labels) if labels else []
+    whole = report_of_two(judged, rubric, judge, title, rated) or build.build(
+        judged, rubric=rubric, judge=judge, title=title, labels=rated
+    )
     json_path, html_path = build.write(whole, output)
     if as_json:
         console.emit_json(whole.document)

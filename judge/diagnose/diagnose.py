@@ -14,6 +14,7 @@ from judge.diagnose import verdict
 from judge.diagnose.case import Case, arm_of, case_of, read_case
 from judge.diagnose.levels import base_model, decoding, noise, premise, recipe
 from judge.diagnose.levels import judge as judging
+from judge.labelling.label import Label
 from judge.report.sections import Report
 
 
@@ -51,7 +52,9 @@ def write(case: Case, diagnosis: Diagnosis, directory: Path) -> list[Path]:
     return [path, *written]
 
 
-def report_of_two(judged: Sequence[Judged], rubric: str | None, judge: str | None, title: str) -> Report | None:
+def report_of_two(
+    judged: Sequence[Judged], rubric: str | None, judge: str | None, title: str, labels: Sequence[Label] = ()
+) -> Report | None:
     """The report of exactly two judged models, led by their diagnosis; None for another number of models."""
     from judge.diagnose import page as pages
 
@@ -60,7 +63,7 @@ def report_of_two(judged: Sequence[Judged], rubric: str | None, judge: str | Non
         return None
     arms = [arm_of([one for one in judged if one.model == name]) for name in names]
     case = case_of(arms[0], arms[1], rubric, judge)
-    return pages.report(case, diagnose_case(case), title) if case.gap is not None else None
+    return pages.report(case, diagnose_case(case), title, labels) if case.gap is not None else None
 
 
 def diagnose_case(case: Case, margin_nats: float = premise.MARGIN_NATS, explanation: Path | None = None) -> Diagnosis:

@@ -12,6 +12,7 @@ from equiloss.records.diagnosis import Cause, Diagnosis, Level
 from equiloss.statistics.estimate import Estimate
 from judge.diagnose import terminal
 from judge.diagnose.case import Case
+from judge.labelling.label import Label
 from judge.report import build, overview, plots
 from judge.report.sections import Outcome, Report, Rung, Section
 
@@ -24,7 +25,7 @@ OUTCOMES: dict[str, Outcome] = {
 NAMES = ("Premise", "Reality", "The judge", "The decoding", "The recipe", "The base model")
 
 
-def report(case: Case, diagnosis: Diagnosis, title: str = "") -> Report:
+def report(case: Case, diagnosis: Diagnosis, title: str = "", labels: Sequence[Label] = ()) -> Report:
     """The whole report of two models: the comparison with its browser of items, led by the diagnosis.
 
     Raises: InputError as `judge.compare.compare` does; the answers must be judged.
@@ -39,6 +40,7 @@ def report(case: Case, diagnosis: Diagnosis, title: str = "") -> Report:
         sections=sections(diagnosis),
         answer=diagnosis.verdict.sentence,
         diagnosis=diagnosis,
+        labels=labels,
     )
 
 

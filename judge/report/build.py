@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -35,15 +34,17 @@ def build(
     sections: Sequence[Section] = (),
     answer: str = "",
     diagnosis: Diagnosis | None = None,
+    labels: Sequence[Label] = (),
 ) -> Report:
     """Put a report together.
 
     `sections` and `ladder` come from a diagnosis; its `answer` then replaces the headline: the first sentence large,
-    the others before what the headline would have been.
+    the others before what the headline would have been. With `labels` there is a section on what the person who
+    labelled some of the answers would score.
 
     Raises: InputError as `judge.compare.compare` does.
     """
-    comparison = compare(judged, rubric=rubric, judge=judge)
+    comparison = compare(judged, rubric=rubric, judge=judge, labels=labels)
     panel = Panel(comparison.rubric, comparison.judge)
     scores = Scores.of(judged, panel, None if comparison.criterion == OVERALL else comparison.criterion)
     scale = scale_of(judged, panel)
@@ -57,8 +58,8 @@ def build(
         overview.categories(comparison, scale) if comparison.categories else None,
         overview.control_answers(comparison) if comparison.control_answers else None,
     ]
-    parts = (overview.scores(comparison, scores, judged, scale), *sections, *filter(None, own))
-    data = items.browser(judged, scores, scale, runs)
+    people = [overview.people(comparison, scale)] if labels else []
+    parts = (overview.scores(comparison, scores, judged, scale), *people, *sections, *filter(None, own))
     document = ReportDocument(
         title=title or " · ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else ""),
         question=question or _question(names),
@@ -67,30 +68,13 @@ def build(
         cautions=tuple(comparison.warnings),
         ladder=tuple(ladder),
         sections={section.id: section.data for section in parts},
-        items=items.scores_of(data),
+        items=tuple(items.scores_of(judged, scores)),
         provenance=_provenance(judged, comparison),
         comparison=comparison,
         diagnosis=diagnosis,
     )
-    return Report(document, f"{further} {headline}".strip() if answer else "", parts, data)
-
-
-def with_people(
-    report: Report, judged: Sequence[Judged], labels: Sequence[Label], rubric: str | None, judge: str | None
-) -> Report:
-    """The report with a section on what the person who labelled some of the answers would score.
-
-    Raises: InputError when the labels are by another rubric or on another scale.
-    """
-    comparison = compare(judged, rubric=rubric, judge=judge, labels=labels)
-    people = overview.people(comparison, scale_of(judged, Panel(comparison.rubric, comparison.judge)))
-    sections = (report.sections[0], people, *report.sections[1:])
-    changes = {
-        "cautions": tuple(dict.fromkeys([*report.document.cautions, *comparison.warnings])),
-        "sections": {section.id: section.data for section in sections},
-        "comparison": comparison,
-    }
-    return replace(report, document=report.document.model_copy(update=changes), sections=sections)
+    explanation = f"{further} {headline}".strip() if answer else ""
+    return Report(document, explanation, parts, items.browser(judged, scores, scale, runs))
 
 
 def write(report: Report, directory: Path) -> tuple[Path, Path]:

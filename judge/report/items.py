@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
 
-import numpy as np
 from markupsafe import Markup
 
 from equiloss.records.file_record import FileRecord
@@ -26,35 +25,10 @@ class ItemScores(FileRecord):
     scores: dict[str, float | None]
 
 
-class BrowserItem(TypedDict):
-    """An item as the browser has it; lists run by run."""
-
-    id: str
-    instruction: str
-    input: str
-    reference: str
-    category: str | None
-    answers: list[str | None]
-    finish: list[str | None]
-    tokens: list[int | None]
-    scores: list[float | None]
-    verdicts: list[list[dict[str, object]]]
-    failures: list[list[dict[str, object]]]
-
-
-class BrowserData(TypedDict):
-    """All that the browser shows; `places` are the colours of the runs."""
-
-    runs: list[str]
-    places: list[int]
-    scale: tuple[float, float]
-    items: list[BrowserItem]
-
-
 def browser(
     judged: Sequence[Judged], scores: Scores, scale: tuple[float, float], place: Mapping[str, int]
-) -> BrowserData:
-    """The items that were judged; `place` is the colour of each run."""
+) -> dict[str, object]:
+    """The items that were judged, compactly: lists run by run in the order of `runs`; `place` is a run's colour."""
     verdicts: dict[tuple[str, str], list[dict[str, object]]] = defaultdict(list)
     failures: dict[tuple[str, str], list[dict[str, object]]] = defaultdict(list)
     for run in judged:
@@ -65,37 +39,40 @@ def browser(
             failures[run.generator, one.id].append(
                 {"reason": one.reason, "text": one.text or one.detail, "r": one.repeat}
             )
-    items: list[BrowserItem] = []
-    for id, values in zip(scores.ids, scores.by_item().T, strict=True):
-        responses = [run.responses.get(id) for run in judged]
+    items: list[dict[str, object]] = []
+    for item in scores_of(judged, scores):
+        responses = [run.responses.get(item.id) for run in judged]
         first = next((one for one in responses if one), None)
         items.append(
             {
-                "id": id,
+                "id": item.id,
                 "instruction": first.instruction if first else "",
                 "input": first.input if first else "",
                 "reference": first.reference if first else "",
-                "category": first.category if first else None,
+                "category": item.category,
                 "answers": [one and one.output for one in responses],
                 "finish": [one and one.finish_reason for one in responses],
                 "tokens": [one and one.n_tokens for one in responses],
-                "scores": [None if np.isnan(value) else round(float(value), 6) for value in values],
-                "verdicts": [verdicts[run.generator, id] for run in judged],
-                "failures": [failures[run.generator, id] for run in judged],
+                "scores": list(item.scores.values()),
+                "verdicts": [verdicts[run.generator, item.id] for run in judged],
+                "failures": [failures[run.generator, item.id] for run in judged],
             }
         )
     runs = [run.generator for run in judged]
     return {"runs": runs, "places": [place[run] for run in runs], "scale": scale, "items": items}
 
 
-def scores_of(data: BrowserData) -> tuple[ItemScores, ...]:
-    """The items without their texts."""
-    return tuple(
-        ItemScores(
-            id=item["id"], category=item["category"], scores=dict(zip(data["runs"], item["scores"], strict=True))
-        )
-        for item in data["items"]
-    )
+def scores_of(judged: Sequence[Judged], scores: Scores) -> list[ItemScores]:
+    """Every item with its category and the score of each run."""
+    items: list[ItemScores] = []
+    for id, values in zip(scores.ids, scores.by_item().T.tolist(), strict=True):
+        first = next((run.responses[id] for run in judged if id in run.responses), None)
+        by_run = {
+            run.generator: None if math.isnan(value) else round(value, 6)
+            for run, value in zip(judged, values, strict=True)
+        }
+        items.append(ItemScores(id=id, category=first.category if first else None, scores=by_run))
+    return items
 
 
 def embed(document: object) -> Markup:

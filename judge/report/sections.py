@@ -13,7 +13,7 @@ from equiloss.records.diagnosis import Diagnosis
 from equiloss.records.file_record import FileRecord
 from equiloss.records.provenance import Provenance
 from judge.comparison.document import Comparison
-from judge.report.items import BrowserData, ItemScores
+from judge.report.items import ItemScores
 
 REPORT_SCHEMA = "equiloss.report.v1"
 Outcome = Literal["accounts", "cleared", "unclear", "untested"]
@@ -103,4 +103,4 @@ class Report:
     document: ReportDocument
     explanation: str
     sections: tuple[Section, ...]
-    items: BrowserData
+    items: Mapping[str, object]

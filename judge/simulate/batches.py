@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from aiohttp import web
 
@@ -17,15 +17,22 @@ from judge.simulate.replies import Simulation, uniform
 
 @dataclass
 class SubmittedBatch:
-    """A batch as the API shows it; it is done at `ready_at`."""
+    """A batch as the API shows it."""
 
     id: str
     input_file_id: str
-    ready_at: float
+    created_at: float
     status: str = "in_progress"
     output_file_id: str | None = None
     error_file_id: str | None = None
-    counts: dict[str, int] = field(default_factory=lambda: {"total": 0, "completed": 0, "failed": 0})
+    request_counts: dict[str, int] = field(default_factory=lambda: {"total": 0, "completed": 0, "failed": 0})
+    object: str = "batch"
+    endpoint: str = "/v1/chat/completions"
+    completion_window: str = "24h"
+
+    def view(self) -> web.Response:
+        """What the API answers about it."""
+        return web.json_response({**asdict(self), "created_at": int(self.created_at)})
 
 
 class Batches:
@@ -72,27 +79,27 @@ class Batches:
         file = str((await request.json()).get("input_file_id"))
         if file not in self.files:
             return web.json_response(error_body("no such input file"), status=400)
-        batch = SubmittedBatch(f"batch_{len(self.batches) + 1}", file, time.time() + self._seconds)
+        batch = SubmittedBatch(f"batch_{len(self.batches) + 1}", file, time.time())
         lines = self._lines(batch)
         if len(lines) > 50_000 or len({json.loads(line)["custom_id"] for line in lines}) < len(lines):
             batch.status = "failed"
         self.batches[batch.id] = batch
-        return web.json_response(self._view(batch))
+        return batch.view()
 
     async def _list(self, _: web.Request) -> web.Response:
-        rows = [self._view(batch) for batch in reversed(self.batches.values())]
+        rows = [asdict(batch) for batch in reversed(self.batches.values())]
         return web.json_response({"object": "list", "data": rows, "has_more": False})
 
     async def _show(self, request: web.Request) -> web.Response:
         batch = self.batches[self._known(request, self.batches)]
-        if batch.status == "in_progress" and time.time() >= batch.ready_at:
+        if batch.status == "in_progress" and time.time() >= batch.created_at + self._seconds:
             self._run(batch)
-        return web.json_response(self._view(batch))
+        return batch.view()
 
     async def _cancel(self, request: web.Request) -> web.Response:
         batch = self.batches[self._known(request, self.batches)]
         batch.status = "cancelled"
-        return web.json_response(self._view(batch))
+        return batch.view()
 
     def _run(self, batch: SubmittedBatch) -> None:
         expired, broken = (self._faults.get(f"batch-{kind}", 0.0) for kind in ("expired", "error"))
@@ -113,7 +120,7 @@ class Batches:
             else:
                 body = completion(self._simulation, request["body"], name)
                 done.append(_result(name, {"status_code": 200, "body": body}))
-        batch.counts = {"total": len(done) + len(failed), "completed": len(done), "failed": len(failed)}
+        batch.request_counts = {"total": len(done) + len(failed), "completed": len(done), "failed": len(failed)}
         batch.output_file_id = self._keep(b"".join(reversed(done))) if done else None  # order is not kept
         batch.error_file_id = self._keep(b"".join(failed)) if failed else None
 
@@ -128,12 +135,6 @@ class Batches:
     def _view_file(self, name: str) -> dict[str, object]:
         return {"id": name, "object": "file", "bytes": len(self.files[name]), "created_at": 0, "purpose": "batch",
                 "filename": "batch.jsonl", "status": "processed"}  # fmt: skip
-
-    def _view(self, batch: SubmittedBatch) -> dict[str, object]:
-        created = {"created_at": int(batch.ready_at - self._seconds), "request_counts": batch.counts}
-        fixed = {"object": "batch", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-        shown = ("id", "status", "input_file_id", "output_file_id", "error_file_id")
-        return {**fixed, **created, **{key: getattr(batch, key) for key in shown}}
 
     @staticmethod
     def _known(request: web.Request, things: Mapping[str, object]) -> str:

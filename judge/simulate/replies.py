@@ -33,7 +33,7 @@ _INJECTION_WORDS = re.compile(
     re.IGNORECASE,
 )
 _NORMAL = NormalDist()
-
+CONTENT_FAULTS = ("refusal", "malformed", "truncated")
 
 Message = Mapping[str, str | Sequence[Mapping[str, str]] | None]
 """`role` and `content` of a chat message; the content may come in parts, whose `text` counts."""
@@ -250,28 +250,18 @@ def parse_model(text: str, base: Model) -> tuple[str, Model]:
     Raises: InputError naming the key.
     """
     name, _, rest = text.partition(":")
-    model = base
-    known = [one.name for one in fields(Personality)]
+    known = (*(field.name for field in fields(Personality)), *CONTENT_FAULTS)
+    numbers: dict[str, float] = {}
     for part in filter(None, rest.split(",")):
-        key, equals, number = part.partition("=")
-        key = key.strip().replace("-", "_")
+        key, _, number = part.replace("-", "_", 1).partition("=")
         try:
-            value = float(number)
+            numbers[known[known.index(key.strip())]] = float(number)
         except ValueError:
-            equals = ""
-            value = 0.0
-        if not equals or not (key in known or key in ("refusal", "malformed", "truncated")):
-            raise InputError(
-                f"--model {text!r}: {part!r} is not KEY=NUMBER",
-                f"keys: {', '.join([*known, 'refusal', 'malformed', 'truncated'])}",
-            )
-        if key in known:
-            model = replace(model, personality=replace(model.personality, **{key: value}))
-        else:
-            model = replace(model, **{key: value})
+            raise InputError(f"--model {text!r}: {part!r} is not KEY=NUMBER", f"keys: {', '.join(known)}") from None
     if not name:
         raise InputError(f"--model {text!r} has no name", "write NAME:key=value,...")
-    return name, model
+    rates = {kind: numbers.pop(kind) for kind in CONTENT_FAULTS if kind in numbers}
+    return name, replace(base, personality=replace(base.personality, **numbers), **rates)
 
 
 def _on_scale(share: float, values: Sequence[float]) -> float | int:

@@ -22,11 +22,10 @@ from equiloss.errors import InputError
 from judge.loopback import listening
 from judge.simulate.batches import Batches
 from judge.simulate.quirks import check_server, completion, error_body, refuse_form
-from judge.simulate.replies import ChatRequest, Simulation, uniform
+from judge.simulate.replies import CONTENT_FAULTS, ChatRequest, Simulation, uniform
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HTTP_FAULTS = ("429", "500", "503", "reset", "slow", "html", "hang")
-CONTENT_FAULTS = ("refusal", "malformed", "truncated")
 BATCH_FAULTS = ("batch-error", "batch-expired")
 _HTML = b"<html><body>502 Bad Gateway</body></html>"
 
