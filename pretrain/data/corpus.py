@@ -8,7 +8,6 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -17,6 +16,7 @@ from equiloss.errors import InputError
 from equiloss.records.token_data import TextSource
 from pretrain.data import world
 from pretrain.data.document import Document
+from pretrain.data.rows import Row, hub_rows, parquet_rows
 
 TEXT = (".txt", ".text", ".md")
 LINES = (".jsonl", ".ndjson")
@@ -46,7 +46,9 @@ def read_documents(source: str, fields: Fields | None = None) -> Iterator[Docume
     if colon and kind == "world":
         return world.documents(name)
     if colon and kind == "hub":
-        return _hub(name, fields)
+        (rows,) = hub_rows(source, "train").values()
+        repository, config = [*name.split(":"), ""][:2]
+        return _documents(rows, config or repository.rpartition("/")[2], fields)
     path = Path(source)
     if path.is_dir():
         return _folder(path, fields)
@@ -105,10 +107,8 @@ def _file(path: Path, domain: str, fields: Fields) -> Iterator[Document]:
     suffix = _suffix(path)
     if suffix in TEXT:
         return (Document(text, domain) for text in _texts(path, fields.separator))
-    if suffix == ".parquet":
-        return _parquet(path, domain, fields)
-    rows = _lines(path) if suffix in LINES else _list(path)
-    return (_document(row, where, domain, fields) for where, row in rows)
+    read = parquet_rows if suffix == ".parquet" else _lines if suffix in LINES else _list
+    return _documents(read(path), domain, fields)
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -175,86 +175,20 @@ def _list(path: Path) -> Iterator[tuple[str, Any]]:
         yield f"{path}: record {number}", row
 
 
+def _documents(rows: Iterable[tuple[str, Any]], domain: str, fields: Fields) -> Iterator[Document]:
+    return (_document(row, where, domain, fields) for where, row in rows)
+
+
 def _document(row: Any, where: str, domain: str, fields: Fields) -> Document:
     if isinstance(row, str):
         return Document(row, domain)
-    if not isinstance(row, dict):
+    if not isinstance(row, Mapping):
         raise InputError(f"{where} is not a record with a field {fields.text!r}", "one JSON object each")
-    record = cast("Mapping[str, Any]", row)
-    text = _field(record, fields.text, where, "--text-field")
-    if fields.domain is not None:
-        domain = str(_field(record, fields.domain, where, "--domain-field"))
+    record: Row = {**row}
+    for name, flag in ((fields.text, "--text-field"), (fields.domain, "--domain-field")):
+        if name is not None and name not in record:
+            raise InputError(f"{where}: no field {name!r}", f"choose one with {flag}: {', '.join(record)}")
+    text = record[fields.text]
     if text is not None and not isinstance(text, str):
         raise InputError(f"{where}: the field {fields.text!r} is not text but {text!r:.40}", "choose with --text-field")
-    return Document(text or "", domain)
-
-
-def _field(record: Mapping[str, Any], name: str, where: str, flag: str) -> Any:
-    if name not in record:
-        raise InputError(f"{where}: no field {name!r}", _known(record, flag))
-    return record[name]
-
-
-def _known(names: Iterable[str], flag: str) -> str:
-    return f"choose one with {flag}: {', '.join(names)}"
-
-
-def _parquet(path: Path, domain: str, fields: Fields) -> Iterator[Document]:
-    arrow = import_module("pyarrow")
-    library = import_module("pyarrow.parquet")
-    errors = cast("tuple[type[Exception], ...]", (arrow.ArrowException, OSError))
-    try:
-        file = library.ParquetFile(path)
-    except errors as error:
-        raise InputError(f"{path}: not a Parquet file: {_first_line(error)}", "fetch it again") from None
-    columns = [fields.text] + ([fields.domain] if fields.domain else [])
-    known = cast("list[str]", file.schema_arrow.names)
-    for name, flag in zip(columns, ("--text-field", "--domain-field"), strict=False):
-        if name not in known:
-            raise InputError(f"{path}: no column {name!r}", _known(known, flag))
-
-    def documents() -> Iterator[Document]:
-        row_number = 0
-        try:
-            for batch in file.iter_batches(batch_size=1024, columns=columns):
-                for row in batch.to_pylist():
-                    row_number += 1
-                    yield _document(row, f"{path}: row {row_number}", domain, fields)
-        except errors as error:
-            raise InputError(f"{path}: broken Parquet file: {_first_line(error)}", "fetch it again") from None
-
-    return documents()
-
-
-def _hub(name: str, fields: Fields) -> Iterator[Document]:
-    load = import_module("datasets").load_dataset
-    repository, _, rest = name.partition(":")
-    config, _, split = rest.partition(":")
-    hint = "check the name, the network, and HF_TOKEN if it is gated; the form is hub:NAME[:CONFIG][:SPLIT]"
-    try:
-        rows = load(repository, config or None, split=split or "train", streaming=True)
-        columns = cast("list[str] | None", rows.column_names)
-    except Exception as error:  # the library's errors have no common base: network, access, configuration, format
-        raise InputError(f"hub:{name}: {_first_line(error)}", hint) from None
-    if columns and fields.text not in columns:
-        raise InputError(f"hub:{name}: no field {fields.text!r}", _known(columns, "--text-field"))
-    domain = config or repository.rpartition("/")[2]
-
-    def documents() -> Iterator[Document]:
-        iterator = iter(rows)
-        number = 0
-        while True:
-            number += 1
-            try:
-                row = next(iterator)
-            except StopIteration:
-                return
-            except Exception as error:
-                raise InputError(f"hub:{name}: row {number}: {_first_line(error)}", hint) from None
-            yield _document(row, f"hub:{name}: row {number}", domain, fields)
-
-    return documents()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return Document(text or "", domain if fields.domain is None else str(record[fields.domain]))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +78,8 @@ def test_a_data_set_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     asked: list[tuple[str, str | None, str | None]] = []
 
-    def load_dataset(name: str, config: str | None, split: str | None) -> Any:
+    def load_dataset(name: str, config: str | None, *, split: str | None, streaming: bool) -> Any:
+        assert streaming
         asked.append((name, config, split))
         if name == "no/such":
             raise FileNotFoundError("Dataset 'no/such' doesn't exist on the Hub\nmore lines")
@@ -88,9 +87,7 @@ def test_a_data_set_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
             return {"train": rows["train"]}
         return rows[split] if split else rows
 
-    library = types.ModuleType("datasets")
-    library.load_dataset = load_dataset  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "datasets", library)
+    monkeypatch.setattr(pytest.importorskip("datasets"), "load_dataset", load_dataset)
 
     def splits(source: str) -> list[tuple[str, str | None]]:
         return [(one.instruction, one.split) for one in formats.read_examples(source)]
