@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, Protocol
 
 import typer
 from typer.main import get_command
@@ -47,8 +47,14 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document 
 Sets = Annotated[list[str], repeatable("--set", "KEY=VALUE", "Override a field, e.g. --set train.lr=0.01.")]
 
 
-def program(help: str, *commands: typer.Typer) -> typer.Typer:
-    """A program of these commands, with `--version`, `-h` and shell completion. Its help is plain text: it is quick."""
+class CommandModule(Protocol):
+    """A module that holds commands."""
+
+    commands: typer.Typer
+
+
+def program(help: str, *modules: CommandModule) -> typer.Typer:
+    """A program of these modules' commands, with `--version`, `-h` and shell completion. Its plain help is quick."""
     whole = typer.Typer(
         help=help,
         rich_markup_mode=None,
@@ -56,8 +62,8 @@ def program(help: str, *commands: typer.Typer) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     whole.callback()(_root)
-    for part in commands:
-        whole.add_typer(part)
+    for module in modules:
+        whole.add_typer(module.commands)
     return whole
 
 

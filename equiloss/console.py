@@ -32,9 +32,10 @@ def out() -> Console:
     return Console(highlight=False, width=width)
 
 
-def say(message: str) -> None:
-    """One line for the person on stderr. Square brackets stay text: data is never markup."""
-    err().print(message, markup=False)
+def say(*messages: str) -> None:
+    """Lines for the person on stderr. Square brackets stay text: data is never markup."""
+    for message in messages:
+        err().print(message, markup=False)
 
 
 def warn(message: str) -> None:

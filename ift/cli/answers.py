@@ -67,8 +67,7 @@ def respond(
     )
     if answers is None:
         return
-    for line in summary.of_answers(answers):
-        console.say(line)
+    console.say(*summary.of_answers(answers))
     if as_json:
         console.emit_json(summary.document([answers.record]))
 
@@ -87,16 +86,9 @@ def preview(
     \b
       ift preview --data alpaca.json --template chatml -n 1
     """
-    from equiloss.tokenizer import load
     from ift.generation import show
 
-    if tokenizer.endswith(".pt"):
-        from pretrain.model.checkpoint import load as load_checkpoint
-
-        encoding = load_checkpoint(tokenizer).encoding
-    else:
-        encoding = load(tokenizer)
-    rows = show.preview(data, template, encoding, loss_on, count)
+    rows = show.preview(data, template, tokenizer, loss_on, count)
     if as_json:
         console.emit_json({"template": template, "loss_on": loss_on, "items": rows})
         return

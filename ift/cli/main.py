@@ -1,13 +1,11 @@
 """The `ift` program."""
 
+from functools import partial
+
 from equiloss import cli
 from ift.cli import answers, training
 
-program = cli.program(
-    "Fine-tune base models on instructions, and write their answers.", training.commands, answers.commands
-)
+SUMMARY = "Fine-tune base models on instructions, and write their answers."
 
-
-def main() -> None:
-    """Entry point of `ift`."""
-    cli.run(program, "ift")
+program = cli.program(SUMMARY, training, answers)
+main = partial(cli.run, program, "ift")

@@ -58,7 +58,6 @@ def run(
         lr_sweep=lr_sweep,
         overlap=overlap,
     )
-    for line in summary.of_runs(runs) if runs else []:
-        console.say(line)
+    console.say(*(summary.of_runs(runs) if runs else ()))
     if as_json and runs:
         console.emit_json(summary.document([run.record for run in runs]))

@@ -10,14 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from equiloss.records.response import Response, read_responses
+from equiloss.tokenizer import load as load_encoding
 from ift.data.formats import read_examples
 from ift.generation import metrics
 from ift.prompts import LossOn, Tokens, load
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
-
-FORMAT_SHOW = "equiloss.ift-show.v1"
 
 
 def selected(
@@ -57,11 +56,18 @@ def table(responses: Sequence[Response], title: str) -> Table:
     return made
 
 
-def preview(source: str, template: str, encoding: Encoding, loss_on: LossOn, count: int) -> list[dict[str, Any]]:
+def preview(source: str, template: str, tokenizer: str, loss_on: LossOn, count: int) -> list[dict[str, Any]]:
     """The first items of the data as tokens: id, text, and whether each carries loss.
 
-    Raises: InputError when the data or the template cannot be read.
+    `tokenizer`: gpt2, a tokenizer.json, or a checkpoint.pt, for its own. Raises: InputError when the data, the template
+    or the tokenizer cannot be read.
     """
+    if tokenizer.endswith(".pt"):
+        from pretrain.model import checkpoint  # torch: `ift show` does without
+
+        encoding = checkpoint.load(tokenizer).encoding
+    else:
+        encoding = load_encoding(tokenizer)
     made = load(template)
     rows: list[dict[str, Any]] = []
     for example in read_examples(source)[:count]:

@@ -35,7 +35,6 @@ def compare(
     estimated as the person who labelled some of the answers would see them.
 
     \b
-    Examples:
       judge compare results/run1.jsonl results/run2.jsonl
       judge compare results/run1.jsonl results/run2.jsonl --labels labels.jsonl
     """
@@ -76,7 +75,6 @@ def report(
     """Write report.json and report.html (one self-contained page) about judged FILES; of two models, with a diagnosis.
 
     \b
-    Example:
       judge report results/run1.jsonl results/run2.jsonl -o report
     """
     from judge.data.verdicts import load_judged
@@ -113,7 +111,6 @@ def audit(
     """Say how far the judge of FILES can be trusted: place, length, drift, repeats, control answers, agreement.
 
     \b
-    Examples:
       judge audit results/run1.jsonl results/run2.jsonl -o audit
       judge audit results/run1.jsonl results/run2.jsonl --labels labels.jsonl
       judge audit results/run1.jsonl results/run2.jsonl --injection gpt-4.1-mini
@@ -135,5 +132,4 @@ def audit(
         console.emit_json(found.model_dump(mode="json"))
     else:
         tables.emit_audit(found)
-        for path in written:
-            console.say(f"wrote {path}")
+        console.say(*(f"wrote {path}" for path in written))

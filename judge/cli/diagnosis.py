@@ -33,7 +33,6 @@ def diagnose(
     What is beside them is used: verdicts, run records, losses and probes of the base models, `study explain`'s reruns.
 
     \b
-    Examples:
       judge diagnose results/run1.jsonl results/run2.jsonl
       judge diagnose base-a base-b --json
     """
@@ -43,8 +42,8 @@ def diagnose(
 
     case = read_case(a, b, results, rubric, judge, verdicts)
     diagnosis = diagnose_case(case, margin, explanation)
-    for path in write(case, diagnosis, output) if output else ():
-        console.say(f"wrote {path}")
+    if output:
+        console.say(*(f"wrote {path}" for path in write(case, diagnosis, output)))
     if as_json:
         console.emit_json(diagnosis.model_dump(mode="json"))
     else:

@@ -47,16 +47,9 @@ def exchange(
     they are.
 
     \b
-    Examples:
       judge exchange results/run1.jsonl results/run2.jsonl --to csv -o verdicts.csv
       judge exchange annotations.json --from alpaca-eval -o results
     """
-    from equiloss.errors import InputError
-    from judge.exchange.exchange import read_into, write_as
+    from judge.exchange.exchange import convert
 
-    if to is not None and origin is None:
-        write_as(files, to, output)
-    elif origin is not None and to is None:
-        read_into(files, origin, output, generator, judge, scores)
-    else:
-        raise InputError("neither or both of --to and --from are given", "give --to KIND or --from KIND")
+    convert(files, to, origin, output, generator, judge, scores)

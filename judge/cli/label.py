@@ -30,7 +30,6 @@ def label(
     `judge compare --labels` and `judge audit --labels` use the ratings.
 
     \b
-    Examples:
       judge label results/run1.jsonl results/run2.jsonl -n 50 -o labels.jsonl
       judge label results/run1.jsonl results/run2.jsonl --web
     """

@@ -21,7 +21,6 @@ def show(path: LedgerPath = DEFAULT, as_json: JsonFlag = False) -> None:
     """Sum up what was asked and paid, by judge and rubric.
 
     \b
-    Example:
       judge ledger show results/ledger.sqlite
     """
     from judge.cli.listings import emit_ledger
@@ -36,7 +35,6 @@ def export(output: Annotated[Path, output_option("A JSON Lines file.")], path: L
     """Write every reply, with what it settled, as JSON Lines.
 
     \b
-    Example:
       judge ledger export results/ledger.sqlite -o replies.jsonl
     """
     from equiloss.files import write_jsonl
@@ -58,14 +56,10 @@ def prune(
     """Forget replies, so that they are asked (and paid) again.
 
     \b
-    Example:
       judge ledger prune results/ledger.sqlite --failures
     """
-    from equiloss.errors import InputError
     from judge.scoring.ledger import Ledger
 
-    if not (failures or judge or rubric or before):
-        raise InputError("nothing says what to forget", "give --failures, --judge, --rubric or --before")
     with Ledger.existing(path) as opened:
         count = opened.prune(failures=failures, judge=judge, rubric=rubric, before=before)
     console.say(f"forgot {count:,} requests")

@@ -1,20 +1,11 @@
 """The `judge` program."""
 
+from functools import partial
+
 from equiloss import cli
 from judge.cli import comparison, diagnosis, exchange, label, ledger, score, simulate
 
-program = cli.program(
-    "Let a stronger model judge the answers, and say which differences are real.",
-    score.commands,
-    comparison.commands,
-    diagnosis.commands,
-    label.commands,
-    exchange.commands,
-    ledger.commands,
-    simulate.commands,
-)
+SUMMARY = "Let a stronger model judge the answers, and say which differences are real."
 
-
-def main() -> None:
-    """Entry point of `judge`."""
-    cli.run(program, "judge")
+program = cli.program(SUMMARY, score, comparison, diagnosis, label, exchange, ledger, simulate)
+main = partial(cli.run, program, "judge")

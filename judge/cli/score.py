@@ -44,7 +44,6 @@ def score(
     Without OPENAI_API_KEY, OPENAI_BASE_URL and --judge, the offline reference judge is used, which is not an LLM.
 
     \b
-    Examples:
       judge score results/run1.jsonl results/run2.jsonl --judge gpt-4.1-mini --max-usd 1
       judge score results/run1.jsonl --judge qwen@http://127.0.0.1:8080/v1
     """
@@ -99,7 +98,6 @@ def preview(
     """Show exactly what a judge would be sent for an item, with its number of tokens.
 
     \b
-    Example:
       judge preview results/run1.jsonl results/run2.jsonl --item 3
     """
     from judge.cli.listings import emit_preview
@@ -116,7 +114,6 @@ def rubrics(name: Annotated[str | None, Argument(metavar="NAME")] = None, as_jso
     """List the shipped rubrics, or show one (or check your own, by its path).
 
     \b
-    Examples:
       judge rubrics
       judge rubrics my/rubric.j2
     """

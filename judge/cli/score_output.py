@@ -48,10 +48,8 @@ def _emit_scores(result: ScoreResult, judge: ScoringResult) -> None:
     headings = ("model", *criteria, "verdicts", "failures")
     caption = judge.provider.evidence or None
     console.emit_table(console.table(title, "l" + "r" * (len(criteria) + 2), headings, rows, caption))
-    for line in () if judge.provider.is_free else _account(result, judge):
-        console.say(line)
-    for model in judge.written:
-        console.say(f"wrote {model.path}")
+    console.say(*(() if judge.provider.is_free else _account(result, judge)))
+    console.say(*(f"wrote {model.path}" for model in judge.written))
 
 
 def _account(result: ScoreResult, judge: ScoringResult) -> list[str]:

@@ -40,7 +40,6 @@ def simulate(
     Servers: openai, reasoning, llama-cpp, llama-cpp-python, ollama, vllm, plain, strict-plain.
 
     \b
-    Example:
       judge simulate --port 8123 --latency 0.2 --fault 429=0.05 --position-bias 0.1 --seconds 600
     """
     from judge.simulate.replies import Model, Personality, Simulation, parse_model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from equiloss import console
@@ -40,60 +40,47 @@ def emit_audit(audit: Audit) -> None:
 def models(comparison: Comparison) -> Table:
     """Every model's mean with its interval, best first."""
     spread = f"{comparison.confidence:.0%} interval"
-    headings = ["model", "mean", spread, "s.e.", "scored", "missing", "failures"]
-    labelled = any(model.human for model in comparison.models)
-    if labelled:
-        headings += ["person's mean", spread, "labels"]
-
-    def row(model: ModelScore) -> list[str]:
-        failures = ", ".join(f"{count} {reason}" for reason, count in model.failures.items()) or "0"
-        cells = [
-            model.name + (f" ({len(model.runs)} seeds)" if len(model.runs) > 1 else ""),
-            number(model.mean),
-            interval(model.interval),
-            number(model.standard_error),
-            str(model.n_scored),
-            str(model.n_missing),
-            failures,
-        ]
-        if person := model.human:
-            return [*cells, number(person.mean), interval(person.interval), str(person.n_labelled)]
-        return [*cells, "–", "–", "–"] if labelled else cells
-
+    columns: list[tuple[str, Callable[[ModelScore], str]]] = [
+        ("model", lambda model: model.name + (f" ({len(model.runs)} seeds)" if len(model.runs) > 1 else "")),
+        ("mean", lambda model: number(model.mean)),
+        (spread, lambda model: interval(model.interval)),
+        ("s.e.", lambda model: number(model.standard_error)),
+        ("scored", lambda model: str(model.n_scored)),
+        ("missing", lambda model: str(model.n_missing)),
+        ("failures", lambda model: ", ".join(f"{count} {why}" for why, count in model.failures.items()) or "0"),
+    ]
+    if any(model.human for model in comparison.models):
+        columns.append(("person's mean", lambda model: number(model.human and model.human.mean)))
+        columns.append((spread, lambda model: interval(model.human and model.human.interval)))
+        columns.append(("labels", lambda model: str(model.human.n_labelled) if model.human else "–"))
+    rows = [[cell(model) for _, cell in columns] for model in sorted(comparison.models, key=lambda m: -(m.mean or 0.0))]
     title = f"{comparison.rubric} by {comparison.judge}, {comparison.n_items} items in common"
-    best_first = sorted(comparison.models, key=lambda model: -(model.mean or 0.0))
-    return console.table(title, "w" + "r" * (len(headings) - 1), headings, map(row, best_first))
+    return console.table(title, "w" + "r" * (len(columns) - 1), [heading for heading, _ in columns], rows)
 
 
 def differences(comparison: Comparison) -> Table:
     """All paired differences."""
-    headings = ["a", "b", "a − b", f"{comparison.confidence:.0%} interval", "wins/ties/losses", "items", "p (Holm)"]
-    headings += ["finds", "equal length"]
-    labelled = any(pair.human for pair in comparison.differences)
-    if labelled:
-        headings.append("person's a − b")
-
-    def row(pair: Difference) -> list[str]:
-        cells = [
-            pair.a,
-            pair.b,
-            number(pair.difference),
-            interval(pair.interval),
-            f"{pair.wins}/{pair.ties}/{pair.losses}",
-            str(pair.n_items),
-            p_value(pair.p_holm),
-            number(pair.minimum_detectable),
-            number(pair.length_adjusted.difference if pair.length_adjusted else None),
-        ]
-        if labelled:
-            cells.append(f"{number(pair.human.difference)} {interval(pair.human.interval)}" if pair.human else "–")
-        return cells
-
+    spread = f"{comparison.confidence:.0%} interval"
+    columns: list[tuple[str, Callable[[Difference], str]]] = [
+        ("a", lambda pair: pair.a),
+        ("b", lambda pair: pair.b),
+        ("a − b", lambda pair: number(pair.difference)),
+        (spread, lambda pair: interval(pair.interval)),
+        ("wins/ties/losses", lambda pair: f"{pair.wins}/{pair.ties}/{pair.losses}"),
+        ("items", lambda pair: str(pair.n_items)),
+        ("p (Holm)", lambda pair: p_value(pair.p_holm)),
+        ("finds", lambda pair: number(pair.minimum_detectable)),
+        ("equal length", lambda pair: number(pair.length_adjusted and pair.length_adjusted.difference)),
+    ]
+    if any(pair.human for pair in comparison.differences):
+        columns.append(("person's a − b", lambda pair: number(pair.human and pair.human.difference)))
+        columns.append((spread, lambda pair: interval(pair.human and pair.human.interval)))
+    rows = [[cell(pair) for _, cell in columns] for pair in comparison.differences]
     over_seeds = any(pair.method == "seeds and items" for pair in comparison.differences)
     caption = "p over seeds and items" if over_seeds else "p over items, for these runs alone"
     caption += "; finds: the gap found with 80 % power; equal length: the gap at equal length of answers"
-    align = "ww" + "r" * (len(headings) - 2)
-    return console.table("paired differences", align, headings, map(row, comparison.differences), caption)
+    align = "ww" + "r" * (len(columns) - 2)
+    return console.table("paired differences", align, [heading for heading, _ in columns], rows, caption)
 
 
 def categories(comparison: Comparison) -> Table:

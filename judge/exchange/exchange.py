@@ -17,26 +17,30 @@ from judge.exchange.collected import Collected, Source
 from judge.exchange.registry import exporters, importers
 
 
-def write_as(files: Sequence[Path], kind: str, output: Path) -> None:
-    """Write result files as a kind.
-
-    Raises: InputError for an unknown kind, or files that it cannot hold.
-    """
-    write = _of_kind(exporters(), kind, "--to")
-    console.say(f"{output}: {write(load_judged(files), output):,} rows")
-
-
-def read_into(
-    files: Sequence[Path], kind: str, directory: Path, generator: str, judge: str, scores: Sequence[Path]
+def convert(
+    files: Sequence[Path],
+    to: str | None,
+    origin: str | None,
+    output: Path,
+    generator: str = "",
+    judge: str = "",
+    scores: Sequence[Path] = (),
 ) -> None:
-    """Read files of a kind, and write results and verdicts into a directory; prints the results files.
+    """Write result files as a kind `to` other tools, or read files of the kind `origin` into a directory.
 
-    Raises: InputError for an unknown kind, files that are not of it, or a file that would be replaced.
+    Raises: InputError for an unknown kind or not one of both, files that it cannot hold or that are not of it, or a
+    file that would be replaced.
     """
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"{directory}: is not a directory", "--from writes several files: name a directory with -o")
-    for path in read_as(kind, files, generator, judge, scores).write(directory):
-        console.out().print(str(path), markup=False, soft_wrap=True)
+    if to is not None and origin is None:
+        write = _of_kind(exporters(), to, "--to")
+        console.say(f"{output}: {write(load_judged(files), output):,} rows")
+    elif origin is not None and to is None:
+        if output.exists() and not output.is_dir():
+            raise InputError(f"{output}: is not a directory", "--from writes several files: name a directory with -o")
+        for path in read_as(origin, files, generator, judge, scores).write(output):
+            console.out().print(str(path), markup=False, soft_wrap=True)
+    else:
+        raise InputError("neither or both of --to and --from are given", "give --to KIND or --from KIND")
 
 
 def read_as(

@@ -302,7 +302,12 @@ class Ledger:
     def prune(
         self, *, failures: bool = False, judge: str | None = None, rubric: str | None = None, before: str | None = None
     ) -> int:
-        """Delete replies and outcomes that fit all conditions given; returns how many requests were forgotten."""
+        """Delete replies and outcomes that fit all conditions given; returns how many requests were forgotten.
+
+        Raises: InputError when no condition is given.
+        """
+        if not (failures or judge or rubric or before):
+            raise InputError("nothing says what to forget", "give --failures, --judge, --rubric or --before")
         conditions, values = ["1 = 1"], list[str]()
         for column, value in (("r.judge = ?", judge), ("r.rubric = ?", rubric), ("r.created < ?", before)):
             if value is not None:

@@ -39,31 +39,23 @@ def data(
       pretrain data world:demo -o data/demo --train-tokenizer 1024
     Equal documents are kept once; which split a document goes to depends on its text and the seed alone.
     """
+    from functools import partial
+
     from equiloss.progress import counting
     from pretrain.data.corpus import Fields
     from pretrain.data.shard_writer import Fractions, write_source, written
     from pretrain.data.token_files import is_token_source, write_token_files
 
-    fractions = Fractions(validation, test)
+    text = partial(
+        write_source,
+        train_tokenizer=train_tokenizer,
+        fields=Fields(text_field, domain_field, separator),
+        workers=workers,
+    )
+    write, fractions = write_token_files if is_token_source(source) else text, Fractions(validation, test)
     with counting("pretrain data", "tokens") as on_progress:
-        if is_token_source(source):
-            shards = write_token_files(
-                source, output, tokenizer=tokenizer, seed=seed, fractions=fractions, on_progress=on_progress
-            )
-        else:
-            shards = write_source(
-                source,
-                output,
-                tokenizer=tokenizer,
-                train_tokenizer=train_tokenizer,
-                fields=Fields(text_field, domain_field, separator),
-                seed=seed,
-                fractions=fractions,
-                workers=workers,
-                on_progress=on_progress,
-            )
-    for line in written(shards):
-        console.say(line)
+        shards = write(source, output, tokenizer=tokenizer, seed=seed, fractions=fractions, on_progress=on_progress)
+    console.say(*written(shards))
     if as_json:
         console.emit_json(shards.summary())
 

@@ -50,8 +50,7 @@ def evaluate(
     method = Method(split, stride, precision, documents)
     with counting("pretrain eval", "tokens") as on_progress:
         result = evaluate_all(checkpoints, data, method, output, margin, device, on_progress)
-    for row in result.evaluations:
-        console.say(f"wrote {row.file}")
+    console.say(*(f"wrote {row.file}" for row in result.evaluations))
     if as_json:
         console.emit_json(result)
         return
@@ -82,7 +81,6 @@ def probe(
     named. An unknown name lists the probes.
 
     \b
-    Examples:
       pretrain probe runs/a/checkpoint.pt --data data/demo --items alpaca.json --test results/a.jsonl
       pretrain probe runs/a/checkpoint.pt --data data/speeches --facts facts.jsonl --only cloze
     """
@@ -96,8 +94,7 @@ def probe(
         console.emit_json(record)
         return
     console.emit_table(tables.table(record))
-    for name, reason in record.skipped.items():
-        console.say(f"{name}: skipped, {reason}")
+    console.say(*(f"{name}: skipped, {reason}" for name, reason in record.skipped.items()))
     console.out().print(str(path), markup=False)
 
 

@@ -52,8 +52,7 @@ def import_(
     from pretrain.exchange.importing import import_checkpoint
 
     imported = import_checkpoint(source, output, tokenizer)
-    for note in imported.notes:
-        console.say(f"note: {note}")
+    console.say(*(f"note: {note}" for note in imported.notes))
     shape = imported.config
     size = f"{shape.n_layer} layers, {shape.n_embd} wide, {shape.vocab_size:,} ids"
     console.say(f"wrote {output} ({imported.layout}: {size})")

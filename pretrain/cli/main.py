@@ -1,17 +1,11 @@
 """The `pretrain` program."""
 
+from functools import partial
+
 from equiloss import cli
 from pretrain.cli import data, evaluation, exchange, training
 
-program = cli.program(
-    "Train small GPT-2-style base models, and look at what their loss does not show.",
-    data.commands,
-    training.commands,
-    evaluation.commands,
-    exchange.commands,
-)
+SUMMARY = "Train small GPT-2-style base models, and look at what their loss does not show."
 
-
-def main() -> None:
-    """Entry point of `pretrain`."""
-    cli.run(program, "pretrain")
+program = cli.program(SUMMARY, data, training, evaluation, exchange)
+main = partial(cli.run, program, "pretrain")

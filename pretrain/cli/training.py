@@ -74,8 +74,7 @@ def fit(
     vocab_size = None if data is None else Shards.open(data).tokenizer.n_vocab
     fitted = capacity.fit(settings, vocab_size, None if memory is None else int(memory * 2**30))
     estimate = capacity.estimate(fitted, devices, usd_per_hour)
-    for line in capacity.lines(fitted, estimate):
-        console.say(line)
+    console.say(*capacity.lines(fitted, estimate))
     if as_json:
         console.emit_json(capacity.document(fitted, estimate))
 

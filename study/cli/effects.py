@@ -24,7 +24,6 @@ def effects(
     EVALUATIONS are .eval.json files of `pretrain eval`, or directories of them. A run ARM-SEED belongs to the arm ARM.
 
     \b
-    Example:
       study effects evals/ --baseline baseline -o effects.html
     """
     from equiloss.files import write_json, write_text

@@ -38,7 +38,6 @@ def explain(
     What was tried is in RESULTS/A.vs.B.explain.json, which `judge diagnose A B` reads; the same command goes on.
 
     \b
-    Example:
       study explain base-a base-b --seeds 3 --minutes 30 --max-usd 1
       study explain base-a base-b --base --seeds 3
     """

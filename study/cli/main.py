@@ -1,16 +1,11 @@
 """The `study` program."""
 
+from functools import partial
+
 from equiloss import cli
 from study.cli import effects, explain, run
 
-program = cli.program(
-    "Run whole experiments: many runs, counterfactuals, pairs with a known cause.",
-    run.commands,
-    explain.commands,
-    effects.commands,
-)
+SUMMARY = "Run whole experiments: many runs, counterfactuals, pairs with a known cause."
 
-
-def main() -> None:
-    """Entry point of `study`."""
-    cli.run(program, "study")
+program = cli.program(SUMMARY, run, explain, effects)
+main = partial(cli.run, program, "study")

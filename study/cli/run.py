@@ -33,7 +33,6 @@ def run(
     """Run the cells of a study that are not finished, in parallel where they are independent.
 
     \b
-    Example:
       study run studies/demo.toml -o demo --jobs 2 --set steps=200
 
     Interrupted or failed, the same command goes on where it stopped. What a cell prints goes to OUTPUT/logs.
@@ -75,7 +74,6 @@ def zoo(
     """Make pairs of models with a known cause, diagnose them, and count how often the diagnosis is right.
 
     \b
-    Examples:
       study zoo --pairs knowledge-extraction --pairs 'recipe-*' --seeds 5 --jobs 2
       study zoo --pairs my-pair.toml --set steps=2000
     A pair is a TOML file with its true cause (docs/world.md); without --pairs all that are shipped are made. The same

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import Annotated
 
 import pytest
@@ -8,6 +9,11 @@ import typer
 from equiloss import cli
 from equiloss.cli import JsonFlag, Sets, positive
 from equiloss.errors import BudgetError, EquilossError, IncompleteError, InputError
+
+
+@dataclass
+class Module:
+    commands: typer.Typer
 
 
 class GateError(EquilossError):
@@ -21,7 +27,7 @@ def raising(error: BaseException) -> typer.Typer:
     def act() -> None:
         raise error
 
-    return cli.program("A program.", commands)
+    return cli.program("A program.", Module(commands))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +79,7 @@ def given(monkeypatch, capsys):
     def run(*arguments: str) -> object:
         monkeypatch.setattr("sys.argv", ["prog", *arguments])
         with pytest.raises(SystemExit) as stop:
-            cli.run(cli.program("A program.", commands), "prog")
+            cli.run(cli.program("A program.", Module(commands)), "prog")
         captured = capsys.readouterr()
         return values.pop() if values else (stop.value.code, captured.out + captured.err)
 
