@@ -34,7 +34,8 @@ sys.path[:] = [one for one in sys.path if Path(one or ".").resolve() != HERE]  #
 from equiloss.tokenizer import gpt2  # noqa: E402
 from judge import rubrics  # noqa: E402
 from judge.data.answers import open_jointly  # noqa: E402
-from judge.scoring.plan import Plan, PlanOptions  # noqa: E402
+from judge.scoring.options import ScoreRequest  # noqa: E402
+from judge.scoring.plan import Plan  # noqa: E402
 
 LATENCY_S, CONCURRENCY = 0.2, 32
 CEILING = CONCURRENCY / LATENCY_S
@@ -222,7 +223,7 @@ def tokens() -> dict[str, Any]:
                 spent: dict[str, int] = {}
                 answers = open_jointly(paths[:k])
                 for layout in ("joint", "pointwise"):
-                    plan = Plan(answers, rubric, PlanOptions(layout, control_answers=0.0))  # pyright: ignore[reportArgumentType]
+                    plan = Plan(answers, rubric, ScoreRequest(layout=layout, control_answers=0.0))  # pyright: ignore[reportArgumentType]
                     prompts = [request.prompt for request in plan]
                     spent[layout] = sum(len(encoding.encode_ordinary(p.system + p.user)) for p in prompts)
                 share = spent["joint"] / spent["pointwise"]
@@ -278,7 +279,7 @@ def write_answers(path: Path, generator: str, n: int, words: int = 25, seed: int
 def write_prompts(path: Path, answers: Path) -> Path:
     """The very prompts that `judge score` sends, for the bare loops."""
     rubric = rubrics.load("correctness")
-    plan = Plan(open_jointly([answers]), rubric, PlanOptions("pointwise"))
+    plan = Plan(open_jointly([answers]), rubric, ScoreRequest(layout="pointwise"))
     path.write_text("".join(json.dumps(request.messages()) + "\n" for request in plan), encoding="utf-8")
     return path
 

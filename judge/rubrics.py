@@ -151,6 +151,11 @@ class Rubric:
         return self.front.name
 
     @property
+    def about(self) -> dict[str, object]:
+        """Which rubric it is, for records."""
+        return {"name": self.name, "version": self.front.version, "sha256": self.sha}
+
+    @property
     def criteria(self) -> list[str]:
         """Names of the criteria, in order."""
         return [one.name for one in self.front.criteria]

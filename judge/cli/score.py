@@ -48,8 +48,8 @@ def score(
       judge score results/run1.jsonl --judge qwen@http://127.0.0.1:8080/v1
     """
     from judge.cli.score_output import emit
-    from judge.scoring.executor import ExecutorSettings
-    from judge.scoring.score import ScoreRequest, parse_parameters, score_files
+    from judge.scoring.options import ScoreRequest, parse_parameters
+    from judge.scoring.score import score_files
 
     request = ScoreRequest(
         files=tuple(files),
@@ -67,16 +67,13 @@ def score(
         control_answers=control_answers,
         early_stop=early_stop,
         seed=seed,
-        batch=batch,
-        batch_poll=batch_poll,
-        settings=ExecutorSettings(
-            concurrency=concurrency,
-            requests_per_minute=rpm,
-            tokens_per_minute=tpm,
-            timeout_s=timeout,
-            max_usd=max_usd,
-            retry_failures=retry_failures,
-        ),
+        batch_poll_s=batch_poll if batch else None,
+        concurrency=concurrency,
+        requests_per_minute=rpm,
+        tokens_per_minute=tpm,
+        timeout_s=timeout,
+        max_usd=max_usd,
+        retry_failures=retry_failures,
     )
     result = score_files(request)
     emit(result, as_json=as_json)
@@ -101,11 +98,18 @@ def preview(
       judge preview results/run1.jsonl results/run2.jsonl --item 3
     """
     from judge.cli.listings import emit_preview
+    from judge.scoring.options import ScoreRequest
     from judge.scoring.preview import preview_item
 
-    prompts = preview_item(
-        files, item, rubric=rubric, layout=layout, group_size=group_size, control_answers=control_answers, seed=seed
+    request = ScoreRequest(
+        files=tuple(files),
+        rubric=rubric,
+        layout=layout,
+        group_size=group_size,
+        control_answers=control_answers,
+        seed=seed,
     )
+    prompts = preview_item(request, item)
     emit_preview(prompts, as_json=as_json)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from equiloss import console
 from judge.scoring.document import score_document
 from judge.scoring.score import ScoreResult
-from judge.scoring.scorer import ScoringResult
+from judge.scoring.scorer import Scorer
 
 
 def emit(result: ScoreResult, *, as_json: bool) -> None:
@@ -27,17 +27,16 @@ def usd(value: float | None) -> str:
     return "price unknown" if value is None else f"${value:.4f}"
 
 
-def _emit_estimate(result: ScoreResult, judge: ScoringResult) -> None:
-    status = judge.status
-    counts = (status.requests, status.settled, status.to_ask, status.prompt_tokens, status.completion_tokens)
+def _emit_estimate(result: ScoreResult, judge: Scorer) -> None:
+    counts = (judge.n_requests, judge.n_settled, judge.n_to_ask, judge.prompt_tokens, judge.completion_tokens)
     headings = ("requests", "in the ledger", "to ask", "tokens in", "tokens out (estimated)", "cost")
-    row = (*(f"{count:,}" for count in counts), usd(result.estimate_usd(judge)))
+    row = (*(f"{count:,}" for count in counts), usd(judge.estimate_usd))
     title = f"{result.rubric.name} by {judge.provider.name}: nothing was asked"
     caption = f"prices of {result.prices.as_of}; tokens as GPT-2 counts them"
     console.emit_table(console.table(title, "rrrrrr", headings, [row], caption))
 
 
-def _emit_scores(result: ScoreResult, judge: ScoringResult) -> None:
+def _emit_scores(result: ScoreResult, judge: Scorer) -> None:
     name = judge.provider.name + ("" if judge.provider.is_llm else " (not an LLM)")
     criteria = list(dict.fromkeys(criterion for model in judge.written for criterion in model.n))
     rows: list[list[str]] = []
@@ -48,25 +47,23 @@ def _emit_scores(result: ScoreResult, judge: ScoringResult) -> None:
     headings = ("model", *criteria, "verdicts", "failures")
     caption = judge.provider.evidence or None
     console.emit_table(console.table(title, "l" + "r" * (len(criteria) + 2), headings, rows, caption))
-    console.say(*(() if judge.provider.is_free else _account(result, judge)))
+    console.say(*(() if judge.provider.is_free else _account(judge)))
     console.say(*(f"wrote {model.path}" for model in judge.written))
 
 
-def _account(result: ScoreResult, judge: ScoringResult) -> list[str]:
+def _account(judge: Scorer) -> list[str]:
     """What was asked and paid, what the control answers got, and whether it ended early."""
-    budget, status = judge.budget, judge.status
+    budget = judge.budget
     lines = [
         f"asked {budget.replies:,} times: {budget.prompt_tokens:,} tokens in, {budget.completion_tokens:,} out, "
-        f"{usd(budget.cost_usd)}; the ledger saved {status.settled:,} requests, "
-        f"{status.saved_prompt_tokens + status.saved_completion_tokens:,} tokens, {usd(status.saved_usd)}"
+        f"{usd(budget.cost_usd)}; the ledger saved {judge.n_settled:,} requests, "
+        f"{judge.saved_prompt_tokens + judge.saved_completion_tokens:,} tokens, {usd(judge.saved_usd)}"
     ]
-    if kinds := result.control_summary(judge)["kinds"]:
+    if kinds := judge.control_summary["kinds"]:
         means = ", ".join(f"{kind} {summary['mean']:.0%}" for kind, summary in kinds.items())
         tokens, cost_usd = judge.control_cost
         cost = f"they cost {tokens:,} tokens, {usd(cost_usd)}"
         lines.append(f"control answers (mean share of the scale): {means}; {cost}")
-    if (early := judge.early_stop) and early["decided"]:
-        lines.append(
-            f"settled after {early['items']:,} items; {early['items_saved']:,} were saved (alpha {early['alpha']:g})"
-        )
+    if (early := judge.early_stopping) and early.decided:
+        lines.append(f"settled after {early.items:,} items; {early.items_saved:,} were saved (alpha {early.alpha:g})")
     return lines

@@ -11,15 +11,17 @@ import asyncio
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from equiloss import console
 from equiloss.errors import IncompleteError
 from judge.endpoints.client import api_key, part_of
 from judge.endpoints.provider import BatchEndpoint, Provider
 from judge.scoring.budget import JudgingBudget
-from judge.scoring.executor import ExecutorSettings
 from judge.scoring.ledger import Ledger
+from judge.scoring.options import ScoreRequest
 from judge.scoring.plan import PlannedRequest
 from judge.scoring.replies import ReplyRecorder
 
@@ -48,15 +50,14 @@ class BatchExecutor:
         provider: Provider,
         endpoint: BatchEndpoint,
         ledger: Ledger,
-        settings: ExecutorSettings,
+        options: ScoreRequest,
         budget: JudgingBudget,
         requests: Callable[[], Iterable[tuple[str, PlannedRequest]]],
-        say: Callable[[str], None],
         most_requests: int = MOST_REQUESTS,
         most_bytes: int = MOST_BYTES,
     ) -> None:
-        self._provider, self._endpoint, self._ledger, self._settings = provider, endpoint, ledger, settings
-        self._budget, self._requests, self._say = budget, requests, say
+        self._provider, self._endpoint, self._ledger, self._options = provider, endpoint, ledger, options
+        self._budget, self._requests = budget, requests
         self._most_requests, self._most_bytes = most_requests, most_bytes
         self._recorder = ReplyRecorder(provider, ledger, budget)
         self._problems: list[str] = []
@@ -70,11 +71,10 @@ class BatchExecutor:
         """
         from openai import APIConnectionError, APIStatusError, AsyncOpenAI
 
-        url, timeout_s = self._provider.base_url, max(60.0, self._settings.timeout_s)
+        url, timeout_s = self._provider.base_url, max(60.0, self._options.timeout_s)
         try:
             async with AsyncOpenAI(base_url=url, api_key=api_key(), timeout=timeout_s) as client:
-                if await self._settle_all(client, poll_s):
-                    return
+                await self._settle_all(client, poll_s)
         except APIStatusError as error:
             raise IncompleteError(
                 f"{url} refuses a batch (HTTP {error.status_code}): {error.message}",
@@ -85,35 +85,32 @@ class BatchExecutor:
                 f"cannot reach the judge at {url} ({error.__cause__ or error})",
                 "submitted batches are known: the same command collects them",
             ) from None
-        if any(not self._ledger.is_settled(sha) for sha, _ in self._requests()):
-            why = f" ({self._problems[-1]})" if self._problems else ""
-            raise IncompleteError(
-                f"{MOST_FRUITLESS} batches in a row brought nothing{why}", "the same command submits them again"
-            )
 
-    async def _settle_all(self, client: AsyncOpenAI, poll_s: float) -> bool:
-        """Whether nothing is left to submit, before several batches in a row brought nothing."""
-        fruitless, first = 0, True
-        while fruitless < MOST_FRUITLESS:
+    async def _settle_all(self, client: AsyncOpenAI, poll_s: float) -> None:
+        fruitless = 0
+        for turn in count():
             replies = self._budget.replies
             await self._collect(client, poll_s)
-            fruitless = fruitless + 1 if not first and self._budget.replies == replies else 0
-            submitted = await self._submit(client, first and self._settings.retry_failures)
+            fruitless = 0 if turn == 0 or self._budget.replies > replies else fruitless + 1
+            if fruitless == MOST_FRUITLESS:
+                why = f" ({self._problems[-1]})" if self._problems else ""
+                raise IncompleteError(
+                    f"{fruitless} batches in a row brought nothing{why}", "the same command submits them again"
+                )
+            submitted = await self._submit(client, turn == 0 and self._options.retry_failures)
             if not submitted:
-                return True
-            self._budget.retries += 0 if first else submitted
-            first = False
-        return False
+                return
+            self._budget.retries += submitted if turn else 0
 
     async def _submit(self, client: AsyncOpenAI, retry_failures: bool) -> int:
         """Submit what is neither settled nor waiting; returns how many requests that were."""
-        count, worst_usd = 0, 0.0
+        n_requests, worst_usd = 0, 0.0
         for lines in split(self._lines(retry_failures), self._most_requests, self._most_bytes):
             worst_usd += self._budget.discount * sum(line.worst_usd for line in lines)
             self._budget.check(worst_usd, f"the next batch of {len(lines):,} requests")
             await self._send(client, lines)
-            count += len(lines)
-        return count
+            n_requests += len(lines)
+        return n_requests
 
     async def _send(self, client: AsyncOpenAI, lines: list[BatchLine]) -> None:
         with tempfile.TemporaryDirectory() as name:
@@ -127,7 +124,7 @@ class BatchExecutor:
             input_file_id=uploaded.id, endpoint="/v1/chat/completions", completion_window="24h"
         )
         self._ledger.submitted(uploaded.id, batch.id)
-        self._say(f"submitted batch {batch.id} of {len(lines):,} requests")
+        console.say(f"submitted batch {batch.id} of {len(lines):,} requests")
 
     async def _collect(self, client: AsyncOpenAI, poll_s: float) -> None:
         """Wait for the batches that are out, and take in what they brought."""
@@ -154,7 +151,7 @@ class BatchExecutor:
                     self._problems.append(f"batch {id} failed: {errors[0].message if errors else 'no reason'}")
                 self._ledger.close_batch(id, batch.status)
                 waiting.remove(id)
-                self._say(f"batch {id} is {batch.status}")
+                console.say(f"batch {id} is {batch.status}")
             if waiting:
                 await asyncio.sleep(poll_s)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from judge.scoring.score import ScoreResult
-from judge.scoring.scorer import ScoringResult
+from judge.scoring.scorer import Scorer
 
 
 def score_document(result: ScoreResult) -> dict[str, object]:
@@ -11,7 +11,7 @@ def score_document(result: ScoreResult) -> dict[str, object]:
     return {
         "format": "equiloss.score.v1",
         "dry_run": result.request.dry_run,
-        "rubric": {"name": result.rubric.name, "version": result.rubric.front.version, "sha256": result.rubric.sha},
+        "rubric": result.rubric.about,
         "layout": result.layout,
         "repeats": result.request.repeats,
         "items": len(result.answers.ids),
@@ -32,20 +32,20 @@ def score_document(result: ScoreResult) -> dict[str, object]:
     }
 
 
-def _judge(result: ScoreResult, judge: ScoringResult) -> dict[str, object]:
-    provider, status, budget = judge.provider, judge.status, judge.budget
+def _judge(result: ScoreResult, judge: Scorer) -> dict[str, object]:
+    provider, budget = judge.provider, judge.budget
     asked: dict[str, object] = {
         "judge": provider.name,
         "is_llm": provider.is_llm,
         "notice": provider.notice or None,
-        "requests": status.requests,
-        "from_ledger": status.settled,
-        "to_ask": status.to_ask,
+        "requests": judge.n_requests,
+        "from_ledger": judge.n_settled,
+        "to_ask": judge.n_to_ask,
     }
     if result.request.dry_run:
-        estimated = {"prompt": status.prompt_tokens, "completion": status.completion_tokens}
-        return {**asked, "tokens": estimated, "cost_usd": result.estimate_usd(judge)}
-    summary, (tokens, cost_usd) = result.control_summary(judge), judge.control_cost
+        estimated = {"prompt": judge.prompt_tokens, "completion": judge.completion_tokens}
+        return {**asked, "tokens": estimated, "cost_usd": judge.estimate_usd}
+    summary, (tokens, cost_usd) = judge.control_summary, judge.control_cost
     return {
         **asked,
         "replies": budget.replies,
@@ -59,12 +59,12 @@ def _judge(result: ScoreResult, judge: ScoringResult) -> dict[str, object]:
         },
         "cost_usd": budget.cost_usd,
         "saved": {
-            "requests": status.settled,
-            "prompt_tokens": status.saved_prompt_tokens,
-            "completion_tokens": status.saved_completion_tokens,
-            "cost_usd": status.saved_usd,
+            "requests": judge.n_settled,
+            "prompt_tokens": judge.saved_prompt_tokens,
+            "completion_tokens": judge.saved_completion_tokens,
+            "cost_usd": judge.saved_usd,
         },
-        "endpoint": judge.capabilities if status.to_ask else None,
+        "endpoint": provider.capability_record if judge.n_to_ask else None,
         "results": [
             {
                 "generator": model.generator,
@@ -77,5 +77,5 @@ def _judge(result: ScoreResult, judge: ScoringResult) -> dict[str, object]:
             for model in judge.written
         ],
         "canaries": {**summary, "tokens": tokens, "cost_usd": cost_usd} if summary["kinds"] else None,
-        "early_stop": judge.early_stop,
+        "early_stop": judge.early_stopping.report() if judge.early_stopping else None,
     }

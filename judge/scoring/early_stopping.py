@@ -9,10 +9,8 @@ betting, Journal of the Royal Statistical Society B 86 (2024), section 4 (predic
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import combinations
-from typing import TypedDict
 
 from equiloss.errors import InputError
 from judge.rubrics import LABELS
@@ -52,26 +50,11 @@ class BettingMartingale:
         return high + math.log((math.exp(self._up - high) + math.exp(self._down - high)) / 2)
 
 
-class PairReport(TypedDict):
-    """After how many items the difference of two models was settled; None if it was not."""
-
-    a: str
-    b: str
-    decided_at_item: int | None
-
-
-class EarlyStopReport(TypedDict):
-    """Whether all differences are settled at the error rate `alpha`, after how many items, and how many were saved."""
-
-    alpha: float
-    decided: bool
-    items: int
-    items_saved: int
-    pairs: list[PairReport]
-
-
 class EarlyStopping:
-    """Follows a plan's verdicts in its order of items and says when every pair of models is settled."""
+    """Follows a plan's verdicts in its order of items and says when every pair of models is settled.
+
+    `decided`: whether it is, after so many `items`, at the error rate `alpha`.
+    """
 
     def __init__(self, plan: Plan, alpha: float) -> None:
         """Raises: InputError when alpha is no error rate, or there is nothing to compare."""
@@ -79,39 +62,45 @@ class EarlyStopping:
             raise InputError(f"--early-stop {alpha:g} is not an error rate", "0.05 is usual")
         if len(plan.generators) < 2:
             raise InputError("--early-stop compares models", "name at least two results files")
-        self._plan, self._alpha = plan, alpha
+        self.alpha = alpha
+        self.items = 0
+        self.decided = False
+        self._plan = plan
         pairs = list(combinations(range(len(plan.generators)), 2))
         self._tests = {pair: BettingMartingale(alpha / len(pairs)) for pair in pairs}  # Bonferroni over the pairs
         self._iterator = enumerate(plan)
         self._waiting = next(self._iterator, None)
         self._scores: list[list[float]] = [[] for _ in range(len(plan.generators))]
-        self._items = 0
-        self._decided = False
 
-    def advance(self, entry_at: Callable[[int], LedgerEntry | None]) -> bool:
+    def advance(self, entry_at: Callable[[int], LedgerEntry]) -> bool:
         """Take in what is complete from the front of the plan; True once every pair is settled.
 
-        `entry_at` gives what settled a request of the plan, by its place, if anything has.
+        `entry_at` gives what the ledger has of a request of the plan, by its place.
         """
-        while self._waiting is not None and not self._decided:
+        while self._waiting is not None and not self.decided:
             index, request = self._waiting
             entry = entry_at(index)
-            if entry is None:
+            if entry.verdict is None and entry.failure is None:
                 return False
             self._take(request, entry)
             self._waiting = next(self._iterator, None)
             if self._waiting is None or self._waiting[1].item.id != request.item.id:
                 self._finish_item()
-        return self._decided
+        return self.decided
 
-    def report(self) -> EarlyStopReport:
+    @property
+    def items_saved(self) -> int:
+        """How many items need not be judged."""
+        return len(self._plan.ids) - self.items if self.decided else 0
+
+    def report(self) -> dict[str, object]:
         """Whether it is settled, after how many items, and how many were saved."""
         names = self._plan.generators
         return {
-            "alpha": self._alpha,
-            "decided": self._decided,
-            "items": self._items,
-            "items_saved": len(self._plan.ids) - self._items if self._decided else 0,
+            "alpha": self.alpha,
+            "decided": self.decided,
+            "items": self.items,
+            "items_saved": self.items_saved,
             "pairs": [
                 {"a": names[a], "b": names[b], "decided_at_item": test.decided_at}
                 for (a, b), test in self._tests.items()
@@ -131,18 +120,11 @@ class EarlyStopping:
                 self._scores[file].append(share)
 
     def _finish_item(self) -> None:
-        self._items += 1
+        self.items += 1
         means = [sum(scores) / len(scores) if scores else None for scores in self._scores]
         for (a, b), test in self._tests.items():
             left, right = means[a], means[b]
             if left is not None and right is not None:
                 test.add(left - right)
         self._scores = [[] for _ in range(len(self._plan.generators))]
-        self._decided = all(test.decided_at is not None for test in self._tests.values())
-
-
-def shuffled(ids: Sequence[str], seed: int) -> list[str]:
-    """The items in the random order that the test needs."""
-    order = list(ids)
-    random.Random(f"early-stop:{seed}").shuffle(order)
-    return order
+        self.decided = all(test.decided_at is not None for test in self._tests.values())

@@ -5,32 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 
-from equiloss.errors import EquilossError, InputError
-from judge.endpoints.provider import Connection, ConnectionSettings, NoReplyError, Provider
+from equiloss.errors import EquilossError
+from judge.endpoints.provider import Connection, NoReplyError, Provider
 from judge.scoring.budget import JudgingBudget
 from judge.scoring.ledger import Ledger
+from judge.scoring.options import ScoreRequest
 from judge.scoring.plan import PlannedRequest
 from judge.scoring.replies import ReplyRecorder
 
 _DEFERRED_POLL_S = 0.5
 _PROBE_S = 0.1
 _DEFERRED_MOST_S = 900.0
-
-
-@dataclass(frozen=True)
-class ExecutorSettings(ConnectionSettings):
-    """How requests are asked. `max_usd` bounds what the whole plan has cost, earlier runs included."""
-
-    max_usd: float | None = None
-    retry_failures: bool = False
-
-    def check(self) -> None:
-        """Raises: InputError for values that make no sense."""
-        super().check()
-        if self.max_usd is not None and self.max_usd < 0:
-            raise InputError(f"--max-usd {self.max_usd:g} is negative", "give a budget in dollars")
 
 
 class Executor:
@@ -44,12 +30,12 @@ class Executor:
         self,
         provider: Provider,
         ledger: Ledger,
-        settings: ExecutorSettings,
+        options: ScoreRequest,
         budget: JudgingBudget,
         on_settled: Callable[[str], None],
         is_decided: Callable[[], bool],
     ) -> None:
-        self._provider, self._ledger, self._settings, self._budget = provider, ledger, settings, budget
+        self._provider, self._ledger, self._options, self._budget = provider, ledger, options, budget
         self._on_settled, self._is_decided = on_settled, is_decided
         self._recorder = ReplyRecorder(provider, ledger, budget)
         self._stop: EquilossError | None = None
@@ -62,13 +48,13 @@ class Executor:
         Raises: BudgetError, IncompleteError or InputError, after everything in flight has been committed.
         """
         queue = iter(pending)
-        async with self._provider.connect(self._settings) as connection:
+        async with self._provider.connect(self._options) as connection:
             try:
                 async with asyncio.TaskGroup() as group:
                     answered = asyncio.Event()
                     group.create_task(self._work(connection, queue, answered))
                     await self._probe(connection, answered)
-                    for _ in range(self._settings.concurrency - 1):
+                    for _ in range(self._options.concurrency - 1):
                         group.create_task(self._work(connection, queue, answered))
                 await self._await_others(connection)
             finally:
@@ -127,7 +113,7 @@ class Executor:
                 waited_s += _DEFERRED_POLL_S
 
     def _is_settled(self, sha: str) -> bool:
-        return self._ledger.is_settled(sha, self._settings.retry_failures)
+        return self._ledger.is_settled(sha, self._options.retry_failures)
 
     async def _settle(self, connection: Connection, sha: str, request: PlannedRequest) -> None:
         """Ask one request until it is settled; what goes wrong is noted, and ends the others if it concerns them."""

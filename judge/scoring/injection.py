@@ -14,9 +14,9 @@ from judge import rubrics
 from judge.data.answers import open_jointly
 from judge.data.control_answers import INJECTIONS
 from judge.endpoints.judges import parse_judge
-from judge.scoring.executor import ExecutorSettings
 from judge.scoring.ledger import Ledger
-from judge.scoring.plan import SEED, Plan, PlanOptions
+from judge.scoring.options import SEED, ScoreRequest
+from judge.scoring.plan import Plan
 from judge.scoring.scorer import Scorer
 
 FOOLED = 0.5  # of the scale: what a text that answers nothing cannot deserve
@@ -52,18 +52,17 @@ def measure(
     if not provider.reads_prompts:
         raise InputError(f"{provider.name} reads no instructions, so none can mislead it", "name a MODEL@URL")
     answers, loaded = open_jointly(files), rubrics.load(rubric)
-    layout = loaded.layout_for(len(answers.files))
-    if layout != "joint":
+    options = ScoreRequest(seed=seed, control_answers=1.0, control_kinds=("injection",))
+    plan = Plan(answers, loaded, options, per_kind * len(INJECTIONS))
+    if plan.layout != "joint":
         raise InputError("injections are planted beside other answers", "name two files or more, and a joint rubric")
-    parameters = loaded.front.parameters
-    options = PlanOptions(layout, seed=seed, control_answers=1.0, control_kinds=("injection",), parameters=parameters)
-    plan = Plan(answers, loaded, options, answers.ids[: per_kind * len(INJECTIONS)])
     with Ledger(files[0].parent / "ledger.sqlite") as ledger, tempfile.TemporaryDirectory() as scratch:
-        scorer = Scorer(plan, provider, ledger, ExecutorSettings())
-        result = scorer.run(scorer.status(), Path(scratch))
-    if result.stopped is not None:
-        raise result.stopped
-    verdicts = result.control_answers
+        scorer = Scorer(plan, provider, ledger)
+        scorer.survey()
+        scorer.run(Path(scratch))
+    if scorer.stopped is not None:
+        raise scorer.stopped
+    verdicts = scorer.control_answers
     kinds = {
         name: _susceptibility([verdict for verdict in verdicts if verdict.injection == name], loaded.span)
         for name in sorted(INJECTIONS)

@@ -14,7 +14,6 @@ import sqlite3
 import uuid
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -46,27 +45,19 @@ CREATE INDEX IF NOT EXISTS batched_by_batch ON batched (batch);
 _VERSION = 1
 
 
-@dataclass(frozen=True)
-class LedgerEntry:
-    """What settled a request: a verdict by label, or a failure. Tokens and dollars are those of all its replies."""
+class LedgerEntry(NamedTuple):
+    """What the ledger has of a request: the verdict by label or the failure that settled it, and what it cost so far.
 
-    request_sha: str
-    resolved: str
-    text: str
+    `resolved` and `text` are of the reply that settled it.
+    """
+
     verdict: dict[str, Reading] | None
     failure: RequestFailure | None
-    asks: int
+    resolved: str
+    text: str
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float | None
-
-
-class Paid(NamedTuple):
-    """What a request has cost so far."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    cost_usd: float
 
 
 class LedgerTotal(NamedTuple):
@@ -131,21 +122,17 @@ class Ledger:
                 self._db.execute("DELETE FROM owners WHERE owner = ?", (self.owner,))
         self._db.close()
 
-    def entry(self, request_sha: str) -> LedgerEntry | None:
-        """What settled a request, if anything has."""
-        row = self._db.execute(
-            "SELECT r.resolved, r.text, o.verdict, o.failure, o.asks, "
-            "(SELECT SUM(prompt_tokens) FROM replies WHERE request_sha = o.request_sha), "
-            "(SELECT SUM(completion_tokens) FROM replies WHERE request_sha = o.request_sha), "
-            "(SELECT SUM(cost_usd) FROM replies WHERE request_sha = o.request_sha) "
-            "FROM outcomes o JOIN replies r ON r.id = o.reply WHERE o.request_sha = ?",
-            (request_sha,),
+    def entry(self, request_sha: str) -> LedgerEntry:
+        """What there is of a request; tokens and dollars are those of all its replies."""
+        verdict, failure, resolved, text, *sums = self._db.execute(
+            "SELECT o.verdict, o.failure, COALESCE(r.resolved, ''), COALESCE(r.text, ''), s.* FROM "
+            "(SELECT COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0), SUM(cost_usd) "
+            "FROM replies WHERE request_sha = ?) s LEFT JOIN outcomes o ON o.request_sha = ? "
+            "LEFT JOIN replies r ON r.id = o.reply",
+            (request_sha, request_sha),
         ).fetchone()
-        if row is None:
-            return None
-        resolved, text, verdict, failure, *sums = row
         readings = {label: Reading(**reading) for label, reading in json.loads(verdict).items()} if verdict else None
-        return LedgerEntry(request_sha, resolved, text, readings, json.loads(failure) if failure else None, *sums)
+        return LedgerEntry(readings, json.loads(failure) if failure else None, resolved, text, *sums)
 
     def is_settled(self, request_sha: str, retry_failures: bool = False) -> bool:
         """Whether nothing needs to be asked: a verdict is there, or a failure that is not to be asked again."""
@@ -160,15 +147,6 @@ class Ledger:
             (request_sha, request_sha),
         )
         return [Draft(*row) for row in rows]
-
-    def paid(self, request_sha: str) -> Paid:
-        """What a request has cost so far."""
-        row = self._db.execute(
-            "SELECT COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0), COALESCE(SUM(cost_usd), 0.0) "
-            "FROM replies WHERE request_sha = ?",
-            (request_sha,),
-        ).fetchone()
-        return Paid(*row)
 
     def record(
         self,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from equiloss.errors import InputError
 from judge.data.answers import JointAnswers
-from judge.data.control_answers import KINDS, Kind, plan_control_answers
+from judge.data.control_answers import Kind, plan_control_answers
 from judge.endpoints.provider import JudgeRequest
-from judge.rubrics import LABELS, Item, Layout, Parameters, Rubric
+from judge.rubrics import Item, Layout, Parameters, Rubric
+from judge.scoring.options import ScoreRequest
 from judge.scoring.orders import Groups, Orders, pairs
-
-SEED = 20260101
 
 
 @dataclass(frozen=True)
@@ -32,58 +32,36 @@ class PlannedRequest(JudgeRequest):
 
     slots: tuple[Slot, ...] = ()
 
-    @property
-    def n_answers(self) -> int:
-        """How many models' answers are judged by it, shared ones counted each, control answers not."""
-        return sum(len(slot.files) for slot in self.slots)
-
-
-@dataclass
-class PlanOptions:
-    """How to judge, apart from the judge. `group_size` is the most answers in one prompt, a control answer included."""
-
-    layout: Layout
-    repeats: int = 1
-    seed: int = SEED
-    group_size: int = 8
-    control_answers: float = 0.1
-    control_kinds: tuple[Kind, ...] = KINDS
-    parameters: Parameters = field(default_factory=Parameters)
-
-    def check(self) -> None:
-        """Raises: InputError for values that make no sense."""
-        if self.repeats < 1:
-            raise InputError(f"--repeats {self.repeats} asks nothing", "give at least 1")
-        if not 2 <= self.group_size <= len(LABELS):
-            raise InputError(f"--group-size {self.group_size} is not from 2 to {len(LABELS)}", "8 is usual")
-        if not 0 <= self.control_answers <= 1:
-            raise InputError(f"--control-answers {self.control_answers:g} is not a share from 0 to 1", "0.1 is usual")
-
 
 class Plan:
     """All requests for files judged together by a rubric, always in the same order, read from disk as it goes."""
 
     def __init__(
-        self, answers: JointAnswers, rubric: Rubric, options: PlanOptions, order: Sequence[str] | None = None
+        self, answers: JointAnswers, rubric: Rubric, options: ScoreRequest, n_items: int | None = None
     ) -> None:
-        """`order` is the order of the items, where it is not that of the first file.
+        """With `n_items`, of the first items only. Items come in a random order where judging may stop early.
 
         Raises: InputError when the options are wrong, or the rubric needs references and there is none at all.
         """
         options.check()
         self.answers, self.rubric, self.options = answers, rubric, options
-        self.ids = list(answers.ids if order is None else order)
         self.generators = [file.generator for file in answers.files]
+        self.layout: Layout = rubric.layout_for(len(answers.files), options.layout)
+        self.ids = list(answers.ids[:n_items])
+        if options.early_stop is not None:
+            random.Random(f"early-stop:{options.seed}").shuffle(self.ids)
         self._place = {id: index for index, id in enumerate(self.ids)}
         if rubric.front.reference == "required" and not any(answers.read(id)[0].reference.strip() for id in self.ids):
             raise InputError(
                 f"rubric {rubric.name!r} needs reference answers, and no item has one",
                 "use --rubric helpfulness, or add `reference` to the items",
             )
-        share = options.control_answers if options.layout == "joint" else 0.0
+        share = options.control_answers if self.layout == "joint" else 0.0
         self.control_answers = plan_control_answers(
-            self.ids, len(self.generators), share, options.seed, options.control_kinds
+            self.ids, len(answers.files), share, options.seed, options.control_kinds
         )
+        logprobs: Parameters = {"logprobs": True, "top_logprobs": 20} if options.expected_score else {}
+        self._parameters = {**rubric.front.parameters, **options.parameters, **logprobs}
 
     def __iter__(self) -> Iterator[PlannedRequest]:
         """The requests, item by item: the same on every iteration, so that a resumed run asks what is left."""
@@ -92,17 +70,16 @@ class Plan:
             item, outputs = self.answers.read(id)
             for repeat in range(self.options.repeats):
                 for slots in self._prompts(item, outputs, repeat, orders):
-                    yield PlannedRequest(
-                        self.rubric, item, tuple(slot.text for slot in slots), repeat, self.options.parameters, slots
-                    )
+                    texts = tuple(slot.text for slot in slots)
+                    yield PlannedRequest(self.rubric, item, texts, repeat, self._parameters, slots)
 
     def _prompts(
         self, item: Item, outputs: Sequence[str], repeat: int, orders: _JointOrders
     ) -> Sequence[tuple[Slot, ...]]:
         """Who stands beside whom in the prompts of one item and repeat."""
-        if self.options.layout == "pairwise":
+        if self.layout == "pairwise":
             return [(Slot(outputs[a], (a,)), Slot(outputs[b], (b,))) for a, b in pairs(len(self.generators))]
-        if self.options.layout == "pointwise":
+        if self.layout == "pointwise":
             return [(slot,) for slot in _distinct(outputs)]
         return orders.arrange(_distinct(outputs), self._control_answer(item, outputs) if repeat == 0 else None)
 
@@ -129,7 +106,7 @@ class Plan:
 class _JointOrders:
     """Groups and orders of joint prompts, balanced over the whole run."""
 
-    def __init__(self, n_files: int, options: PlanOptions) -> None:
+    def __init__(self, n_files: int, options: ScoreRequest) -> None:
         self._n, self._options = n_files, options
         self._groups: dict[int, Groups] = {}
         self._orders: dict[tuple[str, int], Orders] = {}

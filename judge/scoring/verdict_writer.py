@@ -58,7 +58,7 @@ class WrittenVerdicts:
 class VerdictWriter:
     """Writes the verdict files of a plan from the ledger. `lost` requests become failures of reason "error".
 
-    name: the judge's in file names. expected: scores are the means over the judge's log-probabilities, where known.
+    `name` is the judge's in file names.
     """
 
     plan: Plan
@@ -66,7 +66,6 @@ class VerdictWriter:
     ledger: Ledger
     lost: Mapping[str, str]
     name: str
-    expected: bool = False
 
     def write(
         self, requests: Iterable[tuple[str, PlannedRequest]], directory: Path | None = None
@@ -97,18 +96,16 @@ class VerdictWriter:
     def _lines(self, sha: str, request: PlannedRequest) -> Iterator[tuple[int, Verdict | Failure]]:
         """The lines that a request gave, each with the index of the file it is about; none while it is not settled."""
         entry = self.ledger.entry(sha)
-        if entry is not None and entry.verdict is not None:
-            yield from self._verdicts(request, entry, entry.verdict)
-        elif entry is not None or sha in self.lost:
-            failure = (entry.failure if entry else None) or {"reason": "error", "detail": self.lost.get(sha, "")}
-            resolved, text = (entry.resolved, entry.text) if entry else ("", "")
+        if entry.verdict is not None:
+            yield from self._verdicts(sha, request, entry, entry.verdict)
+        elif failure := entry.failure or ({"reason": "error", "detail": self.lost[sha]} if sha in self.lost else None):
             for position, slot in enumerate(request.slots):
                 for file in slot.files:
-                    common = self._common(sha, request, position, file)
-                    yield file, Failure.model_validate({**common, **failure, "judge_resolved": resolved, "text": text})
+                    row = {**self._common(sha, request, position, file), **failure}
+                    yield file, Failure.model_validate({**row, "judge_resolved": entry.resolved, "text": entry.text})
 
     def _verdicts(
-        self, request: PlannedRequest, entry: LedgerEntry, readings: Mapping[str, Reading]
+        self, sha: str, request: PlannedRequest, entry: LedgerEntry, readings: Mapping[str, Reading]
     ) -> Iterator[tuple[int, Verdict]]:
         generators, rubric = self.plan.generators, self.plan.rubric
         criteria = rubric.front.criteria
@@ -123,7 +120,7 @@ class VerdictWriter:
             for file in slot.files if slot.host is None else (slot.host,):
                 for criterion in criteria:
                     row = {
-                        **self._common(entry.request_sha, request, position, file),
+                        **self._common(sha, request, position, file),
                         "judge_resolved": entry.resolved,
                         "criterion": criterion.name,
                         "scale": rubric.span,
@@ -168,7 +165,7 @@ class VerdictWriter:
         }
 
     def _value(self, reading: Reading, criterion: str) -> float:
-        if self.expected and criterion in reading.expected:
+        if self.plan.options.expected_score and criterion in reading.expected:
             return reading.expected[criterion]
         return reading.scores[criterion]
 

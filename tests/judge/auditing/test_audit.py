@@ -17,7 +17,8 @@ from judge.auditing.documents import Audit
 from judge.cli.main import program
 from judge.data.verdicts import load_judged
 from judge.scoring.injection import wilson
-from judge.scoring.score import ScoreRequest, score_files
+from judge.scoring.options import ScoreRequest
+from judge.scoring.score import score_files
 from judge.simulate.replies import Model, Personality, Simulation
 from judge.simulate.server import Service, serving
 
@@ -57,7 +58,7 @@ def judged_with(
     simulation = Simulation(default=Model(person))
     with serving(Service(simulation)) as server:
         score_files(
-            ScoreRequest(tuple(paths), judges=(f"sim@{server.url}",), repeats=repeats, control_answers=canaries)
+            ScoreRequest(files=tuple(paths), judges=(f"sim@{server.url}",), repeats=repeats, control_answers=canaries)
         )
     return audit(load_judged(paths), draws=200)
 
@@ -107,7 +108,7 @@ def test_a_judge_without_noise_repeats_itself_and_one_that_fails_is_counted(tmp_
     assert not exact.warnings
     paths = answers(tmp_path / "refusing")
     with serving(Service(Simulation(default=Model(refusal=0.2)))) as server:
-        score_files(ScoreRequest(tuple(paths), judges=(f"sim@{server.url}",), control_answers=0.0))
+        score_files(ScoreRequest(files=tuple(paths), judges=(f"sim@{server.url}",), control_answers=0.0))
     found = audit(load_judged(paths), draws=100)
     low, high = wilson(round(0.2 * 110), 110)
     assert low <= found.failures.by_run["a"] <= high
@@ -121,7 +122,7 @@ def test_what_the_judge_can_make_of_a_gap_is_said(tmp_path):
     padded = [one.model_copy(update={"output": one.output + " and so on, and so on" * 3}) for one in rows]
     write_responses(paths[1], padded)
     with serving(Service(Simulation(default=Model(Personality(length_bias=0.08, noise=0.05))))) as server:
-        score_files(ScoreRequest(tuple(paths), judges=(f"sim@{server.url}",), repeats=2))
+        score_files(ScoreRequest(files=tuple(paths), judges=(f"sim@{server.url}",), repeats=2))
     found = audit(load_judged(paths), draws=100)
     [pair] = found.pairs
     assert pair.by_length is not None
@@ -222,7 +223,7 @@ def test_the_page_says_it_in_one_screen_and_holds_no_markup_of_others(write_run,
 def test_a_judge_that_rewards_control_answers_is_warned_of_wherever_its_verdicts_are_read(tmp_path):
     paths = answers(tmp_path, 40)[:2]
     with serving(Service(Simulation(default=Model(Personality(susceptible=1.0))))) as server:
-        score_files(ScoreRequest(tuple(paths), judges=(f"sim@{server.url}",), control_answers=0.5))
+        score_files(ScoreRequest(files=tuple(paths), judges=(f"sim@{server.url}",), control_answers=0.5))
     args = list(map(str, paths))
     compared = CliRunner().invoke(program, ["compare", *args])
     assert "warning: the judge gives texts that only ask for a high score" in compared.stderr

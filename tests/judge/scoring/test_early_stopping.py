@@ -12,8 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from equiloss.records.response import read_responses, write_responses
+from judge import rubrics
 from judge.cli.main import program
-from judge.scoring.early_stopping import BettingMartingale, shuffled
+from judge.data.answers import open_jointly
+from judge.scoring.early_stopping import BettingMartingale
+from judge.scoring.options import ScoreRequest
+from judge.scoring.plan import Plan
 from judge.simulate.server import Server, Service, serving
 
 WriteAnswers = Callable[..., list[Path]]
@@ -47,10 +51,11 @@ def test_large_differences_are_settled_soon() -> None:
     assert all(stop is not None and stop < 120 for stop in stops)
 
 
-def test_order_is_random_and_fixed() -> None:
-    ids = [str(number) for number in range(50)]
-    assert shuffled(ids, 1) == shuffled(ids, 1) != shuffled(ids, 2)
-    assert sorted(shuffled(ids, 1)) == sorted(ids)
+def test_order_is_random_and_fixed(write_answers: WriteAnswers) -> None:
+    answers, rubric = open_jointly(write_answers(50)), rubrics.load("correctness")
+    first, same, other = (Plan(answers, rubric, ScoreRequest(early_stop=0.05, seed=seed)).ids for seed in (1, 1, 2))
+    assert first == same != other
+    assert sorted(first) == sorted(answers.ids)
 
 
 def run(server: Server, files: list[Path], out: Path, *options: str) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""What `judge score` was asked to do: one object from the command line to the plan, the executor and the records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from equiloss.config import apply_sets
+from equiloss.errors import InputError
+from judge.data.control_answers import KINDS, Kind
+from judge.endpoints.provider import ConnectionSettings
+from judge.rubrics import LABELS, Layout, Parameters
+
+SEED = 20260101
+
+
+@dataclass(frozen=True)
+class ScoreRequest(ConnectionSettings):
+    """Which answers to judge, by whom, and how. `layout` None: as the rubric and the number of files ask.
+
+    group_size: the most answers in one prompt, a control answer included. control_answers: the share of items with one.
+    early_stop: an error rate at which to end once all differences are settled. batch_poll_s: ask in batches, and look
+    so often whether they are done. max_usd: bounds what these verdicts cost, earlier runs included.
+    """
+
+    files: tuple[Path, ...] = ()
+    judges: tuple[str, ...] = ()
+    rubric: str = "correctness"
+    layout: Layout | None = None
+    repeats: int = 1
+    output: Path | None = None
+    ledger: Path | None = None
+    dry_run: bool = False
+    prices: Path | None = None
+    parameters: Parameters = field(default_factory=Parameters)
+    expected_score: bool = False
+    group_size: int = 8
+    control_answers: float = 0.1
+    control_kinds: tuple[Kind, ...] = KINDS
+    early_stop: float | None = None
+    seed: int = SEED
+    batch_poll_s: float | None = None
+    max_usd: float | None = None
+    retry_failures: bool = False
+
+    def check(self) -> None:
+        """Raises: InputError for values that make no sense, or exclude each other."""
+        super().check()
+        if self.repeats < 1:
+            raise InputError(f"--repeats {self.repeats} asks nothing", "give at least 1")
+        if not 2 <= self.group_size <= len(LABELS):
+            raise InputError(f"--group-size {self.group_size} is not from 2 to {len(LABELS)}", "8 is usual")
+        if not 0 <= self.control_answers <= 1:
+            raise InputError(f"--control-answers {self.control_answers:g} is not a share from 0 to 1", "0.1 is usual")
+        if self.max_usd is not None and self.max_usd < 0:
+            raise InputError(f"--max-usd {self.max_usd:g} is negative", "give a budget in dollars")
+        if self.batch_poll_s is not None and self.early_stop is not None:
+            raise InputError("--batch and --early-stop exclude each other", "a batch cannot be stopped half way")
+        if self.batch_poll_s is not None and self.batch_poll_s <= 0:
+            raise InputError(f"--batch-poll {self.batch_poll_s:g} is not positive", "give seconds")
+
+
+def parse_parameters(texts: Sequence[str]) -> Parameters:
+    """Parameters of the request from KEY=VALUE texts.
+
+    Raises: InputError for a text that is not KEY=VALUE.
+    """
+    try:
+        return apply_sets({}, texts)
+    except InputError as error:
+        raise InputError(error.message.replace("--set", "--param"), "e.g. --param temperature=0.7") from None
