@@ -1,37 +1,42 @@
-"""What `study explain` has tried: a factor made equal, run and judged again, and the share of the gap that closed."""
+"""A.vs.B.explain.json: what `study explain` has tried. A cause made equal, run and judged again, and what closed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, cast
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import Literal
 
 from equiloss.errors import InputError
-from equiloss.files import read_json
+from equiloss.records.file_record import FileRecord
+from equiloss.records.file_record import read as read_record
+from equiloss.records.provenance import Provenance
 from equiloss.statistics.estimate import Estimate
 
-FORMAT = "equiloss.explanation.v1"
+HINT = "name a file that `study explain` wrote, or run it again"
 
 
-class Gain(BaseModel):
+class ItemKind(StrEnum):
+    """What items ask for."""
+
+    KNOWLEDGE = "items that ask for knowledge"
+    COPYING = "items that ask to copy"
+    OTHER = "other items"
+
+
+class Gain(FileRecord):
     """What a change gained on one kind of item, in points over what it is held against."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    items: str
+    items: ItemKind
     count: int
     points: Estimate
 
 
-class Tried(BaseModel):
+class Tried(FileRecord):
     """One counterfactual: `cause` was made equal in `side`'s runs; `share` of the gap closed.
 
     `settled`: enough was run to believe a share near 0. `gap_before` and `gap_after` are A minus B.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     cause: str
     fields: tuple[str, ...] = ()
@@ -48,28 +53,29 @@ class Tried(BaseModel):
     note: str = ""
 
 
-def read(path: Path, names: Sequence[str] = ()) -> list[Tried]:
+class Explanation(FileRecord):
+    """All that was tried for A and B under one `key`: a hash of their runs, the number of seeds and the judge."""
+
+    format: Literal["equiloss.explanation.v1"] = "equiloss.explanation.v1"
+    a: str
+    b: str
+    key: str = ""
+    tried: tuple[Tried, ...] = ()
+    provenance: Provenance = Provenance()
+
+
+def read(path: Path, names: Sequence[str] = ()) -> Explanation:
     """Read an explanation file; one about other runs than `names` is refused.
 
     Raises: InputError when it is missing, broken, or about other runs.
     """
-    document = read_json(path)
-    if not isinstance(document, dict) or cast("dict[str, Any]", document).get("format") != FORMAT:
-        raise InputError(f"{path}: not an explanation", "name a file that `study explain` wrote")
-    record = cast("dict[str, Any]", document)
-    about = [str(record.get("a")), str(record.get("b"))]
-    if names and sorted(about) != sorted(names):
-        raise InputError(f"{path}: explains {about[0]} and {about[1]}, not {names[0]} and {names[1]}", "name another")
-    try:
-        return [Tried.model_validate(one) for one in cast("list[Any]", record.get("tried") or [])]
-    except ValidationError as error:
-        raise InputError(f"{path}: {error.errors()[0]['msg']}", "run `study explain` again") from None
+    found = read_record(Explanation, path, HINT)
+    if names and sorted([found.a, found.b]) != sorted(names):
+        raise InputError(f"{path}: explains {found.a} and {found.b}, not {names[0]} and {names[1]}", "name another")
+    return found
 
 
-def find(folder: Path, a: str, b: str) -> list[Tried]:
+def find(folder: Path, a: str, b: str) -> Explanation | None:
     """The explanation of A and B beside their results, if there is one."""
-    for first, second in ((a, b), (b, a)):
-        path = folder / f"{first}.vs.{second}.explain.json"
-        if path.is_file():
-            return read(path, (a, b))
-    return []
+    paths = [folder / f"{first}.vs.{second}.explain.json" for first, second in ((a, b), (b, a))]
+    return next((read(path, (a, b)) for path in paths if path.is_file()), None)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
+from equiloss.records.file_record import FileRecord
+from equiloss.records.provenance import Provenance
 from equiloss.statistics.estimate import Estimate
 
 FORMAT = "equiloss.diagnosis.v1"
@@ -16,7 +18,14 @@ LevelStatus = Literal["clear", "accounts", "undetermined", "not-tested"]
 CauseStatus = Literal["named", "supported", "possible", "excluded", "not-tested"]
 """`supported`: the evidence that the cause predicts is there. `named`: supported, and the rule picks it."""
 
+Basis = Literal["rerun", "elimination", "remainder"]
+"""How a share was got, where not by adjusting for the cause or by where the gap lies: the cause was made equal and run
+again; nothing else that is recorded differs; or it is what agreement with the reference does not predict."""
+
 VerdictKind = Literal["cause", "chance", "cannot-tell"]
+
+Row = dict[str, str | int | float | bool | None]
+"""A row of a level's table."""
 
 LEVEL_NAMES = ("premise", "reality", "judge", "decoding", "recipe", "base")
 LEVEL_TITLES = (
@@ -29,13 +38,7 @@ LEVEL_TITLES = (
 )
 
 
-class Record(BaseModel):
-    """Base of everything in the document: frozen, no unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Evidence(Record):
+class Evidence(FileRecord):
     """One thing that was looked at. `says` is a true sentence; `bearing` is for or against the level accounting."""
 
     name: str
@@ -47,7 +50,7 @@ class Evidence(Record):
     source: str = ""
 
 
-class Cause(Record):
+class Cause(FileRecord):
     """A possible cause. `share` is the share of the gap it explains, by `share_method`; None where not measured."""
 
     id: str
@@ -56,6 +59,7 @@ class Cause(Record):
     status: CauseStatus
     share: Estimate | None = None
     share_method: str = ""
+    basis: Basis | None = None
     prior: float | None = None
     says: str = ""
     evidence_for: tuple[str, ...] = ()
@@ -64,7 +68,7 @@ class Cause(Record):
     command: str | None = None
 
 
-class Level(Record):
+class Level(FileRecord):
     """One step of the elimination. `missing` and `command` say what a test that was not made would need."""
 
     number: int
@@ -78,10 +82,10 @@ class Level(Record):
     causes: tuple[Cause, ...] = ()
     missing: tuple[str, ...] = ()
     command: str | None = None
-    tables: dict[str, list[dict[str, Any]]] = {}
+    tables: dict[str, list[Row]] = Field(default_factory=dict)
 
 
-class Side(Record):
+class Side(FileRecord):
     """One of the two models: its runs (one per fine-tuning seed), its base and the files that were read."""
 
     name: str
@@ -94,7 +98,7 @@ class Side(Record):
     files: tuple[str, ...] = ()
 
 
-class Verdict(Record):
+class DiagnosisVerdict(FileRecord):
     """The answer. `cause` is set for kind `cause` only; `reason` is a fixed word for programs."""
 
     kind: VerdictKind
@@ -109,7 +113,7 @@ class Verdict(Record):
     command: str | None = None
 
 
-class Diagnosis(Record):
+class Diagnosis(FileRecord):
     """The whole document: `judge diagnose A B --json` prints it, `report.json` holds it."""
 
     format: str = FORMAT
@@ -122,9 +126,9 @@ class Diagnosis(Record):
     better: str | None = None
     levels: tuple[Level, ...]
     causes: tuple[Cause, ...]
-    verdict: Verdict
+    verdict: DiagnosisVerdict
     notes: tuple[str, ...] = ()
-    provenance: dict[str, Any] = {}
+    provenance: Provenance = Provenance()
 
     def level(self, number: int) -> Level:
         """The level with this number."""

@@ -13,6 +13,7 @@ from pydantic import Field, JsonValue
 
 from equiloss.errors import InputError
 from equiloss.files import read_json, write_json
+from equiloss.records.base_run import CheckpointRun
 from equiloss.records.file_record import FileRecord, parse
 from equiloss.records.provenance import Provenance
 
@@ -30,7 +31,7 @@ class RunBase(FileRecord):
     path: str | None = None
     sha256: str | None = None
     config: Settings | None = None
-    run: Settings | None = None
+    run: CheckpointRun | None = None
     tokenizer_sha256: str | None = None
 
 
@@ -201,7 +202,7 @@ class AnsweringModel(FileRecord):
     kind: str
     path: str | None = None
     sha256: str | None = None
-    run: Settings | None = None
+    run: CheckpointRun | None = None
     name: str | None = None
     revision: str | None = None
     parameters: int | None = None

@@ -84,7 +84,7 @@ class Response(BaseModel):
     finish_reason: Literal["stop", "length"] | None = None
     n_tokens: int | None = None
     seed: int | None = None
-    schema_: str = Field(RESPONSE_SCHEMA, alias="schema")
+    schema_: str = Field(default=RESPONSE_SCHEMA, alias="schema")
 
 
 def read_responses(path: Path) -> list[Response]:

@@ -30,7 +30,8 @@ class Verdict(BaseModel):
     """A score. `position` counts from 0 in the prompt; `group` names the answers shown together, in their order.
 
     `usage` and `cost_usd` are those of the whole request divided by the answers in it, so that they add up.
-    `value` is on the rubric's scale. Unknown fields are kept.
+    `value` is on the rubric's `scale`, `weight` the criterion's; `shared_with` names who else gave this very answer and
+    was judged by it. These three stand in files where they are known. Unknown fields are kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, serialize_by_alias=True)
@@ -50,7 +51,10 @@ class Verdict(BaseModel):
     request_sha: str
     usage: Usage = Field(default_factory=Usage)
     cost_usd: float | None = None
-    schema_: str = Field(VERDICT_SCHEMA, alias="schema")
+    schema_: str = Field(default=VERDICT_SCHEMA, alias="schema")
+    scale: tuple[float, float] | None = None
+    weight: float | None = None
+    shared_with: tuple[str, ...] | None = None
 
 
 class Failure(BaseModel):
@@ -71,7 +75,7 @@ class Failure(BaseModel):
     judge: str
     judge_resolved: str = ""
     request_sha: str
-    schema_: str = Field(FAILURE_SCHEMA, alias="schema")
+    schema_: str = Field(default=FAILURE_SCHEMA, alias="schema")
 
 
 class ControlVerdict(Verdict):
@@ -83,7 +87,7 @@ class ControlVerdict(Verdict):
     kind: str = Field(alias="canary")
     host_value: float | None = None
     injection: str | None = None
-    schema_: str = Field(CONTROL_SCHEMA, alias="schema")
+    schema_: str = Field(default=CONTROL_SCHEMA, alias="schema")
 
 
 Line = TypeVar("Line", Verdict, Failure, ControlVerdict)
@@ -119,7 +123,9 @@ def read_control_verdicts(path: Path) -> list[ControlVerdict]:
 
 def write_verdicts(path: Path, verdicts: Iterable[Verdict | Failure]) -> None:
     """Write a verdict (or failures) file whole, one line each."""
-    write_jsonl(path, (verdict.model_dump(by_alias=True) for verdict in verdicts))
+    rows = (verdict.model_dump(by_alias=True) for verdict in verdicts)
+    optional = ("scale", "weight", "shared_with")
+    write_jsonl(path, ({k: v for k, v in row.items() if v is not None or k not in optional} for row in rows))
 
 
 def _read(path: Path, kind: type[Line]) -> list[Line]:

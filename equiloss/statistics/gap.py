@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,11 @@ class Gap:
     def paired(self) -> Floats:
         """Per item the mean of A over runs minus that of B (I,); NaN where either has no score."""
         return present_mean(self.filled[0]) - present_mean(self.filled[1])
+
+    def part(self, kept: NDArray[np.bool_]) -> Gap:
+        """The gap on some of the items (I,) alone."""
+        ids, categories = (tuple(compress(one, kept)) for one in (self.ids, self.categories))
+        return replace(self, a=self.a[:, kept], b=self.b[:, kept], ids=ids, categories=categories)
 
     @property
     def value(self) -> float:

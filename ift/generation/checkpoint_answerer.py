@@ -32,8 +32,7 @@ class CheckpointAnswerer(Answerer):
             self.model = copy.deepcopy(loaded.model).to(torch.bfloat16)
         self.template, self.decoding = template, decoding
         self.template_name, self.template_sha256 = template.name, template.sha256
-        record = loaded.run.model_dump(mode="json")
-        self.about = AnsweringModel(kind="checkpoint", path=str(loaded.path), sha256=loaded.sha256, run=record)
+        self.about = AnsweringModel(kind="checkpoint", path=str(loaded.path), sha256=loaded.sha256, run=loaded.run)
 
     def prompt_ids(self, example: Example) -> list[int]:
         """The ids that training put before the answer."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from statistics import fmean, median
 from typing import Any
@@ -42,14 +43,10 @@ def summary(responses: Sequence[Response]) -> dict[str, AnswerStatistics]:
     for response in responses:
         if response.category is not None:
             groups.setdefault(response.category, []).append(response)
-    chrf, rouge = _chrf(), _rouge_l()
-    return {name: _describe(group, chrf, rouge) for name, group in groups.items()}
+    return {name: _describe(group) for name, group in groups.items()}
 
 
-Score = Callable[[Sequence[Response]], float]
-
-
-def _describe(group: Sequence[Response], chrf: Score | None, rouge: Score | None) -> AnswerStatistics:
+def _describe(group: Sequence[Response]) -> AnswerStatistics:
     tokens = [one.n_tokens for one in group if one.n_tokens is not None]
     known = [one for one in group if one.reference]
     return AnswerStatistics(
@@ -62,37 +59,28 @@ def _describe(group: Sequence[Response], chrf: Score | None, rouge: Score | None
         distinct_2=_mean(share for one in group if (share := distinct(one.output, 2)) is not None),
         with_reference=len(known),
         exact_match=_mean(float(exact_match(one)) for one in known),
-        chrf=chrf(known) if chrf is not None and known else None,
-        rouge_l=rouge(known) if rouge is not None and known else None,
+        chrf=_chrf(known),
+        rouge_l=_rouge_l(known),
     )
 
 
 def _mean(values: Iterable[float]) -> float | None:
-    found = list(values)
-    return fmean(found) if found else None
+    known = list(values)
+    return fmean(known) if known else None
 
 
-def _chrf() -> Score | None:
+def _chrf(group: Sequence[Response]) -> float | None:
     """chrF2 of a group (Popović 2015), by sacrebleu."""
-    try:
+    with suppress(ImportError):
         metric: Any = import_module("sacrebleu.metrics").CHRF()
-    except ImportError:
-        return None
-
-    def score(group: Sequence[Response]) -> float:
-        return float(metric.corpus_score([one.output for one in group], [[one.reference for one in group]]).score)
-
-    return score
+        if group:
+            return float(metric.corpus_score([one.output for one in group], [[one.reference for one in group]]).score)
+    return None
 
 
-def _rouge_l() -> Score | None:
+def _rouge_l(group: Sequence[Response]) -> float | None:
     """Mean ROUGE-L F1 of a group (Lin 2004), by rouge-score."""
-    try:
+    with suppress(ImportError):
         scorer: Any = import_module("rouge_score.rouge_scorer").RougeScorer(["rougeL"])
-    except ImportError:
-        return None
-
-    def score(group: Sequence[Response]) -> float:
-        return fmean(float(scorer.score(one.reference, one.output)["rougeL"].fmeasure) for one in group)
-
-    return score
+        return _mean(float(scorer.score(one.reference, one.output)["rougeL"].fmeasure) for one in group)
+    return None

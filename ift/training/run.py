@@ -106,7 +106,7 @@ def run(prepared: Prepared, paths: RunPaths, seed: int, world: World, lr_sweep: 
             path=str(base.path),
             sha256=base.sha256,
             config=base.config.model_dump(),
-            run=base.run.model_dump(mode="json"),
+            run=base.run,
             tokenizer_sha256=sha256_of(base.tokenizer),
         ),
         data=prepared.about_data,

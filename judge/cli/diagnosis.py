@@ -37,7 +37,7 @@ def diagnose(
       judge diagnose base-a base-b --json
     """
     from judge.diagnose import terminal
-    from judge.diagnose.case import read_case
+    from judge.diagnose.case_reader import read_case
     from judge.diagnose.diagnose import diagnose_case, write
 
     case = read_case(a, b, results, rubric, judge, verdicts)

@@ -137,9 +137,8 @@ def scale_of(judged: Sequence[Judged], panel: Panel) -> tuple[float, float]:
     Where neither does, those that were given.
     """
     verdicts = [verdict for run in judged for verdict in run.verdicts_of(panel)]
-    if verdicts and (carried := (verdicts[0].model_extra or {}).get("scale")):
-        low, high = carried
-        return float(low), float(high)
+    if verdicts and verdicts[0].scale is not None:
+        return verdicts[0].scale
     if rubric := shipped_rubric(panel, verdicts[0].rubric_sha) if verdicts else None:
         return rubric.span
     given = [verdict.value for verdict in verdicts]
@@ -168,11 +167,7 @@ def _check_comparable(panel: Panel, verdicts: Sequence[Verdict]) -> list[str]:
 
 def _weights(panel: Panel, verdicts: Sequence[Verdict]) -> dict[str, float]:
     """The criteria's weights: as the verdicts carry them, else as the shipped rubric of the same text has them."""
-    carried = {
-        verdict.criterion: float(extra["weight"])
-        for verdict in verdicts
-        if "weight" in (extra := verdict.model_extra or {})
-    }
+    carried = {verdict.criterion: verdict.weight for verdict in verdicts if verdict.weight is not None}
     rubric = shipped_rubric(panel, verdicts[0].rubric_sha) if verdicts else None
     return {one.name: one.weight for one in rubric.front.criteria} | carried if rubric else carried
 

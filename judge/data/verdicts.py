@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 from equiloss.errors import InputError
-from equiloss.files import read_json, read_text
+from equiloss.files import read_text
+from equiloss.records.ift_run import IftRespond, IftRun, read_run
 from equiloss.records.response import Response, stem_of
 from equiloss.records.verdict import (
     ControlVerdict,
@@ -63,7 +64,7 @@ class Judged:
     verdicts: tuple[Verdict, ...] = ()
     failures: tuple[Failure, ...] = ()
     control_answers: tuple[ControlVerdict, ...] = ()
-    run: Mapping[str, Any] | None = None
+    run: IftRun | IftRespond | None = None
     path: Path | None = None
     files: tuple[Path, ...] = ()
 
@@ -76,8 +77,7 @@ class Judged:
     @property
     def base(self) -> str | None:
         """The hash of the base model that these answers' model was fine-tuned from, where the record tells it."""
-        base = (self.run or {}).get("base")
-        return cast("dict[str, str | None]", base).get("sha256") if isinstance(base, dict) else None
+        return self.run.base.sha256 if self.run else None
 
     @property
     def seed(self) -> int | None:
@@ -197,17 +197,10 @@ def _join(generator: str, answers: AnswerFile | None, named: Sequence[_ResultFil
         verdicts=tuple(verdicts),
         failures=tuple(failures),
         control_answers=tuple(verdict for file in control_files for verdict in read_control_verdicts(file)),
-        run=next((_read_run(file) for file in run_files), None),
+        run=next(map(read_run, run_files), None),
         path=path,
         files=(*([path] if path else []), *run_files, *verdict_files, *failure_files, *control_files),
     )
-
-
-def _read_run(path: Path) -> Mapping[str, Any]:
-    document = read_json(path)
-    if not isinstance(document, dict):
-        raise InputError(f"{path}: is not a run's record", "rewrite it with `ift run`")
-    return cast("Mapping[str, Any]", document)
 
 
 def _beside(path: Path, generator: str) -> list[_ResultFile]:

@@ -11,7 +11,8 @@ from equiloss.records import counterfactual
 from equiloss.records.diagnosis import Diagnosis
 from judge.data.verdicts import Judged
 from judge.diagnose import verdict
-from judge.diagnose.case import Case, arm_of, case_of, read_case
+from judge.diagnose.case import Case
+from judge.diagnose.case_reader import arm_of, case_of, read_case
 from judge.diagnose.levels import base_model, decoding, noise, premise, recipe
 from judge.diagnose.levels import judge as judging
 from judge.labelling.label import Label
@@ -68,12 +69,12 @@ def report_of_two(
 
 def diagnose_case(case: Case, margin_nats: float = premise.MARGIN_NATS, explanation: Path | None = None) -> Diagnosis:
     """Diagnose what has been read."""
-    names = (case.a.name, case.b.name)
-    folder = next((run.path.parent for arm in case.arms for run in arm.runs if run.path), None)
+    names, folder = (case.a.name, case.b.name), case.a.folder or case.b.folder
     if explanation is not None:
-        tried = counterfactual.read(explanation, names)
+        explained = counterfactual.read(explanation, names)
     else:
-        tried = counterfactual.find(folder, *names) if folder else []
+        explained = counterfactual.find(folder, *names) if folder else None
+    tried = explained.tried if explained else ()
     levels = (
         premise.level(case, margin_nats),
         noise.level(case),
@@ -99,5 +100,5 @@ def diagnose_case(case: Case, margin_nats: float = premise.MARGIN_NATS, explanat
         causes=causes,
         verdict=decision,
         notes=case.notes,
-        provenance=provenance().model_dump(),
+        provenance=provenance(),
     )

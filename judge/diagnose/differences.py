@@ -1,248 +1,150 @@
-"""How likely each recorded field is to matter: the table behind levels 4 and 5, with the reason for each weight.
-
-A weight orders suspects before anything is measured; it never names a cause. Weights are this project's judgement,
-from 0 to 1; `source` says what they rest on.
-"""
+"""What differs between A and B by their records: in the recipe, the decoding, and the making of the base models."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
-DIARY = 'the training diary "Writing an LLM from scratch" and its scripts'
-DODGE = "Dodge et al., arXiv 2002.06305 (fine-tuning results vary with initialisation and data order)"
-SHI = "Shi et al., arXiv 2405.14394 (loss over instructions changes tuned models)"
-SPRINGER = "Springer et al., arXiv 2503.19206 (sensitivity to fine-tuning grows with pretraining)"
-GEKHMAN = "Gekhman et al., arXiv 2405.05904 (fine-tuning on unknown facts)"
-HAN = "Han et al., arXiv 2602.11137 (weight decay and plasticity)"
-YANO = "Yano et al., arXiv 2603.16127 (learning-rate decay and fine-tunability)"
-DECOUPLED = "Loshchilov & Hutter, arXiv 1711.05101 (decoupled weight decay)"
+from pydantic import JsonValue
 
+from equiloss.config import flatten
+from equiloss.records.diagnosis import Row
+from equiloss.records.ift_run import RunRecord
+from judge.diagnose.case import Base, Case
+from judge.diagnose.suspects import BASE, IDLE, RECIPE, SEEDS, Suspect, suspect_of
 
-@dataclass(frozen=True)
-class Field:
-    """A field (or several) of a run's record: the cause it stands for, how much it is suspected, and why."""
-
-    pattern: str
-    cause: str
-    title: str
-    weight: float
-    source: str
-
-
-RECIPE = (
-    Field(
-        r"(^|\.)(select|selection|epochs|patience|restore|evaluate|weights)$",
-        "recipe-epoch",
-        "how long it trains, and which epoch's weights are evaluated",
-        0.95,
-        DIARY,
-    ),
-    Field(r"(^|\.)(lr|learning_rate|rate)$", "recipe-rate", "learning rate", 0.9, SPRINGER),
-    Field(
-        r"(^|\.)(end_of_text.*|eos.*|.*\beos_loss|stop_loss)$",
-        "decoding-eos",
-        "loss on the end-of-text token",
-        0.9,
-        DIARY,
-    ),
-    Field(
-        r"(^|\.)(mask|loss_on|loss|loss_mask|train_on.*|prompt_loss.*)$",
-        "recipe-mask",
-        "which tokens carry loss",
-        0.8,
-        SHI,
-    ),
-    Field(r"^template(\.|$)|(^|\.)template$", "recipe-template", "prompt template", 0.85, DIARY),
-    Field(
-        r"^data\.(sha256|rows|items|path_sha256|n_items)$|(^|\.)data_sha256$",
-        "recipe-data",
-        "fine-tuning data",
-        0.9,
-        GEKHMAN,
-    ),
-    Field(
-        r"^data\.(split|split_seed|split_ids|sizes).*|(^|\.)split_seed$|(^|\.)split\.",
-        "recipe-split",
-        "split of the data",
-        0.6,
-        DIARY,
-    ),
-    Field(
-        r"(^|\.)(validation_(share|items|limit|batches|size|rows)|eval_(items|batches|limit)|validate_on|partial_validation)$",
-        "recipe-partial-validation",
-        "how much of the validation set selects the epoch",
-        0.6,
-        DIARY,
-    ),
-    Field(r"(^|\.)dropout$", "recipe-dropout", "dropout in fine-tuning", 0.7, DIARY),
-    Field(
-        r"(^|\.)(batch_size|accumulate|batch_tokens|packing|pack)$",
-        "recipe-batch",
-        "batch size and packing",
-        0.5,
-        DODGE,
-    ),
-    Field(r"(^|\.)(average|loss_average|weighting)$", "recipe-average", "average by token or by batch", 0.4, DIARY),
-    Field(r"(^|\.)(schedule|warmup|floor|final_lr)$", "recipe-schedule", "learning-rate schedule", 0.5, SPRINGER),
-    Field(r"(^|\.)(weight_decay|decay_on|decay)$", "recipe-weight-decay", "weight decay", 0.35, DECOUPLED),
-    Field(r"(^|\.)(optimizer|beta1|beta2|eps|epsilon|momentum)$", "recipe-optimizer", "optimiser", 0.4, DECOUPLED),
-    Field(r"(^|\.)(lora.*|adapter|method)(\.|$)", "recipe-adapter", "full fine-tuning or adapter", 0.7, SPRINGER),
-    Field(
-        r"(^|\.)(initial_noise|noise.*|neftune.*)$",
-        "recipe-noise",
-        "noise on the weights or embeddings",
-        0.3,
-        "no source; by analogy with dropout",
-    ),
-    Field(r"(^|\.)(clip_norm|clip)$", "recipe-clip", "gradient clipping", 0.2, DIARY),
-    Field(r"(^|\.)(precision|dtype|autocast)$", "recipe-precision", "numeric precision", 0.2, DIARY),
-    Field(
-        r"(^|\.)(context|max_tokens|max_length|truncat.*|too_long|long_items)$",
-        "recipe-length",
-        "how long items are treated",
-        0.4,
-        DIARY,
-    ),
-)
-
-BASE = (
-    Field(
-        r"^data(\.|$)|(^|\.)data_sha256$",
-        "base-data",
-        "pretraining data",
-        0.9,
-        "Allen-Zhu & Li, arXiv 2309.14316 (facts told in one wording are stored but not extractable)",
-    ),
-    Field(
-        r"(^|\.)(mask|skip|drop|masked)_?.*(induction|copy|copies|repeat).*|.*induction.*",
-        "copying",
-        "loss on tokens that induction predicts",
-        0.95,
-        "Olsson et al., arXiv 2209.11895 (induction heads)",
-    ),
-    Field(r"(^|\.)(steps|tokens)$", "overtrained", "how long it was trained", 0.6, SPRINGER),
-    Field(r"(^|\.)(weight_decay|decay_on)$", "weight-decay", "weight decay", 0.6, HAN),
-    Field(r"(^|\.)(lr|schedule|warmup|decay|floor)$", "rate-decay", "learning rate and its schedule", 0.6, YANO),
-    Field(
-        r"(^|\.)(batch_size|accumulate)$",
-        "base-batch",
-        "batch size",
-        0.4,
-        "Liu et al., arXiv 2210.14199 (equal loss, different optimisation, different transfer)",
-    ),
-    Field(r"(^|\.)(tie_weights)$", "base-tying", "weight tying", 0.5, DIARY),
-    Field(r"(^|\.)dropout$", "base-dropout", "dropout", 0.4, DIARY),
-    Field(
-        r"(^|\.)(n_layer|n_head|n_embd|context|qkv_bias|vocab_size)$",
-        "base-shape",
-        "shape of the model",
-        0.6,
-        "Liu et al., arXiv 2210.14199 (equal loss, larger model, better transfer)",
-    ),
-    Field(
-        r"(^|\.)(optimizer|beta1|beta2|eps|momentum)$",
-        "base-optimizer",
-        "optimiser",
-        0.5,
-        "Liu et al., arXiv 2210.14199 (equal loss, different optimisation, different transfer)",
-    ),
-    Field(r"(^|\.)clip_norm$", "base-clip", "gradient clipping", 0.3, DIARY),
-    Field(r"(^|\.)precision$", "base-precision", "numeric precision", 0.3, DIARY),
-    Field(r"(^|\.)(order|checkpoint)$", "base-order", "order of the data and which weights are kept", 0.3, DODGE),
-)
-
-SEEDS = re.compile(r"(^|\.)(?<!split\.)(?!split_seed)([a-z_]*seeds?)(\.|$)")
-"""Fields that only move random draws."""
-
-_NEVER = re.compile(
-    r"^data\.(source|overlap|too_long|items|directory)(\.|$)|"
-    r"(^|\.)(created|wall|wall_s|seconds|duration.*|energy.*|device|devices|threads|compile|parallel|world_size|log_every|"
-    r"save_.*|keep|eval_every|eval_tokens|max_skipped|path|name|out|output|provenance.*|libraries.*|git_commit|python|"
-    r"platform|equiloss|tokens_per_s|micro_batch_tokens|throughput.*|metrics.*|losses?\..*|final_.*|validation_loss|train_loss|loss_.*_nats|"
-    r"best_.*|history.*|skipped.*|resumed.*|host.*|source_path|files.*|notes?)(\.|$)"
-)
-"""Fields that describe a run without being able to change its result, or that are its result."""
+DECODING = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
+"""What a record's `decoding` says about how answers were generated; the seed of sampling is not a setting."""
 
 
 @dataclass(frozen=True)
-class Differing:
+class Difference:
     """A field in which A's and B's records differ."""
 
-    key: str
-    a: Any
-    b: Any
-    field: Field
-
-    def row(self) -> dict[str, Any]:
-        """As it stands in a level's table of differences."""
-        return {
-            "field": self.key,
-            "a": _plain(self.a),
-            "b": _plain(self.b),
-            "cause": self.field.cause,
-            "weight": self.field.weight,
-            "why": self.field.title,
-            "source": self.field.source,
-        }
+    field: str
+    a: JsonValue
+    b: JsonValue
+    suspect: Suspect
 
     @property
     def says(self) -> str:
-        """`key: a against b`, long values cut."""
-        return f"{self.key}: {_short(self.a)} against {_short(self.b)}"
+        """`field: a against b`, long values cut."""
+        return f"{self.field}: {_short(self.a)} against {_short(self.b)}"
+
+    def row(self) -> Row:
+        """As it stands in a level's table of differences."""
+        return {
+            "field": self.field,
+            "a": _plain(self.a),
+            "b": _plain(self.b),
+            "cause": self.suspect.cause,
+            "weight": self.suspect.weight,
+            "why": self.suspect.title,
+            "source": self.suspect.source,
+        }
 
 
-def _short(value: Any) -> str:
+def by_cause(differences: Iterable[Difference]) -> dict[str, list[Difference]]:
+    """Differences by the cause that they stand for."""
+    grouped: dict[str, list[Difference]] = {}
+    for one in differences:
+        grouped.setdefault(one.suspect.cause, []).append(one)
+    return grouped
+
+
+def same_base(case: Case) -> bool:
+    """Whether both sides are known to have started from one checkpoint."""
+    return case.a.base.sha256 is not None and case.a.base.sha256 == case.b.base.sha256
+
+
+def recipe_differences(case: Case) -> list[Difference]:
+    """The chosen fields in which the two runs differ, most suspected first; [] where a record is missing."""
+    a, b = case.a.record, case.b.record
+    return [] if a is None or b is None else _differences(_of_recipe(a), _of_recipe(b), RECIPE, "recipe")
+
+
+def recipe_seeds(case: Case) -> list[str]:
+    """The seeds in which the two recipes differ."""
+    a, b = case.a.record, case.b.record
+    return [] if a is None or b is None else _seeds(_of_recipe(a), _of_recipe(b))
+
+
+def base_differences(case: Case) -> list[Difference] | None:
+    """The fields in which the base models' making differs, most suspected first; None where it is not recorded."""
+    a, b = _of_base(case.a.base), _of_base(case.b.base)
+    return _differences(a, b, BASE, "base") if a and b else None
+
+
+def only_base_seeds(case: Case) -> bool:
+    """Whether the base models' making is known to differ in nothing but seeds."""
+    a, b = _of_base(case.a.base), _of_base(case.b.base)
+    return base_differences(case) == [] and bool(_seeds(a, b))
+
+
+def decoding_differences(case: Case) -> dict[str, tuple[JsonValue, JsonValue]]:
+    """The decoding settings that differ, A's and B's value; {} where they are equal or not recorded."""
+    a, b = decoding_of(case.a.record), decoding_of(case.b.record)
+    if not a or not b:
+        return {}
+    return {key: (a.get(key), b.get(key)) for key in DECODING if a.get(key) != b.get(key)}
+
+
+def decoding_of(record: RunRecord | None) -> Mapping[str, JsonValue]:
+    """How a run's answers were generated; {} where it is not recorded."""
+    if record is None:
+        return {}
+    of_recipe = record.recipe.get("decoding")
+    return record.decoding or (of_recipe if isinstance(of_recipe, dict) else {})
+
+
+def only_seeds_differ(case: Case) -> bool:
+    """Whether A and B are known to differ in nothing but seeds, in fine-tuning and in pretraining."""
+    if case.a.record is None or case.b.record is None or recipe_differences(case) or decoding_differences(case):
+        return False
+    return same_base(case) or only_base_seeds(case)
+
+
+def _of_recipe(record: RunRecord) -> dict[str, JsonValue]:
+    """What was chosen for a fine-tuning, not measured, by dotted name."""
+    recipe = {key: value for key, value in record.recipe.items() if key != "decoding"}
+    template = record.template.model_dump(include={"name", "sha256"}, exclude_none=True)
+    data = record.data.model_dump(mode="json", include={"sha256", "split"}, exclude_none=True)
+    return flatten({"recipe": recipe, "template": template, "data": data})
+
+
+def _of_base(base: Base) -> dict[str, JsonValue]:
+    """What a base model was made from, by dotted name: its shape, its training config and its data; {} if unknown."""
+    run = base.record.run
+    if run is None:
+        return {}
+    made: dict[str, object] = {"model": base.record.config} if base.record.config else {}
+    if run.config:
+        made["config"] = {section: values for section, values in run.config.items() if section != "model"}
+    if data := run.data:
+        name = data.source.name if data.source else ""
+        made["data"] = f"{name or data.directory or 'data'} ({str(data.sha256)[:8]})"
+    return flatten(made)
+
+
+def _differences(
+    a: Mapping[str, JsonValue], b: Mapping[str, JsonValue], table: Sequence[Suspect], prefix: str
+) -> list[Difference]:
+    differences = [
+        Difference(field, a.get(field), b.get(field), suspect_of(field, table, prefix))
+        for field in dict.fromkeys([*a, *b])
+        if a.get(field) != b.get(field) and field not in SEEDS and field not in IDLE
+    ]
+    return sorted(differences, key=lambda one: -one.suspect.weight)
+
+
+def _seeds(a: Mapping[str, JsonValue], b: Mapping[str, JsonValue]) -> list[str]:
+    return [field for field in dict.fromkeys([*a, *b]) if field in SEEDS and a.get(field) != b.get(field)]
+
+
+def _short(value: JsonValue) -> str:
     text = "not set" if value is None else str(value)
     return text if len(text) <= 64 else f"{text[:12]}…{text[-8:]}" if " " not in text else text[:63] + "…"
 
 
-def differing(a: Mapping[str, Any], b: Mapping[str, Any], table: tuple[Field, ...], prefix: str) -> list[Differing]:
-    """The fields in which two records differ, most suspected first; seeds and mere descriptions are left out."""
-    first, second = flatten(a), flatten(b)
-    found: list[Differing] = []
-    for key in dict.fromkeys([*first, *second]):
-        if first.get(key) == second.get(key) or SEEDS.search(key) or _NEVER.search(key):
-            continue
-        field = next((one for one in table if re.search(one.pattern, key)), None)
-        short = key.rsplit(".", 1)[-1].replace("_", "-")
-        found.append(
-            Differing(
-                key,
-                first.get(key),
-                second.get(key),
-                field or Field("", f"{prefix}-{short}", key, 0.2, "not in the table of known fields"),
-            )
-        )
-    return sorted(found, key=lambda one: -one.field.weight)
-
-
-def seeds_differ(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """The seeds in which two records differ."""
-    first, second = flatten(a), flatten(b)
-    return [key for key in dict.fromkeys([*first, *second]) if SEEDS.search(key) and first.get(key) != second.get(key)]
-
-
-def nested(record: Mapping[str, Any], *keys: str) -> Any:
-    """The value at these keys, one inside the other; None where there is none."""
-    value: Any = record
-    for key in keys:
-        value = cast("dict[str, Any]", value).get(key) if isinstance(value, dict) else None
-    return value
-
-
-def flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested record as one level with dotted keys; lists stay values."""
-    flat: dict[str, Any] = {}
-    for key, value in record.items():
-        if isinstance(value, dict):
-            flat.update(flatten(cast("dict[str, Any]", value), f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, (int, float, str, bool)) else str(value)
+def _plain(value: JsonValue) -> str | int | float | bool | None:
+    return str(value) if isinstance(value, (list, dict)) else value

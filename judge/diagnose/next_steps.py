@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+
+from pydantic import JsonValue
 
 from equiloss import commands
+from equiloss.records.ift_run import IftRespond
 from judge import rubrics
 from judge.diagnose.case import Arm, Base, Case
+from judge.diagnose.differences import decoding_of
 
 RESULTS = Path("results")
 FLAGS = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "template")
@@ -64,8 +67,8 @@ def more_seeds(case: Case) -> str:
 
 
 def _fine_tuning(arm: Arm, seeds: int | None = None) -> str:
-    data = _at(arm.record, "data", "source")
-    return commands.ift_run(arm.base.path, str(data) if data else None, arm.name, seeds=seeds)
+    data = arm.record.data.source if arm.record else None
+    return commands.ift_run(arm.base.path, data, arm.name, seeds=seeds)
 
 
 def evaluate(case: Case) -> str:
@@ -104,23 +107,23 @@ def _pretraining(arm: Arm) -> str:
     return commands.pretrain_run(config, _data_of(arm.base), f"{arm.name}-again", seed=1)
 
 
-def respond(case: Case, worse: Arm, fault: str, settings: Mapping[str, tuple[Any, Any]]) -> str:
+def respond(case: Case, worse: Arm, fault: str, settings: Mapping[str, tuple[JsonValue, JsonValue]]) -> str:
     """Let the losing side answer again as the other side does, or without the fault; else look at its answers."""
     run = next(one for one in worse.runs if one.path is not None or one is worse.runs[-1])
-    options = {key: (a if worse is case.b else b) for key, (a, b) in settings.items() if key in FLAGS}
-    options = {key: value for key, value in options.items() if value is not None}
+    others = {key: (a if worse is case.b else b) for key, (a, b) in settings.items() if key in FLAGS}
+    options = {key: value for key, value in others.items() if isinstance(value, (int, float, str))}
     if fault == "truncated":
-        recorded = _at(worse.record, "decoding") or _at(worse.record, "recipe", "decoding")
-        length = _at(recorded, "max_new_tokens")
-        options.setdefault("max_new_tokens", 2 * int(length) if length else LENGTH_TOKENS)
+        length = decoding_of(worse.record).get("max_new_tokens")
+        options.setdefault("max_new_tokens", 2 * length if isinstance(length, int) else LENGTH_TOKENS)
     if fault == "repetition":
         options.setdefault("repetition_penalty", PENALTY)
     answers = run.path or f"{run.generator}.jsonl"
     if not options:
         return commands.ift_show(answers)
-    model = _at(worse.record, "files", "model") or _at(worse.record, "model", "path")
+    record = worse.record
+    model = record.model.path if isinstance(record, IftRespond) else record.files.model if record else None
     folder = run.path.parent if run.path and run.path.parent != RESULTS else None
-    model = str(model or f"runs/ift/{run.generator}")
+    model = model or f"runs/ift/{run.generator}"
     return commands.ift_respond(model, answers, f"{worse.name}-again", output=folder, **options)
 
 
@@ -144,13 +147,5 @@ def _verdicts(case: Case) -> Path | None:
 
 
 def _data_of(base: Base) -> str | None:
-    directory = _at(base.run, "data", "directory")
-    return str(directory) if directory else None
-
-
-def _at(record: Mapping[str, Any] | None, *keys: str) -> Any:
-    """What stands in a record under these keys, one inside the other; None where nothing does."""
-    value: Any = record
-    for key in keys:
-        value = cast("Mapping[str, Any]", value).get(key) if isinstance(value, Mapping) else None
-    return value
+    data = base.record.run.data if base.record.run else None
+    return data.directory or None if data else None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from markupsafe import Markup
 
 from equiloss.numerals import estimated, estimated_share, significant
-from equiloss.records.diagnosis import Cause, Diagnosis, Level
+from equiloss.records.diagnosis import Cause, Diagnosis, Level, Row
 from equiloss.statistics.estimate import Estimate
 from judge.diagnose import terminal
 from judge.diagnose.case import Case
@@ -60,33 +59,22 @@ def sections(diagnosis: Diagnosis) -> tuple[Section, ...]:
 def _causes(diagnosis: Diagnosis) -> Section:
     verdict = diagnosis.verdict
     body = overview.fill(
-        "causes",
-        verdict=verdict,
-        rows=[_cause(one) for one in diagnosis.causes],
-        ruler=plots.ruler(_share_axis(diagnosis.causes)),
+        "causes", verdict=verdict, rows=[_cause(one) for one in diagnosis.causes], ruler=plots.ruler(SHARES)
     )
     return Section("causes", "Causes considered", body, {"verdict": verdict.model_dump(mode="json")}, "")
 
 
-def _cause(one: Cause, axis: plots.Axis | None = None) -> dict[str, Any]:
-    axis = axis or _share_axis([one])
-    return {
-        "cause": one,
-        "share": estimated_share(one.share) if one.share else "not measured",
-        "plot": _share_plot(one, axis) if one.share else Markup(""),
-    }
+SHARES = plots.axis([-50.0, 150.0])
+"""One axis for all shares, in per cent of the gap."""
 
 
-def _share_axis(causes: Sequence[Cause]) -> plots.Axis:
-    """One axis for all shares, from at most -50 % to 150 % of the gap."""
-    del causes
-    return plots.axis([-50.0, 150.0])
-
-
-def _share_plot(one: Cause, axis: plots.Axis) -> Markup:
-    assert one.share is not None
-    label = f"{one.title}: {estimated_share(one.share)}"
-    return plots.interval(axis, 100 * one.share.value, _span(one.share, 100), -1, label)
+def _cause(one: Cause) -> dict[str, object]:
+    """A cause with its share in words and as a plot."""
+    if one.share is None:
+        return {"cause": one, "share": "not measured", "plot": Markup("")}
+    share = estimated_share(one.share)
+    plot = plots.interval(SHARES, 100 * one.share.value, _span(one.share, 100), -1, f"{one.title}: {share}")
+    return {"cause": one, "share": share, "plot": plot}
 
 
 def _span(estimate: Estimate, factor: float = 1.0) -> tuple[float, float] | None:
@@ -97,22 +85,17 @@ def _span(estimate: Estimate, factor: float = 1.0) -> tuple[float, float] | None
 
 def _level(level: Level) -> Section:
     plot, ruler = _plot(level)
-    tables = [_table(name, rows) for name, rows in level.tables.items() if rows]
     body = overview.fill(
         "level",
         level=level,
         word=terminal.word(level),
         plot=plot,
         ruler=ruler,
-        tables=tables,
-        causes=_level_causes(level),
+        tables=[_table(name, rows) for name, rows in level.tables.items() if rows],
+        causes=[_cause(one) for one in level.causes],
     )
     data = level.model_dump(mode="json")
     return Section(f"level-{level.number}", f"{level.number} {NAMES[level.number]}", body, data, level.says)
-
-
-def _level_causes(level: Level) -> list[dict[str, Any]]:
-    return [_cause(one) for one in level.causes]
 
 
 def _plot(level: Level) -> tuple[Markup | None, Markup | None]:
@@ -120,12 +103,12 @@ def _plot(level: Level) -> tuple[Markup | None, Markup | None]:
     effect = level.effect
     if effect is None:
         return None, None
-    factor = 100.0 if effect.unit == "share" else 1.0
+    of_gap = effect.unit == "share"
+    factor, told = (100.0, estimated_share(effect)) if of_gap else (1.0, estimated(effect))
     span = _span(effect, factor)
-    values = [factor * effect.value, *(span or ()), 0.0]
-    axis = plots.axis([-50.0, 150.0]) if factor == 100 else plots.axis(values)
-    label = f"{level.title} {estimated_share(effect) if factor == 100 else estimated(effect)}"
-    return plots.interval(axis, factor * effect.value, span, -1, label, zero=True), plots.ruler(axis)
+    axis = SHARES if of_gap else plots.axis([effect.value, *(span or ()), 0.0])
+    plot = plots.interval(axis, factor * effect.value, span, -1, f"{level.title} {told}", zero=True)
+    return plot, plots.ruler(axis)
 
 
 TITLES = {
@@ -139,26 +122,25 @@ TITLES = {
 HIDDEN = ("cause", "clean_items")
 
 
-def _table(name: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _table(name: str, rows: Sequence[Row]) -> dict[str, object]:
     """A level's table: headings and cells as text."""
     keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in HIDDEN]
+    numbers = {key: _numeric([row.get(key) for row in rows]) for key in keys}
     return {
         "title": TITLES.get(name, name),
-        "headings": [{"text": key.replace("_", " "), "number": _numeric(rows, key)} for key in keys],
-        "rows": [[{"text": _cell(row.get(key)), "number": _numeric(rows, key)} for key in keys] for row in rows],
+        "headings": [{"text": key.replace("_", " "), "number": numbers[key]} for key in keys],
+        "rows": [[{"text": _cell(row.get(key)), "number": numbers[key]} for key in keys] for row in rows],
     }
 
 
-def _numeric(rows: Sequence[dict[str, Any]], key: str) -> bool:
-    values = [row.get(key) for row in rows if row.get(key) is not None]
-    return bool(values) and all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in values)
+def _numeric(values: Sequence[object]) -> bool:
+    known = [one for one in values if one is not None]
+    return bool(known) and all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in known)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: str | float | bool | None) -> str:
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float):
-        return significant(value)
-    return str(value)
+    return significant(value) if isinstance(value, float) else str(value)

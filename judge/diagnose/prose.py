@@ -14,6 +14,16 @@ def names(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else "nothing"
 
 
+def lower(sentence: str) -> str:
+    """A sentence that goes on after a colon; not for one that begins with a name."""
+    return sentence[:1].lower() + sentence[1:]
+
+
+def measured(measure: str, difference: Estimate) -> str:
+    """What a measure of the base models differs by, beginning with what it is; without a full stop."""
+    return f"{measure[0].upper()}{measure[1:]}: A minus B is {estimated(difference)}"
+
+
 def _higher(a: str, b: str, gap: Estimate) -> str:
     first, second = (a, b) if gap.value >= 0 else (b, a)
     low, high = (gap if gap.value >= 0 else flip(gap)).interval

@@ -45,7 +45,7 @@ def explain(
     from study.counterfactual import tables
     from study.counterfactual.continued_pretraining import SHARE
     from study.counterfactual.explain import explain
-    from study.counterfactual.session import Budget
+    from study.counterfactual.reruns import RerunBudget
 
     tried, path = explain(
         a,
@@ -53,7 +53,7 @@ def explain(
         results_dir=results,
         verdicts_dir=verdicts,
         seeds=seeds,
-        budget=Budget(minutes, max_usd),
+        budget=RerunBudget(minutes, max_usd),
         only=only,
         rubric=rubric,
         judge=judge,

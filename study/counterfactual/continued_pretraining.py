@@ -1,37 +1,36 @@
-"""`study explain A B --base`: is it the text of the base models? The lower side's base reads on, in the other's text.
+"""`study explain A B --base`: is it the text of the base models? The lower side's base goes on in the other's text.
 
-A base model cannot be made equal without making it anew. What is affordable is to let the base of the side that scores
-lower read on for a share of its steps, once in the text of the other side's base (the change) and once in its own (the
-control, which gets the same steps, rate and seed), and to fine-tune, answer and judge both like the two sides. Share
-closed = (change - control) / (higher - control), bootstrap over items and fine-tuning seeds: what reading on does by
-itself is in the control. A change that closes nothing excludes nothing, since the steps may have been too few.
+A base model cannot be made equal without pretraining it again. What is affordable is continued pretraining: the base of
+the side that scores lower goes on for a share of its steps, once in the text of the other side's base (the change) and
+once in its own (the control, which gets the same steps, rate and seed), and both are fine-tuned, answer and are judged
+like the two sides. Share closed = (change - control) / (higher - control), bootstrap over items and fine-tuning seeds:
+what more pretraining does by itself is in the control. A change that closes nothing excludes nothing, since the steps
+may have been too few.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
 
 from equiloss.config import to_toml
 from equiloss.errors import InputError
 from equiloss.files import write_text
-from equiloss.records.counterfactual import Gain, Tried
+from equiloss.records.counterfactual import Gain, ItemKind, Tried
+from equiloss.records.ift_run import Settings
 from equiloss.statistics.bootstrap import Floats
-from judge.diagnose.case import Arm
-from judge.diagnose.causes import item_kinds
-from study.counterfactual.session import Session, base_path, closed, interval_of_gain
+from judge.diagnose.case import Arm, Case
+from judge.diagnose.causes.item_kinds import copying_items, knowledge_items
+from study.counterfactual.reruns import Reruns, base_path, closed, interval_of_gain
 from study.executors.resources import cores
 
 CAUSE = "base-data"
 SHARE = 0.15
-"""How much of its steps the base reads on."""
+"""For how much of its steps the base is pretrained further."""
 SIDE_BY_SIDE = 2
 """The change and its control run at the same time; threads that fight over a core are slower than fewer."""
 
@@ -44,40 +43,41 @@ class Text:
     name: str
 
 
-def attempt(session: Session, share: float = SHARE) -> Tried:
+def attempt(reruns: Reruns, share: float = SHARE) -> Tried:
     """Run the change and its control, and measure how much of the gap closes.
 
     Raises: InputError when the bases are one, their texts are not there, or their tokenizers differ.
     """
     begin = time.monotonic()
-    high, low = session.high, session.low
+    high, low = reruns.high, reruns.low
     if high.base.sha256 == low.base.sha256:
         raise InputError("both sides started from the same base model", "leave --base out: compare the recipes")
     theirs, own = text_of(high), text_of(low)
     if theirs.name == own.name:
         raise InputError("both base models read the same text", "leave --base out: compare the recipes")
-    run = cast("dict[str, Any]", low.base.run)
-    config = reading_on(cast("dict[str, Any]", run["config"]), base_path(low), share)
+    run = low.base.record.run
+    if run is None or run.config is None:
+        raise InputError(f"{low.name}: its base's configuration is not recorded", "pretrain it with `pretrain run`")
+    steps, config = continued(run.config, base_path(low), share)
     arms = {f"{low.name}.on-other-text": theirs, f"{low.name}.on-own-text": own}
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        running = [pool.submit(_read_on, session, name, text, config) for name, text in arms.items()]
+        running = [pool.submit(_pretrain_and_tune, reruns, name, text, config) for name, text in arms.items()]
     changed, control = (one.result() for one in running)
-    scores = session.judged(session.several(high), control, changed)
-    steps = config["train"]["steps"]
-    measured = closed(*scores)
+    top, of_control, of_changed = reruns.judged(reruns.several(high), control, changed)
+    share_closed, before, after = closed(top, of_control, of_changed)
     return Tried(
         cause=CAUSE,
         fields=("data",),
-        changed=f"read on for {steps} steps in {theirs.name} instead of {own.name}",
+        changed=f"pretrained further for {steps} steps in {theirs.name} instead of {own.name}",
         side=low.name,
         runs=tuple(path.name.removesuffix(".jsonl") for path in changed),
-        share=measured[0],
-        gap_before=measured[1],
-        gap_after=measured[2],
-        gains=gains(session, scores[1], scores[2]),
+        share=share_closed,
+        gap_before=before,
+        gap_after=after,
+        gains=gains(reruns.case, of_control, of_changed),
         minutes=round((time.monotonic() - begin) / 60, 2),
-        cost_usd=session.spent_usd or None,
-        note=f"held against the same base read on for {steps} steps in its own text",
+        cost_usd=reruns.spent_usd or None,
+        note=f"held against the same base pretrained further for {steps} steps in its own text",
     )
 
 
@@ -86,50 +86,43 @@ def text_of(arm: Arm) -> Text:
 
     Raises: InputError when the record does not say, or the shards are not there.
     """
-    data = cast("dict[str, Any]", (arm.base.run or {}).get("data") or {})
-    directory = data.get("directory")
-    if not directory or not (Path(directory) / "data.json").is_file():
+    data = arm.base.record.run.data if arm.base.record.run else None
+    directory = data.directory if data else ""
+    if data is None or not directory or not (Path(directory) / "data.json").is_file():
         raise InputError(
             f"{arm.name}: the text of its base model ({directory or 'not recorded'}) is not there",
             "run where `pretrain run` was run",
         )
-    source = data.get("source")
-    name = cast("dict[str, Any]", source).get("name") if isinstance(source, dict) else source
-    return Text(Path(directory), str(name or directory))
+    return Text(Path(directory), data.source.name if data.source else directory)
 
 
-def reading_on(config: Mapping[str, Any], checkpoint: Path, share: float) -> dict[str, Any]:
-    """A base run's configuration changed to read on from its checkpoint for a share of its steps, with another seed."""
-    train = dict(cast("dict[str, Any]", config["train"]))
-    steps = max(1, math.ceil(share * int(train["steps"])))
-    seed = int(train.get("seed") or 0) + 1
+def continued(config: Mapping[str, Settings], checkpoint: Path, share: float) -> tuple[int, dict[str, Settings]]:
+    """A base run's configuration changed to go on from its checkpoint for a share of its steps, with another seed."""
+    train = dict(config["train"])
+    steps = max(1, math.ceil(share * int(str(train["steps"]))))
+    seed = int(str(train.get("seed") or 0)) + 1
     train |= {"start": str(checkpoint), "steps": steps, "seed": seed, "eval_every": steps}
     train |= {"init_seed": seed, "order_seed": seed, "dropout_seed": seed}
-    return {"model": dict(cast("dict[str, Any]", config["model"])), "train": train}
+    return steps, {"model": config["model"], "train": train}
 
 
-def _read_on(session: Session, name: str, text: Text, config: Mapping[str, Any]) -> list[Path]:
-    """Answers of fine-tunings of the lower side's base after it has read on in a text."""
-    path = session.work / f"{name}.base.toml"
+def _pretrain_and_tune(reruns: Reruns, name: str, text: Text, config: Mapping[str, Settings]) -> list[Path]:
+    """Answers of fine-tunings of the lower side's base after it has gone on in a text."""
+    path = reruns.work / f"{name}.base.toml"
     write_text(path, to_toml(dict(config)))
-    runs = session.work / "runs"
+    runs = reruns.work / "runs"
     argv = ["pretrain", "run", str(path), "--data", str(text.directory), "--name", name, "-o", str(runs), "--resume"]
-    session.call(argv, f"reading on ({name})")
+    reruns.call(argv, f"pretraining on ({name})")
     checkpoint = runs / name / "checkpoint.pt"
-    return session.fine_tune(session.low, name, {}, checkpoint, threads=max(1, cores() // SIDE_BY_SIDE))
+    return reruns.fine_tune(reruns.low, name, {}, checkpoint, threads=max(1, cores() // SIDE_BY_SIDE))
 
 
-def gains(session: Session, control: Floats, changed: Floats) -> tuple[Gain, ...]:
+def gains(case: Case, control: Floats, changed: Floats) -> tuple[Gain, ...]:
     """What the change gains over the control on items of knowledge, of copying, and on the others."""
-    knowledge, copying = item_kinds.knowledge_items(session.case), item_kinds.copying_items(session.case)
-    copying &= ~knowledge
-    named = (
-        ("items that ask for knowledge", knowledge),
-        ("items that ask to copy", copying),
-        ("other items", ~(knowledge | copying)),
-    )
+    knowledge, copying = knowledge_items(case), copying_items(case)
+    chosen = {ItemKind.KNOWLEDGE: knowledge, ItemKind.COPYING: copying, ItemKind.OTHER: ~(knowledge | copying)}
     return tuple(
-        Gain(items=title, count=int(chosen.sum()), points=interval_of_gain(control[:, chosen], changed[:, chosen]))
-        for title, chosen in cast("Sequence[tuple[str, Any]]", named)
-        if np.count_nonzero(chosen)
+        Gain(items=kind, count=int(items.sum()), points=interval_of_gain(control[:, items], changed[:, items]))
+        for kind, items in chosen.items()
+        if items.any()
     )

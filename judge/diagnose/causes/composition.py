@@ -16,12 +16,12 @@ from equiloss.statistics.equivalence import MARGIN_NATS
 from judge.diagnose import prose
 from judge.diagnose.case import Case, comparable
 from judge.diagnose.causes.location import located
-from judge.diagnose.causes.patterns import Pattern, by_pattern, excluded
+from judge.diagnose.causes.patterns import BaseCause, Pattern
 from judge.diagnose.naming import ALPHA
 
-CAUSE = "composition"
-TITLE = "different domains in one mean"
-SOURCE = "a mean over domains can be equal in many ways; no paper"
+CAUSE = BaseCause(
+    "composition", "different domains in one mean", "a mean over domains can be equal in many ways; no paper"
+)
 
 
 def domains(case: Case) -> list[PartDifference]:
@@ -43,19 +43,16 @@ def test(case: Case) -> Cause | None:
     worse = [row.name for row in apart if row.value > 0]
     if not better or not worse:
         says = "The base models do not differ by domain in both directions beyond the margin."
-        return excluded(CAUSE, TITLE, SOURCE, says)
+        return CAUSE.excluded(says)
     winning, side = (better, "A") if case.gap.value > 0 else (worse, "B")
     probes = [arm.base.probe for arm in case.arms if arm.base.probe is not None]
     of = next((probe.item_domains for probe in probes if probe.item_domains is not None), None)
     if of is None:
         pattern = Pattern(None, "Which domain each item is of was not probed.", False)
     else:
-        chosen = np.array([of.get(one) in winning for one in case.ids], dtype=np.bool_)
+        chosen = np.array([of.get(id) in winning for id in case.ids], dtype=np.bool_)
         pattern = located(case.gap, chosen, f"items of {prose.names(winning)}")
-    return by_pattern(
-        CAUSE,
-        TITLE,
-        SOURCE,
+    return CAUSE.by_pattern(
         pattern,
         f"Behind the equal mean, A's base is better on {prose.names(better)} and worse on {prose.names(worse)} "
         "than B's",

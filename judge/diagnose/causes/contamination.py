@@ -12,18 +12,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from equiloss.numerals import estimated
 from equiloss.records.diagnosis import Cause
+from equiloss.records.probe import Measure
+from judge.diagnose import prose
 from judge.diagnose.case import Arm, Case
 from judge.diagnose.causes.location import located
-from judge.diagnose.causes.measures import Measure, difference
+from judge.diagnose.causes.measures import difference
 from judge.diagnose.causes.mediation import mediated
-from judge.diagnose.causes.patterns import by_pattern, excluded, misfit
-from judge.diagnose.differences import nested
+from judge.diagnose.causes.patterns import BaseCause, misfit
 
-CAUSE = "contamination"
-TITLE = "test items in the pretraining text"
-SOURCE = "difference in differences; no paper"
+CAUSE = BaseCause("contamination", "test items in the pretraining text", "difference in differences; no paper")
 ADVANTAGE = "items.test_advantage"
 LEAST = 0.1
 """Nats per token by which the test items must be likelier than their kind in one base model than in the other."""
@@ -41,25 +39,22 @@ def test(case: Case, a: Mapping[str, Measure], b: Mapping[str, Measure]) -> Caus
 
 def leaked_items(arm: Arm) -> frozenset[str] | None:
     """The ids of the test items that the arm's pretraining text holds; None where it was not searched."""
-    ids = nested(arm.record or {}, "data", "overlap", "corpus", "ids")
-    return None if ids is None else frozenset(map(str, ids))
+    overlap = arm.record.data.overlap if arm.record else None
+    return frozenset(overlap.corpus.ids) if overlap and overlap.corpus else None
 
 
 def _by_overlap(case: Case, of_a: frozenset[str], of_b: frozenset[str]) -> Cause:
     assert case.gap is not None
     better, own, other = (case.a, of_a, of_b) if case.gap.value > 0 else (case.b, of_b, of_a)
     only = own - other
-    chosen = np.array([one in only for one in case.ids], dtype=np.bool_)
+    chosen = np.array([id in only for id in case.ids], dtype=np.bool_)
     counts = (
         f"{len(of_a)} test items stand in the pretraining text of {case.a.name}, {len(of_b)} in that of {case.b.name}"
     )
     if not chosen.any():
         says = f"{counts}: none that only the side with the higher scores has read."
-        return excluded(CAUSE, TITLE, SOURCE, says)
-    return by_pattern(
-        CAUSE,
-        TITLE,
-        SOURCE,
+        return CAUSE.excluded(says)
+    return CAUSE.by_pattern(
         located(case.gap, chosen, f"items that only {better.name}'s base has read"),
         f"{int(chosen.sum())} of the {len(case.ids)} test items stand in the text that {better.name}'s base model "
         "read, and not in the other's",
@@ -71,14 +66,11 @@ def _by_overlap(case: Case, of_a: frozenset[str], of_b: frozenset[str]) -> Cause
 def _by_loss(case: Case, a: Measure, b: Measure) -> Cause:
     assert case.gap is not None
     effect = difference(a, b)
-    measured = f"{ADVANTAGE}: A minus B is {estimated(effect)}"
+    measured = prose.measured("how much likelier the test items are than training items of the same data", effect)
     if reason := misfit(effect, LEAST, case.gap.value):
-        return excluded(CAUSE, TITLE, SOURCE, f"{measured}, which {reason}.")
+        return CAUSE.excluded(f"{measured}, which {reason}.")
     better = case.a.name if effect.value > 0 else case.b.name
-    return by_pattern(
-        CAUSE,
-        TITLE,
-        SOURCE,
+    return CAUSE.by_pattern(
         mediated(case, case.gap, a, b),
         f"The base model of {better} finds the test items likelier, against training items of the same data, than "
         "the other does",

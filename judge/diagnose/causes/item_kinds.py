@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
 
+from judge.data.reference import words
 from judge.diagnose.case import Case
-
-_WORD = re.compile(r"\w+")
-
-
-def words(text: str) -> list[str]:
-    """The words of a text, lower case, without punctuation."""
-    return _WORD.findall(text.lower())
 
 
 def is_copying(input: str, reference: str) -> bool:
     """Whether at least four fifths of the reference's words (two or more) stand in the input."""
-    wanted, there = words(reference), set(words(input))
-    return len(wanted) >= 2 and sum(one in there for one in wanted) >= 0.8 * len(wanted)
+    wanted, given = words(reference), set(words(input))
+    return len(wanted) >= 2 and sum(word in given for word in wanted) >= 0.8 * len(wanted)
 
 
 def is_knowledge(instruction: str, input: str, reference: str) -> bool:
     """Whether the item has no input, and a short reference none of whose words are in the question."""
-    wanted, asked = words(reference), set(words(instruction))
-    return not input.strip() and 0 < len(wanted) <= 8 and not any(one in asked for one in wanted)
-
-
-def copying_items(case: Case) -> NDArray[np.bool_]:
-    """Which of the case's items ask to copy (I,)."""
-    return np.array([is_copying(case.asked(one)[1], case.texts(one)[1]) for one in case.ids], dtype=np.bool_)
+    wanted = words(reference)
+    return not input.strip() and 0 < len(wanted) <= 8 and set(wanted).isdisjoint(words(instruction))
 
 
 def knowledge_items(case: Case) -> NDArray[np.bool_]:
     """Which of the case's items ask for knowledge (I,)."""
-    return np.array([is_knowledge(*case.asked(one), case.texts(one)[1]) for one in case.ids], dtype=np.bool_)
+    return case.items_where(lambda item: is_knowledge(item.instruction, item.input, item.reference))
 
 
-def naming(case: Case, subjects: Sequence[str]) -> list[list[str]]:
-    """For each item the subjects that its question names."""
-    return [[one for one in subjects if one and one in case.texts(item)[0]] for item in case.ids]
+def copying_items(case: Case) -> NDArray[np.bool_]:
+    """Which of the case's items ask to copy (I,)."""
+    return case.items_where(lambda item: is_copying(item.input, item.reference))
+
+
+def naming(case: Case, subjects: Collection[str]) -> NDArray[np.bool_]:
+    """Which items name one of these subjects in their question (I,)."""
+    return case.items_where(lambda item: any(one in f"{item.instruction}\n{item.input}" for one in subjects if one))

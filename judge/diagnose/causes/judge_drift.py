@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 from equiloss.records.diagnosis import Cause, Evidence
-from equiloss.statistics.estimate import Estimate
 from equiloss.statistics.gap import Gap
 from judge.diagnose import next_steps, prose
 from judge.diagnose.case import Case
-from judge.diagnose.causes.judge_share import unless_fair
-from judge.diagnose.causes.presentation import panel_of, shown_of
-from judge.diagnose.naming import explains
+from judge.diagnose.causes.judge_share import OwnShare
+from judge.diagnose.causes.presentation import prompts_of, verdicts_of
 
 
-def test(case: Case, gap: Gap, equal: Estimate | None, made: Estimate | None) -> tuple[list[Evidence], Cause | None]:
+def test(case: Case, gap: Gap, own: OwnShare) -> tuple[list[Evidence], Cause | None]:
     """A and B judged in different prompts, perhaps by different versions of the judge."""
-    shown = [shown_of(arm, panel_of(case)) for arm in case.arms]
-    together = len(shown[0].prompts & shown[1].prompts)
-    models = [set(one.resolved) for one in shown]
-    told = f"A was judged by {prose.names(sorted(models[0]))}, B by {prose.names(sorted(models[1]))}"
-    if together == len(shown[0].prompts | shown[1].prompts) and models[0] == models[1]:
+    verdicts = [verdicts_of(case, arm) for arm in case.arms]
+    prompts_a, prompts_b = (prompts_of(of_arm) for of_arm in verdicts)
+    models_a, models_b = (sorted({verdict.judge_resolved for verdict in of_arm}) for of_arm in verdicts)
+    together = len(prompts_a & prompts_b)
+    models = f"A was judged by {prose.names(models_a)}, B by {prose.names(models_b)}"
+    if prompts_a == prompts_b and models_a == models_b:
         says = "A and B were judged in the same prompts by the same model: drift cancels."
         return [Evidence(name="drift", says=says, bearing="against")], None
     if together:
-        return [Evidence(name="drift", says=f"{together} prompts showed both A and B; {told}.")], None
-    changed = models[0] != models[1]
-    says = "A and B were never judged in one prompt" + (f", and {told}" if changed else "")
+        return [Evidence(name="drift", says=f"{together} prompts showed both A and B; {models}.")], None
+    says = "A and B were never judged in one prompt" + (f", and {models}" if models_a != models_b else "")
     says += ": a drift of the judge would look like a gap."
-    share = made
-    return [Evidence(name="drift", says=says, bearing="for")], Cause(
-        id="judge-drift",
-        level=2,
-        title="the judge changed between A and B",
-        status="supported" if explains(share) else unless_fair(gap, equal),
-        share=share,
-        share_method=share.method if share else "",
-        says=says + (" And the gap is not in the answers themselves." if explains(share) else ""),
-        evidence_for=(says,),
-        command=next_steps.rescore(case),
-    )
+    cause = own.cause(gap, "judge-drift", "the judge changed between A and B", says, next_steps.rescore(case))
+    return [Evidence(name="drift", says=says, bearing="for")], cause

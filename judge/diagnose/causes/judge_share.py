@@ -3,20 +3,71 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 from equiloss.numerals import estimated, significant
-from equiloss.records.diagnosis import CauseStatus, Evidence
+from equiloss.records.diagnosis import Basis, Cause, Evidence
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.estimate import Estimate, student
-from equiloss.statistics.gap import Draw, Gap
+from equiloss.statistics.gap import Draw, Gap, mean_difference
 from equiloss.statistics.missing import present_mean
 from equiloss.statistics.regression import standard_error
 from judge.diagnose.case import Case
 from judge.diagnose.causes.presentation import Place, panel_of, places_of
-from judge.diagnose.naming import ACCOUNTS, ALPHA, UNPREDICTED
+from judge.diagnose.naming import ACCOUNTS, ALPHA, explains
+
+
+@dataclass(frozen=True)
+class OwnShare:
+    """What the judge itself makes of a gap, where it can be seen.
+
+    `equal`: the mean score difference, A minus B, of equal answers; `share`: the share of the gap that is the judge's,
+    and its `basis`: the remainder that the reference does not predict, where no equal answers could be had.
+    """
+
+    equal: Estimate | None = None
+    share: Estimate | None = None
+    basis: Basis | None = None
+
+    def cause(self, gap: Gap, id: str, title: str, says: str, command: str, source: str = "") -> Cause:
+        """An artefact that cannot be adjusted for: supported where the judge itself makes enough of the gap.
+
+        Excluded where equal answers show that any such effect is less than half of the gap.
+        """
+        supported = explains(self.share)
+        bounds = self.equal.interval if self.equal and self.equal.low is not None else None
+        fair = bounds is not None and max(map(abs, bounds)) < ACCOUNTS * abs(gap.value)
+        return Cause(
+            id=id,
+            level=2,
+            title=title,
+            status="supported" if supported else "excluded" if fair else "possible",
+            share=self.share,
+            share_method=self.share.method if self.share else "",
+            basis=self.basis,
+            says=says + (" And the gap is not in the answers themselves." if supported else ""),
+            evidence_for=(says,),
+            source=source,
+            command=command,
+        )
+
+
+def own_share(case: Case, gap: Gap) -> tuple[list[Evidence], OwnShare]:
+    """The evidence on what the judge itself makes of the gap: from equal answers, else what the reference leaves."""
+    evidence, remainder = reference_score(case, gap)
+    equal, of_equal = equal_answers(case, gap)
+    evidence += of_equal
+    if equal is None:
+        beyond = remainder is not None and remainder.low is not None and remainder.low > ACCOUNTS
+        return evidence, OwnShare(None, remainder, "remainder") if beyond else OwnShare()
+    if equal.p is None or equal.p >= ALPHA or not gap.value:
+        return evidence, OwnShare(equal)
+    low, high = sorted(((equal.low or 0.0) / gap.value, (equal.high or 0.0) / gap.value))
+    share = Estimate(value=equal.value / gap.value, low=low, high=high, unit="share", method="equal answers")
+    return evidence, OwnShare(equal, share)
 
 
 def reference_score(case: Case, gap: Gap) -> tuple[list[Evidence], Estimate | None]:
@@ -47,8 +98,8 @@ def reference_score(case: Case, gap: Gap) -> tuple[list[Evidence], Estimate | No
             )
         )
 
-    def unpredicted(a: Floats, b: Floats, draw: Draw) -> float:
-        """The gap that is left at equal agreement: the intercept of d on the difference in agreement."""
+    def predicted(a: Floats, b: Floats, draw: Draw) -> float:
+        """The gap but for what is left at equal agreement: the intercept of d on the difference in agreement."""
         d = present_mean(a) - present_mean(b)
         q = present_mean(draw.of_a(reference.a)) - present_mean(draw.of_b(reference.b))
         both = ~np.isnan(d) & ~np.isnan(q)
@@ -57,16 +108,9 @@ def reference_score(case: Case, gap: Gap) -> tuple[list[Evidence], Estimate | No
             return float("nan")
         spread = float(q.var())
         slope = float(((q - q.mean()) * (d - d.mean())).mean()) / spread if spread > 0 else 0.0
-        return float(d.mean() - max(0.0, slope) * q.mean())
+        return mean_difference(a, b) - float(d.mean() - max(0.0, slope) * q.mean())
 
-    predicted = gap.share(unpredicted, UNPREDICTED)
-    return evidence, None if predicted is None else _complement(predicted)
-
-
-def _complement(share: Estimate) -> Estimate:
-    low = None if share.high is None else 1 - share.high
-    high = None if share.low is None else 1 - share.low
-    return share.model_copy(update={"value": 1 - share.value, "low": low, "high": high})
+    return evidence, gap.share(predicted, "regression of the item's gap on the difference in agreement")
 
 
 def equal_answers(case: Case, gap: Gap) -> tuple[Estimate | None, list[Evidence]]:
@@ -75,16 +119,17 @@ def equal_answers(case: Case, gap: Gap) -> tuple[Estimate | None, list[Evidence]
     Equal answers that were shown once, for both, have one score between them, and say nothing.
     """
     differences: list[float] = []
-    at_a, at_b = (places_of(arm, panel_of(case)) for arm in case.arms)
-    nowhere: set[Place] = set()
-    for index, one in enumerate(case.ids):
+    panel, nowhere = panel_of(case), set[Place]()
+    at_a, at_b = ([places_of(run.verdicts_of(panel)) for run in arm.runs] for arm in case.arms)
+    outputs_a, outputs_b = case.outputs
+    for column, id in enumerate(case.ids):
         pairs = [
-            float(gap.a[i, index] - gap.b[j, index])
-            for i, of_a in enumerate(case.outputs_a)
-            for j, of_b in enumerate(case.outputs_b)
-            if of_a[index] is not None
-            and of_a[index] == of_b[index]
-            and not at_a[i].get(one, nowhere) & at_b[j].get(one, nowhere)
+            float(gap.a[i, column] - gap.b[j, column])
+            for i, of_a in enumerate(outputs_a)
+            for j, of_b in enumerate(outputs_b)
+            if of_a[column] is not None
+            and of_a[column] == of_b[column]
+            and not at_a[i].get(id, nowhere) & at_b[j].get(id, nowhere)
         ]
         known = [one for one in pairs if not math.isnan(one)]
         if known:
@@ -100,20 +145,3 @@ def equal_answers(case: Case, gap: Gap) -> tuple[Estimate | None, list[Evidence]
     )
     bearing = "for" if differs and estimate.value * gap.value > 0 else "against" if not differs else "neutral"
     return estimate, [Evidence(name="equal answers", says=says, bearing=bearing, value=estimate)]
-
-
-def judge_made(gap: Gap, equal: Estimate | None, reference_share: Estimate | None) -> Estimate | None:
-    """The share of the gap that the judge itself makes: from equal answers, else what the reference cannot predict."""
-    if equal is not None and gap.value and equal.p is not None and equal.p < ALPHA:
-        low, high = sorted(((equal.low or 0.0) / gap.value, (equal.high or 0.0) / gap.value))
-        return Estimate(value=equal.value / gap.value, low=low, high=high, unit="share", method="equal answers")
-    if equal is not None:
-        return None
-    return reference_share if reference_share and reference_share.low and reference_share.low > ACCOUNTS else None
-
-
-def unless_fair(gap: Gap, equal: Estimate | None) -> CauseStatus:
-    """`excluded` where equal answers show that such an effect is less than half the gap, else `possible`."""
-    if equal is None or equal.low is None or equal.high is None:
-        return "possible"
-    return "excluded" if max(abs(equal.low), abs(equal.high)) < ACCOUNTS * abs(gap.value) else "possible"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from equiloss.records.diagnosis import Cause
+from equiloss.records.diagnosis import Cause, CauseStatus
 from equiloss.statistics.estimate import Estimate
 from judge.diagnose.naming import explains
 
@@ -29,30 +30,35 @@ def misfit(effect: Estimate, least: float, direction: float) -> str:
     return "" if effect.value * direction > 0 else "has the wrong direction"
 
 
-def excluded(id: str, title: str, source: str, says: str) -> Cause:
-    """A cause that one test rules out."""
-    return Cause(id=id, level=5, title=title, status="excluded", says=says, evidence_against=(says,), source=source)
+@dataclass(frozen=True)
+class BaseCause:
+    """What could be wrong with a base model, by its id in the document, and what says so."""
 
+    id: str
+    title: str
+    source: str
 
-def by_pattern(
-    id: str, title: str, source: str, pattern: Pattern, told: str, where: str, measured: str | None = None
-) -> Cause:
-    """A cause that fits the gap by its measure: supported where the gap follows its pattern over items.
+    def excluded(self, says: str) -> Cause:
+        """One test rules it out."""
+        return self._cause("excluded", says).model_copy(update={"evidence_against": (says,)})
 
-    `told`: its sentence without the end, which is `where` when supported; `measured`: the evidence, else that sentence.
-    """
-    supported = explains(pattern.share)
-    says = told + (where if supported else ".")
-    follows = (pattern.says,) if pattern.says else ()
-    return Cause(
-        id=id,
-        level=5,
-        title=title,
-        status="supported" if supported else "possible",
-        share=pattern.share,
-        share_method=pattern.share.method if pattern.share else "",
-        says=says,
-        evidence_for=(measured or says, *(() if pattern.contradicts else follows)),
-        evidence_against=follows if pattern.contradicts else (),
-        source=source,
-    )
+    def by_pattern(self, pattern: Pattern, told: str, where: str, measured: str | None = None) -> Cause:
+        """It fits the gap by its measure, and is supported where the gap follows its pattern over items.
+
+        `told`: its sentence without the end, which is `where` when supported; `measured`: the evidence, else that
+        sentence.
+        """
+        supported = explains(pattern.share)
+        says = told + (where if supported else ".")
+        follows = (pattern.says,) if pattern.says else ()
+        return self._cause("supported" if supported else "possible", says).model_copy(
+            update={
+                "share": pattern.share,
+                "share_method": pattern.share.method if pattern.share else "",
+                "evidence_for": (measured or says, *(() if pattern.contradicts else follows)),
+                "evidence_against": follows if pattern.contradicts else (),
+            }
+        )
+
+    def _cause(self, status: CauseStatus, says: str) -> Cause:
+        return Cause(id=self.id, level=5, title=self.title, status=status, says=says, source=self.source)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
-from functools import cached_property
-from typing import cast
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,26 +14,7 @@ from judge.diagnose.case import Arm, Case
 Place = tuple[str, int, int, str]
 """Where an answer was shown: request, repeat, position, and for whom."""
 Places = dict[str, set[Place]]
-
-
-@dataclass(frozen=True)
-class Shown:
-    """The panel's verdicts of one arm, and where each stood."""
-
-    verdicts: list[Verdict]
-
-    @cached_property
-    def prompts(self) -> set[tuple[str, int, str, str]]:
-        """The prompts: (item, repeat, request, and whose answer it is where it was shown alone).
-
-        Equal answers may share a place, which `group` does not show; alone, they make equal requests at two times.
-        """
-        return {(v.id, v.repeat, v.request_sha, "" if len(v.group) > 1 else _sharers(v)) for v in self.verdicts}
-
-    @cached_property
-    def resolved(self) -> Counter[str]:
-        """Which models answered as the judge, and how often."""
-        return Counter(v.judge_resolved for v in self.verdicts)
+"""The places of each item's answer."""
 
 
 def panel_of(case: Case) -> Panel:
@@ -46,31 +24,34 @@ def panel_of(case: Case) -> Panel:
     return case.panel
 
 
-def shown_of(arm: Arm, panel: Panel) -> Shown:
+def verdicts_of(case: Case, arm: Arm) -> list[Verdict]:
     """The panel's verdicts of one arm."""
-    return Shown([v for run in arm.runs for v in run.verdicts_of(panel)])
+    return [verdict for run in arm.runs for verdict in run.verdicts_of(panel_of(case))]
 
 
-def _sharers(v: Verdict) -> str:
+def prompts_of(verdicts: Iterable[Verdict]) -> set[tuple[str, int, str, str]]:
+    """The prompts: (item, repeat, request, and whose answer it is where it was shown alone).
+
+    Equal answers may share a place, which `group` does not show; alone, they make equal requests at two times.
+    """
+    return {(v.id, v.repeat, v.request_sha, "" if len(v.group) > 1 else _sharers(v)) for v in verdicts}
+
+
+def _sharers(verdict: Verdict) -> str:
     """All who gave this answer and were judged by it being shown once, the verdict's own model among them."""
-    others = cast("list[str]", (v.model_extra or {}).get("shared_with") or [])
-    return "\n".join(sorted({v.generator, *others}))
+    return "\n".join(sorted({verdict.generator, *(verdict.shared_with or ())}))
 
 
-def places_of(arm: Arm, panel: Panel) -> list[Places]:
-    """Where each run's answers were shown. Equal answers may have been shown once, for all that gave them."""
-    rows: list[Places] = []
-    for run in arm.runs:
-        places: Places = {}
-        for v in run.verdicts_of(panel):
-            places.setdefault(v.id, set()).add((v.request_sha, v.repeat, v.position, _sharers(v)))
-        rows.append(places)
-    return rows
+def places_of(verdicts: Iterable[Verdict]) -> Places:
+    """Where answers were shown. Equal answers may have been shown once, for all that gave them."""
+    places: Places = {}
+    for verdict in verdicts:
+        place = (verdict.request_sha, verdict.repeat, verdict.position, _sharers(verdict))
+        places.setdefault(verdict.id, set()).add(place)
+    return places
 
 
 def shown_once(case: Case) -> NDArray[np.bool_]:
     """Items on which A's and B's answers were the same, and shown in the same places for both (I,)."""
-    both = [places_of(arm, panel_of(case)) for arm in case.arms]
-    nowhere: set[Place] = set()
-    at = [[set[Place]().union(*(row.get(one, nowhere) for row in rows)) for one in case.ids] for rows in both]
-    return np.array([a == b for a, b in zip(*at, strict=True)], dtype=np.bool_)
+    a, b = (places_of(verdicts_of(case, arm)) for arm in case.arms)
+    return np.array([a.get(id) == b.get(id) for id in case.ids], dtype=np.bool_)

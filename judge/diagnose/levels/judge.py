@@ -7,7 +7,7 @@ from equiloss.records.diagnosis import Cause, Evidence, Level, not_tested, teste
 from judge.diagnose import next_steps, prose
 from judge.diagnose.case import Case
 from judge.diagnose.causes import control_answers, judge_drift, judge_failures, judge_length, judge_position
-from judge.diagnose.causes.judge_share import equal_answers, judge_made, reference_score
+from judge.diagnose.causes.judge_share import own_share
 from judge.diagnose.naming import best_artefact
 
 
@@ -16,32 +16,22 @@ def level(case: Case) -> Level:
     gap = case.gap
     if gap is None or case.panel is None:
         return not_tested(2, "verdicts on the answers", next_steps.score(case))
-    evidence, reference_share = reference_score(case, gap)
-    equal, found = equal_answers(case, gap)
-    evidence += found
-    causes: list[Cause] = []
+    evidence, own = own_share(case, gap)
+    tests: list[tuple[list[Evidence], Cause | None]]
     if case.panel.is_llm:
-        made = judge_made(gap, equal, reference_share)
-        for found, cause in (
-            judge_position.test(case, gap, equal, made),
+        tests = [
+            judge_position.test(case, gap, own),
             judge_length.test(case, gap),
-            judge_drift.test(case, gap, equal, made),
-        ):
-            evidence += found
-            causes += [cause] if cause else []
+            judge_drift.test(case, gap, own),
+        ]
     else:
-        evidence.append(
-            Evidence(
-                name="kind of judge",
-                says=f"{case.panel.judge} is a formula, not an LLM: it has no position effect, no drift and no noise.",
-                bearing="against",
-            )
-        )
-    found, cause = judge_failures.test(case, gap)
-    evidence += found
-    causes += [cause] if cause else []
-    found, warnings = control_answers.test(case)
-    evidence += found
+        says = f"{case.panel.judge} is a formula, not an LLM: it has no position effect, no drift and no noise."
+        tests = [([Evidence(name="kind of judge", says=says, bearing="against")], None)]
+    tests.append(judge_failures.test(case, gap))
+    evidence += [one for seen, _ in tests for one in seen]
+    causes = [cause for _, cause in tests if cause is not None]
+    seen, warnings = control_answers.test(case)
+    evidence += seen
     best = best_artefact(causes)
     reference_gap = case.reference.estimate if case.reference is not None else None
     if best is not None and best.share is not None:

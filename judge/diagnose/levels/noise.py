@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from equiloss.records.diagnosis import Evidence, Level, not_tested, tested
+from equiloss.records.diagnosis import Evidence, Level, Row, not_tested, tested
+from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.estimate import Estimate
 from equiloss.statistics.gap import Gap, mean_difference
 from equiloss.statistics.missing import present_mean
@@ -24,9 +25,8 @@ def level(case: Case) -> Level:
     if gap.split is None:
         return not_tested(1, "two or more items with scores on both sides", None)
     estimate = gap.estimate
-    same = identical_share(case)
     evidence = [_seed_evidence(gap), _detectable(gap), *_repeat_evidence(case)]
-    if same == 1.0:
+    if case.same_answers:
         evidence.append(Evidence(name="same answers", says="A and B gave the same answer to every item.", a=1.0, b=1.0))
     if not estimate.excludes(0.0):
         status, says = "accounts", prose.gap_is_noise(case.a.name, case.b.name, estimate, minimum_detectable(gap))
@@ -45,15 +45,6 @@ def level(case: Case) -> Level:
         command=next_steps.more_seeds(case) if few else None,
         tables={"categories": _categories(gap), "needed": _needed(gap)},
     )
-
-
-def identical_share(case: Case) -> float:
-    """The share of items to which all runs of A and B gave the same answer; 0 when answers are missing."""
-    rows = [*case.outputs(case.a), *case.outputs(case.b)]
-    if not case.ids or not rows:
-        return 0.0
-    same = [len(set(answers)) == 1 and answers[0] is not None for answers in zip(*rows, strict=True)]
-    return sum(same) / len(same)
 
 
 def minimum_detectable(gap: Gap) -> float:
@@ -79,15 +70,15 @@ def _repeat_evidence(case: Case) -> list[Evidence]:
     if case.scores is None or case.scores.values.shape[2] < 2:
         return []
     values = case.scores.values  # (G, I, R)
-    there = ~np.isnan(values)
-    rows = values[there.sum(axis=2) >= 2]
+    rows = values[(~np.isnan(values)).sum(axis=2) >= 2]
     if not len(rows):
         return []
-    spread = float(np.sqrt(np.mean([np.nanvar(row, ddof=1) for row in rows])))
+    variances: Floats = np.nanvar(rows, axis=1, ddof=1)
+    spread = math.sqrt(variances.mean())
     return [Evidence(name="repeat spread", says=prose.repeat_spread(spread, values.shape[2]), a=spread, b=spread)]
 
 
-def _needed(gap: Gap) -> list[dict[str, float | int | None]]:
+def _needed(gap: Gap) -> list[Row]:
     """The least detectable gap with other numbers of seeds and items."""
     split = gap.split
     if split is None:
@@ -97,12 +88,11 @@ def _needed(gap: Gap) -> list[dict[str, float | int | None]]:
     return [{"seeds": s, "items": i, "detectable": split.detectable(seeds=s, items=i)} for s in seeds for i in items]
 
 
-def _categories(gap: Gap) -> list[dict[str, str | float | int | None]]:
+def _categories(gap: Gap) -> list[Row]:
     """The gap by category, with a bootstrap interval where it has at least five items."""
-    rows: list[dict[str, str | float | int | None]] = []
+    rows: list[Row] = []
     for name in dict.fromkeys(gap.categories):
-        here = np.array([one == name for one in gap.categories])
-        part = Gap(gap.a[:, here], gap.b[:, here], tuple(i for i, k in zip(gap.ids, here, strict=True) if k), ())
+        part = gap.part(np.array([one == name for one in gap.categories]))
         value = mean_difference(part.a, part.b)
         if math.isnan(value):
             continue

@@ -9,7 +9,7 @@ from equiloss.statistics.equivalence import LEVEL, MARGIN_NATS, equivalence_test
 from equiloss.statistics.estimate import Estimate
 from judge.diagnose import next_steps, prose
 from judge.diagnose.case import Case, comparable
-from judge.diagnose.levels.recipe import same_base
+from judge.diagnose.differences import same_base
 
 
 def level(case: Case, margin_nats: float = MARGIN_NATS) -> Level:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from equiloss.errors import InputError
+from equiloss.records.ift_run import IftRun
 from judge.data.verdicts import Panel, load_judged
 
 
@@ -17,7 +18,7 @@ def test_a_response_file_brings_what_lies_beside_it(write_run):
     assert [one.output for one in judged.responses.values()] == ["a says 0", "a says 1"]
     assert [one.value for one in judged.verdicts] == [1.0, 2.0, 3.0]
     assert [one.reason for one in judged.failures] == ["unparsable"]
-    assert judged.run == {"format": "equiloss.ift-run.v1"}
+    assert isinstance(judged.run, IftRun)
     assert [path.name for path in judged.files] == [
         "a.jsonl",
         "a.run.json",

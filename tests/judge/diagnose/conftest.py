@@ -53,7 +53,7 @@ def record(**changes: Any) -> dict[str, Any]:
         ],
         "selected_epoch": 3,
         "selected_validation_loss": 1.0,
-        "seeds": {"seed": 0},
+        "seeds": {"order": 0, "dropout": 0, "noise": 0},
     }
     for key, value in changes.items():
         if key in recipe:
@@ -161,7 +161,7 @@ class Pair:
         runs = []
         for seed in range(1, count + 1):
             responses = self.answers(f"{name}.s{seed}", right, first + seed, **fields)
-            own = None if run is None else {**run, "seeds": {"seed": seed}}
+            own = None if run is None else {**run, "seeds": {"order": seed, "dropout": seed, "noise": seed}}
             self.write(f"{name}.s{seed}", responses, own)
             runs.append(responses)
         return runs

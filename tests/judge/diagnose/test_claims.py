@@ -9,8 +9,9 @@ from zlib import crc32
 
 import pytest
 
-from equiloss import numerals
+from equiloss.numerals import estimated, estimated_share, percent
 from equiloss.records.diagnosis import Cause, Diagnosis
+from equiloss.records.ift_run import IftRun
 from judge.diagnose.diagnose import diagnose
 from judge.diagnose.levels.recipe import find_traps, traps_between
 from judge.diagnose.naming import explains
@@ -155,15 +156,15 @@ def judge_level(found: Diagnosis) -> None:
             assert one.value is not None
             assert one.value.p is not None
             assert ("are not scored equally" in one.says) == (one.value.p < 0.01)
-            assert numerals.estimated(one.value) in one.says
+            assert estimated(one.value) in one.says
         if one.name in ("position", "length") and one.value is not None:
-            assert numerals.estimated(one.value) in one.says
+            assert estimated(one.value) in one.says
         if one.name == "failures" and one.a is not None and one.b is not None:
             if one.a == one.b == 0:
                 assert one.says == "Every answer has a score."
             else:
-                assert f"{numerals.percent(one.a)} of A's" in one.says
-                assert f"{numerals.percent(one.b)} of B's" in one.says
+                assert f"{percent(one.a)} of A's" in one.says
+                assert f"{percent(one.b)} of B's" in one.says
         if "cancels" in one.says:
             assert one.bearing != "for"
     for cause in found.level(2).causes:
@@ -175,7 +176,7 @@ def judge_level(found: Diagnosis) -> None:
 
 def decoding_level(found: Diagnosis) -> None:
     level = found.level(3)
-    rates = {row["fault"]: (row["a"], row["b"]) for row in level.tables["faults"]}
+    rates = {row["fault"]: (float(row["a"] or 0), float(row["b"] or 0)) for row in level.tables["faults"]}
     for cause in level.causes:
         shown = re.search(r"has more .* \((\d+) % against (\d+) %\)", cause.says)
         if shown:
@@ -208,7 +209,7 @@ def verdict(found: Diagnosis) -> None:
     explained = re.search(r"It explains (.*) of the gap\.", said.sentence)
     assert bool(explained) == (said.kind == "cause" and said.share is not None)
     if explained and said.share is not None:
-        assert explained[1] == numerals.estimated_share(said.share)
+        assert explained[1] == estimated_share(said.share)
     if said.kind == "cause":
         assert [one.status for one in found.causes].count("named") == 1
         assert found.causes[0].id == said.cause
@@ -227,7 +228,7 @@ def verdict(found: Diagnosis) -> None:
         ({"selected_epoch": 4}, "those of epoch 4, but the validation loss is lowest in epoch 3"),
         ({"recomputed_validation_loss": 1.4}, "they are not the same weights"),
         ({"recipe": {"validation_items": 40}, "data": {"items": {"validation": 55}}}, "selected on 40 of 55"),
-        ({"decoding": {"temperature": 0.7}, "seeds": {}}, "sampled without a recorded seed"),
+        ({"decoding": {"temperature": 0.7}, "seeds": None}, "sampled without a recorded seed"),
         ({"recipe": {"dropout": None}, "base": {"config": {"dropout": 0.1}}}, "dropout was inherited"),
         ({"data": {"overlap": {"exact": {"share": 0.25}}}}, "25 % of the test items are asked in training too"),
         ({"data": {"overlap": {"near": {"share": 0.5}}}}, "50 % of the test items nearly repeat a training item"),
@@ -236,22 +237,24 @@ def verdict(found: Diagnosis) -> None:
 )
 def test_a_trap_is_told_where_it_is_and_nowhere_else(changes: dict[str, Any], says: str, make_record: Make) -> None:
     record = make_record()
-    assert find_traps(record, "a") == []
+    assert find_traps(IftRun.model_validate(record), "a") == []
     for key, value in changes.items():
         record[key] = {**record.get(key, {}), **value} if isinstance(value, dict) and value else value
-    (told,) = find_traps(record, "a")
+    (told,) = find_traps(IftRun.model_validate(record), "a")
     assert told.startswith("a: ")
     assert says in told
 
 
 def test_traps_between_two_records(make_record: Make) -> None:
     a, b = make_record(), make_record()
-    assert traps_between(a, b, "a", "b") == []
-    assert traps_between(a, {**b, "selected_epoch": 5}, "a", "b") == ["a was selected at epoch 3, b at epoch 5."]
+
+    def traps(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+        return traps_between(IftRun.model_validate(a), IftRun.model_validate(b), "a", "b")
+
+    assert traps(a, b) == []
+    assert traps(a, {**b, "selected_epoch": 5}) == ["a was selected at epoch 3, b at epoch 5."]
     other = {**b, "base": {**b["base"], "sha256": "c"}}
-    assert "tuned on neither" in traps_between(a, other, "a", "b")[0]
-    assert traps_between(a, {**other, "lr_sweep": {"lr": 1}}, "a", "b") == ["The learning rate was tuned on b only."]
+    assert "tuned on neither" in traps(a, other)[0]
+    assert traps(a, {**other, "lr_sweep": {"picked": 1}}) == ["The learning rate was tuned on b only."]
     split = {"data": {"split": {"test": ["x"]}}}, {"data": {"split": {"test": ["y"]}}}
-    assert traps_between({**a, **split[0]}, {**b, **split[1]}, "a", "b") == [
-        "The two runs were tested on different items."
-    ]
+    assert traps({**a, **split[0]}, {**b, **split[1]}) == ["The two runs were tested on different items."]

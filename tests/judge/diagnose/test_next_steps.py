@@ -12,7 +12,8 @@ import pytest
 from equiloss.errors import InputError
 from judge.data.verdicts import load_judged
 from judge.diagnose import next_steps
-from judge.diagnose.case import Case, read_case
+from judge.diagnose.case import Case
+from judge.diagnose.case_reader import read_case
 from judge.diagnose.diagnose import diagnose
 
 Make = Callable[..., dict[str, Any]]

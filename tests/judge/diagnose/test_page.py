@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from judge.diagnose.case import read_case
+from judge.diagnose.case_reader import read_case
 from judge.diagnose.diagnose import diagnose_case, write
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equiloss.records.diagnosis import Cause, Diagnosis, Evidence, Level, Side, Verdict
+from equiloss.records.diagnosis import Cause, Diagnosis, DiagnosisVerdict, Evidence, Level, Side
 from equiloss.records.response import Response
 from equiloss.statistics.estimate import Estimate
 from equiloss.statistics.gap import Gap, on_items
@@ -125,7 +125,7 @@ def test_least_squares_agree_with_the_closed_form() -> None:
 
 def test_every_key_of_the_document_is_documented(pair: Any, make_record: Callable[..., dict[str, Any]]) -> None:
     text = DOCS.read_text()
-    for model in (Diagnosis, Side, Level, Evidence, Cause, Verdict, Estimate):
+    for model in (Diagnosis, Side, Level, Evidence, Cause, DiagnosisVerdict, Estimate):
         for key in model.model_fields:
             assert re.search(rf"`{key}`", text), f"{model.__name__}.{key} is not in docs/diagnosis.md"
     runs = [

@@ -13,10 +13,11 @@ import pytest
 
 from equiloss.config import read_toml
 from equiloss.errors import BudgetError, EquilossError, InputError
+from equiloss.records.ift_run import Settings
 from equiloss.records.response import Response, item_id, write_responses
 from judge.diagnose.diagnose import diagnose
 from study.counterfactual.explain import explain
-from study.counterfactual.session import CUT_OFF, Budget, changed_recipe, closed, run_command
+from study.counterfactual.reruns import CUT_OFF, RerunBudget, changed_recipe, closed, run_command
 
 ITEMS = [(f"What is number {i}?", f"word{i} and more") for i in range(60)]
 RECIPE = {"template": "alpaca", "lr": 3e-4, "dropout": 0.0, "clip_norm": None, "decoding": {"temperature": 0.0}}
@@ -120,7 +121,7 @@ def test_it_stops_at_the_first_factor_that_explains_the_gap(folder: Path) -> Non
 def test_what_cannot_go_on_says_why(folder: Path) -> None:
     lab = Laboratory()
     with pytest.raises(BudgetError, match="minutes"):
-        explain("a", "b", results_dir=folder, seeds=2, budget=Budget(minutes=1e-9), runner=lab)
+        explain("a", "b", results_dir=folder, seeds=2, budget=RerunBudget(minutes=1e-9), runner=lab)
     lab.fails_with = CUT_OFF
     with pytest.raises(BudgetError, match="ended while fine-tuning"):
         explain("a", "b", results_dir=folder, seeds=2, runner=lab)
@@ -193,7 +194,7 @@ def test_reading_on_in_the_other_text_is_held_against_reading_on_in_the_own(tmp_
         *(f"pretrain rote.on-{which}-text" for which in ("other", "own")),
     ]
     assert one.cause == "base-data"
-    assert one.changed == "read on for 30 steps in fresh instead of worn"
+    assert one.changed == "pretrained further for 30 steps in fresh instead of worn"
     assert one.share is not None
     assert one.share.value == pytest.approx(1.0, abs=0.4)
     assert one.share.low is not None
@@ -234,9 +235,9 @@ def test_the_intervals_of_the_share_cover_it() -> None:
 
 
 def test_a_changed_recipe_keeps_the_rest() -> None:
-    record = {"recipe": {"lr": 1.0, "split": {"seed": 0, "test": 0.1}, "template": "alpaca"}}
+    recipe: Settings = {"lr": 1.0, "split": {"seed": 0, "test": 0.1}, "template": "alpaca"}
     found = changed_recipe(
-        record, {"recipe.lr": 2.0, "recipe.split.test": 0.2, "template.name": "phi", "template.sha256": "x"}
+        recipe, {"recipe.lr": 2.0, "recipe.split.test": 0.2, "template.name": "phi", "template.sha256": "x"}
     )
     assert found == {"lr": 2.0, "split": {"seed": 0, "test": 0.2}, "template": "phi"}
-    assert record["recipe"]["lr"] == 1.0
+    assert recipe["lr"] == 1.0

@@ -9,7 +9,7 @@ import pytest
 from equiloss import templates
 from equiloss.errors import InputError
 from equiloss.records import diagnosis as records
-from equiloss.records.diagnosis import Cause, Diagnosis, Side, Verdict, VerdictKind
+from equiloss.records.diagnosis import Cause, Diagnosis, DiagnosisVerdict, Side, VerdictKind
 from equiloss.statistics.estimate import Estimate
 from study.zoo.counting import Proportion, count, outcome
 from study.zoo.pairs import read_pairs
@@ -45,7 +45,7 @@ def diagnosis(cause: str | None, kind: VerdictKind = "cause") -> Diagnosis:
         gap=Estimate(value=0.2, low=0.1, high=0.3, unit="points"),
         levels=(records.tested(0, "clear", "Equal."),),
         causes=(Cause(id=cause, level=4, title="", status="named"),) if cause else (),
-        verdict=Verdict(kind=kind, reason="test", cause=cause, sentence="So it <b>is</b>."),
+        verdict=DiagnosisVerdict(kind=kind, reason="test", cause=cause, sentence="So it <b>is</b>."),
     )
 
 

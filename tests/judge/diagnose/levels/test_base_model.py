@@ -95,7 +95,7 @@ def test_facts_that_are_not_stored_are_told_from_facts_that_cannot_be_extracted(
     excluded = next(one for one in found.causes if one.id == other)
     assert excluded.status == "excluded"
     assert because in excluded.says
-    assert "cloze.stored_accuracy" in " ".join(found.verdict.because)
+    assert "acts completed in the words that were read" in " ".join(found.verdict.because)
     assert f"{numerals.significant(stored)} against 1.00" in found.verdict.sentence
     assert f"{numerals.significant(mentioned)} against 1.00" in found.verdict.sentence
 

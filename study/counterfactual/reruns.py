@@ -13,22 +13,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
+from pydantic import JsonValue
 
 from equiloss.config import to_toml
 from equiloss.errors import BudgetError, EquilossError, InputError
 from equiloss.files import sha256_of, write_text
+from equiloss.records.ift_run import RunRecord, Settings, plain_run
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.estimate import CONFIDENCE, Estimate
 from equiloss.statistics.gap import DRAWS, interval
 from judge.data.scores import Scores, choose_panel
-from judge.data.verdicts import Judged, kind_of, load_judged
+from judge.data.verdicts import kind_of, load_judged
 from judge.diagnose.case import Arm, Case
-from judge.diagnose.differences import nested
+from judge.diagnose.case_reader import places_of
 
 Runner = Callable[[Sequence[str], float | None], int]
 """Runs a command of the project for at most so many seconds: its exit code, or 124 when it was cut off."""
@@ -37,7 +39,7 @@ CUT_OFF = 124
 
 
 @dataclass
-class Budget:
+class RerunBudget:
     """Minutes and dollars. `minutes` counts what is spent by this command; None: no limit."""
 
     minutes: float | None = None
@@ -68,8 +70,8 @@ def run_command(argv: Sequence[str], timeout_s: float | None) -> int:
 
 
 @dataclass
-class Session:
-    """One explanation under way: the two sides, where its runs go, the budget, and who is asked to judge.
+class Reruns:
+    """The runs of one explanation: the two sides, where runs go, the budget, and who is asked to judge.
 
     `ask`: the judge as MODEL@URL, where it is no longer where the verdicts came from.
     """
@@ -79,7 +81,7 @@ class Session:
     low: Arm
     work: Path
     seeds: int
-    budget: Budget
+    budget: RerunBudget
     runner: Runner
     ask: str | None = None
     spent_usd: float = 0.0
@@ -87,10 +89,8 @@ class Session:
     @property
     def key(self) -> str:
         """What the tries depend on besides the factor: the two runs, the seeds, the judge."""
-        prints = [
-            sorted(str(r.get("fingerprint") or sha256_of(dict(r))) for r in arm.records) for arm in self.case.arms
-        ]
-        return sha256_of([prints, self.seeds, str(self.case.panel)])
+        runs = [sorted(one.fingerprint or sha256_of(plain_run(one)) for one in arm.records) for arm in self.case.arms]
+        return sha256_of([runs, self.seeds, str(self.case.panel)])
 
     def several(self, arm: Arm) -> list[Path]:
         """The arm's answers from several seeds: those at hand, or reruns of it unchanged."""
@@ -99,23 +99,26 @@ class Session:
         return self.fine_tune(arm, f"{arm.name}.unchanged", {})
 
     def fine_tune(
-        self, arm: Arm, name: str, values: Mapping[str, Any], base: Path | None = None, threads: int | None = None
+        self,
+        arm: Arm,
+        name: str,
+        values: Mapping[str, JsonValue],
+        base: Path | None = None,
+        threads: int | None = None,
     ) -> list[Path]:
         """Answers of `seeds` fine-tunings of the arm's base (or another) with some fields changed.
 
         Finished ones are left alone. `threads`: so many each, where several run side by side.
         """
-        record = dict(arm.record or {})
-        source = str(values.get("data.source") or nested(record, "data", "source") or "")
-        if any(key.startswith("data.") for key in values):
-            other = self.high.record or {}
-            source = str(nested(other, "data", "source") or source)
-        recipe = changed_recipe(record, values)
+        record, other = arm.record or RunRecord(format=""), self.high.record
+        source = record.data.source or ""
+        if other is not None and any(field.startswith("data.") for field in values):
+            source = other.data.source or source
         path = self.work / f"{name}.toml"
-        write_text(path, to_toml(recipe))
-        base = base or base_path(arm)
-        argv = ["ift", "run", "--base", str(base), "--data", source, "--name", name, "-o", str(self.work)]
-        argv += ["--models", str(self.work / "models"), "--seeds", str(self.seeds), "--recipe", str(path)]
+        write_text(path, to_toml(changed_recipe(record.recipe, values)))
+        argv = ["ift", "run", "--base", str(base or base_path(arm)), "--data", source, "--name", name]
+        argv += ["-o", str(self.work), "--models", str(self.work / "models")]
+        argv += ["--seeds", str(self.seeds), "--recipe", str(path)]
         argv += ["--set", f"threads={threads}"] if threads else []
         self.call(argv, f"fine-tuning {name}")
         return [self.work / f"{name}.s{seed}.jsonl" for seed in range(1, self.seeds + 1)]
@@ -127,25 +130,25 @@ class Session:
         panel = self.case.panel
         assert panel is not None
         verdicts = self.work / "verdicts" / changed[0].name.removesuffix(".s1.jsonl")
-        ledger = (self.high.runs[0].path or self.work).parent / "ledger.sqlite"
+        ledger = (self.high.folder or self.work) / "ledger.sqlite"
         argv = ["judge", "score", *map(str, [*high, *low, *changed]), "--rubric", panel.rubric, "-o", str(verdicts)]
         if panel.is_llm:
             argv += ["--judge", self.ask or panel.judge, "--ledger", str(ledger), "--group-size", "8"]
             if self.budget.usd is not None:
                 argv += ["--max-usd", str(max(0.0, self.budget.usd - self.spent_usd))]
         self.call(argv, "judging")
-        files = sorted(verdicts.glob("*.jsonl"))
-        judged = load_judged([one for one in files if kind_of(one) == "verdicts"])
+        judged = load_judged(file for file in sorted(verdicts.glob("*.jsonl")) if kind_of(file) == "verdicts")
         scores = Scores.of(judged, choose_panel(judged, panel.rubric))
-        row = {name: number for number, name in enumerate(scores.generators)}
-        column = {one: number for number, one in enumerate(scores.ids)}
-        missing = [one for one in self.case.ids if one not in column]
+        missing = set(self.case.ids) - set(scores.ids)
         if missing:
             raise EquilossError(f"{len(missing)} items were not judged again", "run the same command once more")
-        values = scores.by_item()[:, [column[one] for one in self.case.ids]]
-        arms = [values[[row[_generator(path)] for path in paths]] for paths in (high, low, changed)]
-        self.spent_usd += sum(v.cost_usd or 0.0 for one in judged for v in one.verdicts)
-        return arms[0], arms[1], arms[2]
+        values = scores.by_item()[:, [scores.ids.index(id) for id in self.case.ids]]
+        high_scores, low_scores, changed_scores = (
+            values[[scores.generators.index(load_judged([path])[0].generator) for path in paths]]
+            for paths in (high, low, changed)
+        )
+        self.spent_usd += sum(verdict.cost_usd or 0.0 for one in judged for verdict in one.verdicts)
+        return high_scores, low_scores, changed_scores
 
     def call(self, argv: Sequence[str], what: str) -> None:
         """Run a command. Raises: BudgetError when the budget ends first, EquilossError when the command fails."""
@@ -194,20 +197,21 @@ def _resampled(*arms: Floats) -> Floats:
     return np.array(means, dtype=np.float64).T
 
 
-def changed_recipe(record: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's recipe with some fields (`recipe.lr`, ...) set to other values; the template goes with its name."""
-    recipe = _copy(cast("dict[str, Any]", record.get("recipe") or {}))
+def changed_recipe(recipe: Settings, values: Mapping[str, JsonValue]) -> Settings:
+    """A recipe with some fields (`recipe.lr`, ...) set to other values; the template goes with its name."""
+    changed = deepcopy(recipe)
     for key, value in values.items():
-        parts = key.split(".")
-        if parts[0] == "template" and parts[-1] == "name":
-            parts = ["recipe", "template"]
-        if parts[0] != "recipe":
+        key = "recipe.template" if key == "template.name" else key
+        section, *tables, name = key.split(".")
+        if section != "recipe":
             continue
-        table = recipe
-        for part in parts[1:-1]:
-            table = cast("dict[str, Any]", table.setdefault(part, {}))
-        table[parts[-1]] = value
-    return recipe
+        table = changed
+        for part in tables:
+            inner = table.setdefault(part, {})
+            assert isinstance(inner, dict), f"{part} is a table of the recipe"
+            table = inner
+        table[name] = value
+    return changed
 
 
 def base_path(arm: Arm) -> Path:
@@ -215,20 +219,9 @@ def base_path(arm: Arm) -> Path:
 
     Raises: InputError when the record does not say, or it is not there.
     """
-    named = arm.base.path
-    folder = next((run.path.parent for run in arm.runs if run.path), Path("."))
-    for place in [Path(named), folder / named, folder.parent / named] if named else []:
+    for place in places_of(arm.base.record, arm.folder or Path(".")):
         if place.is_file():
             return place
-    raise InputError(f"{arm.name}: its base checkpoint {named or ''} is not there", "run where `ift run` was run")
-
-
-def _copy(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _copy(cast("dict[str, Any]", value)) if isinstance(value, dict) else value for key, value in table.items()
-    }
-
-
-def _generator(path: Path) -> str:
-    judged: list[Judged] = load_judged([path])
-    return judged[0].generator
+    raise InputError(
+        f"{arm.name}: its base checkpoint {arm.base.path or ''} is not there", "run where `ift run` was run"
+    )
