@@ -36,7 +36,7 @@ def _cells(part: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             several: list[Any] = [*value]
             if [type(one) for one in several] == [float, float]:
                 yield from zip((f"{name}_low", f"{name}_high"), several, strict=True)
-            elif all(isinstance(one, str) for one in several):
+            elif several and all(isinstance(one, str) for one in several):
                 yield name, ", ".join(several)
         else:
             yield name, value
