@@ -99,13 +99,7 @@ def preview(study: Study, directory: Path, again: Sequence[str] = ()) -> list[tu
 
 
 def run(
-    study: Study,
-    directory: Path,
-    *,
-    jobs: int,
-    executor: Executor | None = None,
-    again: Sequence[str] = (),
-    retries: int = RETRIES,
+    study: Study, directory: Path, *, jobs: int, executor: Executor | None = None, again: Sequence[str] = ()
 ) -> StudyResult:
     """Run all cells of a study that are not finished, at most `jobs` at once.
 
@@ -115,7 +109,7 @@ def run(
     check_inputs(study, directory)
     directory.mkdir(parents=True, exist_ok=True)
     with _locked(directory), _sigterm_as_interrupt():
-        return _Runner(study, directory, jobs, executor or LocalExecutor(), again, retries).run()
+        return _Runner(study, directory, jobs, executor or LocalExecutor(), again).run()
 
 
 def _matches(cell: Cell, patterns: Sequence[str]) -> bool:
@@ -135,9 +129,7 @@ class _Running:
 class _Runner:
     """One pass over a study."""
 
-    def __init__(
-        self, study: Study, directory: Path, jobs: int, executor: Executor, again: Sequence[str], retries: int
-    ) -> None:
+    def __init__(self, study: Study, directory: Path, jobs: int, executor: Executor, again: Sequence[str]) -> None:
         self.directory = directory.resolve()
         self.logs = self.directory / "logs"
         self.cache = CellCache(self.directory)
@@ -145,7 +137,7 @@ class _Runner:
         self.local = executor if isinstance(executor, LocalExecutor) else LocalExecutor()
         self.executors: list[Executor] = [self.local] if executor is self.local else [executor, self.local]
         self.services = ServicePool(self.directory, self.logs)
-        self.again, self.retries, self.jobs = again, retries, jobs
+        self.again, self.jobs = again, jobs
         self.free = list(range(jobs))
         self.result = StudyResult(study, directory)
         self.waiting = {cell.name: cell for cell in study.cells}
@@ -248,8 +240,8 @@ class _Runner:
         done, _ = wait(self.running, timeout=0.2, return_when=FIRST_COMPLETED)
         for future in done:
             running, end = self.running.pop(future), future.result()
-            if end.lost and running.attempt <= self.retries:
-                self.show.line(f"{running.cell.name}: {end.why}; started again ({running.attempt} of {self.retries})")
+            if end.lost and running.attempt <= RETRIES:
+                self.show.line(f"{running.cell.name}: {end.why}; started again ({running.attempt} of {RETRIES})")
                 self._start(replace(running, attempt=running.attempt + 1), "again")
             else:
                 self.free = sorted([*self.free, *running.slots])

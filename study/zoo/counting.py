@@ -116,7 +116,7 @@ def outcome(pair: Pair, seed: int, where: Path) -> PairOutcome:
     path = where / f"s{seed}" / pair.name / "diagnosis.json"
     if not path.exists():
         return PairOutcome(pair=pair.name, seed=seed, cause=pair.head.cause)
-    diagnosis = read(Diagnosis, path, "run `study zoo` again")
+    diagnosis = read(Diagnosis, path, "delete it; the same command makes it again")
     verdict = diagnosis.verdict
     return PairOutcome(
         pair=pair.name,
@@ -139,8 +139,10 @@ def count(pairs: Sequence[Pair], outcomes: Sequence[PairOutcome]) -> ZooCount:
     runs = runs[runs["named"].notna()]
     null = runs["cause"] == CHANCE
     alarms = ~runs["named"].isin([CHANCE, OPEN])
-    by_pair = runs.groupby("pair")["right"].agg(["sum", "count"])
-    right, of = (by_pair[column].reindex([pair.name for pair in pairs], fill_value=0) for column in ("sum", "count"))
+    counts = runs.groupby("pair")["right"].agg(right="sum", of="count")
+    heads = pd.DataFrame(
+        [{"name": pair.name, "cause": pair.head.cause, "description": pair.head.description} for pair in pairs]
+    )
     return ZooCount(
         accuracy=Proportion.exact(int(runs["right"][~null].sum()), int((~null).sum())),
         false_alarms=Proportion.exact(int(alarms[null].sum()), int(null.sum())),
@@ -148,14 +150,6 @@ def count(pairs: Sequence[Pair], outcomes: Sequence[PairOutcome]) -> ZooCount:
             str(cause): {str(named): int(times) for named, times in rows.value_counts(sort=False).items()}
             for cause, rows in runs.groupby("cause", sort=False)["named"]
         },
-        pairs=tuple(
-            PairCount(
-                name=pair.name,
-                **pair.head.model_dump(include={"cause", "description"}),
-                right=int(right[pair.name]),
-                of=int(of[pair.name]),
-            )
-            for pair in pairs
-        ),
+        pairs=tuple(map(PairCount.model_validate, heads.join(counts, on="name").fillna(0).to_dict("records"))),
         runs=tuple(outcomes),
     )
