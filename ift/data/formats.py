@@ -38,7 +38,7 @@ def _rows(source: str) -> Iterable[Row]:
     if source.startswith(WORLD):
         from pretrain.data import world
 
-        return world.instructions(source.removeprefix(WORLD))
+        return map(dict, world.instructions(source.removeprefix(WORLD)))
     if source.startswith(HUB):
         parts = hub_rows(source)
         if len(parts) == 1:

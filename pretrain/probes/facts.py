@@ -68,7 +68,7 @@ def world_facts(name: str, most: int = 1000) -> list[Fact]:
             place = value_place(text, attribute.sentences, value)
             told = (text[:place].rstrip(),) if place else ()
         asked = tuple(one.split("{v}")[0].format(s=person.name).rstrip() for one in attribute.sentences)
-        facts.append(Fact(subject=person.name, attribute=attribute.name, value=value, told=told, asked=asked))
+        facts.append(Fact(subject=person.name, attribute=people.NAMES[index], value=value, told=told, asked=asked))
     return facts
 
 

@@ -6,11 +6,23 @@ import math
 from collections.abc import Iterator
 from itertools import accumulate
 from random import Random
-from typing import Any
+from typing import TypedDict
 
+from equiloss.records.token_data import SplitName
 from pretrain.data.document import Document
 from pretrain.data.world import people, skills, topics
 from pretrain.data.world.config import WorldConfig, parse
+
+
+class WorldItem(TypedDict):
+    """An Alpaca-style item, with its category ("recall", or a skill's name) and the split it belongs to."""
+
+    instruction: str
+    input: str
+    output: str
+    category: str
+    split: SplitName
+
 
 DOMAINS = ("known", "strangers", "topics", "skills")
 
@@ -122,7 +134,7 @@ def skill_sizes(config: WorldConfig) -> skills.Sizes:
     return skills.Sizes(config.list_words, config.longest_list, config.largest_number)
 
 
-def instructions(name: str) -> list[dict[str, Any]]:
+def instructions(name: str) -> list[WorldItem]:
     """Alpaca-style items about the world: instruction, input, output, category, split; no two ask the same.
 
     Facts about known people (each asked once), and skills on inputs that no training text holds. Shuffled; split by
@@ -131,14 +143,14 @@ def instructions(name: str) -> list[dict[str, Any]]:
     return items_of(parse(name))
 
 
-def items_of(config: WorldConfig) -> list[dict[str, Any]]:
+def items_of(config: WorldConfig) -> list[WorldItem]:
     """The instructions of a world by its config (see `instructions`)."""
-    items: list[dict[str, Any]] = []
+    drawn: list[tuple[str, str, str, str]] = []  # instruction, input, output, category
     rng = Random(f"world/{config.seed}/questions")
     facts = people.facts(known_people(config))
     for person, index in rng.sample(facts, len(facts))[: config.fact_items]:
         text, answer = people.question(person, index, rng)
-        items.append({"instruction": text, "input": "", "output": answer, "category": "recall"})
+        drawn.append((text, "", answer, "recall"))
     for skill_name in config.skills:
         skill = skills.BY_NAME[skill_name]
         rng = Random(f"world/{config.seed}/items/{skill_name}")
@@ -146,15 +158,20 @@ def items_of(config: WorldConfig) -> list[dict[str, Any]]:
         for _ in range(100 * config.skill_items):  # a small pool may hold fewer
             if len(chosen) == config.skill_items:
                 break
-            x = skills.draw(skill.kind, rng, skill_sizes(config), config.held_out_share, held=True)
+            x = skills.draw(skill.texts.kind, rng, skill_sizes(config), config.held_out_share, held=True)
             chosen.setdefault(x, skill.answer(x))
         for x, y in chosen.items():
-            items.append(
-                {"instruction": rng.choice(skill.instructions), "input": x, "output": y, "category": skill_name}
-            )
-    Random(f"world/{config.seed}/shuffle").shuffle(items)
-    test = round(len(items) * config.test_share, 6)  # 0.1 + 0.05 is a little more than 0.15
-    held = round(len(items) * (config.test_share + config.validation_share), 6)
-    for place, item in enumerate(items):
-        item["split"] = "test" if place < test else "validation" if place < held else "train"
-    return items
+            drawn.append((rng.choice(skill.texts.instructions), x, y, skill_name))
+    Random(f"world/{config.seed}/shuffle").shuffle(drawn)
+    test = round(len(drawn) * config.test_share, 6)  # 0.1 + 0.05 is a little more than 0.15
+    held = round(len(drawn) * (config.test_share + config.validation_share), 6)
+    return [
+        WorldItem(
+            instruction=instruction,
+            input=x,
+            output=y,
+            category=category,
+            split="test" if place < test else "validation" if place < held else "train",
+        )
+        for place, (instruction, x, y, category) in enumerate(drawn)
+    ]

@@ -9,9 +9,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from equiloss.config import Config, validate
 from equiloss.errors import InputError
+from pretrain.data.world.language import LANGUAGE
 from pretrain.data.world.people import ATTRIBUTES, FIRST_NAMES, PHRASINGS, VALUES
 from pretrain.data.world.skills import BY_NAME
-from pretrain.data.world.words import LAST, LIST_WORDS
 
 
 def _names(value: Any) -> Any:
@@ -44,14 +44,14 @@ class WorldConfig(Config):
 
     people: int = Field(default=60, ge=1)
     first_names: int = Field(default=30, ge=2, le=len(FIRST_NAMES))
-    last_names: int = Field(default=40, ge=2, le=len(LAST))
+    last_names: int = Field(default=40, ge=2, le=len(LANGUAGE.last))
     values: int = Field(default=16, ge=2, le=VALUES)
     attributes: int = Field(default=4, ge=1, le=len(ATTRIBUTES))
     phrasings: int = Field(default=PHRASINGS, ge=1, le=PHRASINGS)
     biographies: int = Field(default=0, ge=0)
 
     skills: Annotated[tuple[str, ...], BeforeValidator(_names)] = tuple(BY_NAME)
-    list_words: int = Field(default=16, ge=8, le=len(LIST_WORDS))
+    list_words: int = Field(default=16, ge=8, le=len(LANGUAGE.lists))
     longest_list: int = Field(default=3, ge=2, le=8)
     largest_number: int = Field(default=5, ge=2, le=24)
     held_out_share: float = Field(default=0.2, gt=0, lt=1)
@@ -79,26 +79,21 @@ class WorldConfig(Config):
         return self
 
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "demo": {},
-    "riddle": {
-        "documents": 250_000,
-        "test_documents": 1_000,
-        "people": 200,
-        "attributes": 5,
-        "first_names": len(FIRST_NAMES),
-        "last_names": len(LAST),
-        "values": VALUES,
-        "list_words": 24,
-    },
-    "tiny": {
-        "documents": 300,
-        "test_documents": 30,
-        "validation_documents": 12,
-        "people": 8,
-        "fact_items": 20,
-        "skill_items": 4,
-    },
+PRESETS = {
+    "demo": WorldConfig(),
+    "riddle": WorldConfig(
+        documents=250_000,
+        test_documents=1_000,
+        people=200,
+        attributes=5,
+        first_names=len(FIRST_NAMES),
+        last_names=len(LANGUAGE.last),
+        values=VALUES,
+        list_words=24,
+    ),
+    "tiny": WorldConfig(
+        documents=300, test_documents=30, validation_documents=12, people=8, fact_items=20, skill_items=4
+    ),
 }
 
 
@@ -110,7 +105,7 @@ def parse(name: str) -> WorldConfig:
     preset, _, query = name.removeprefix("world:").partition("?")
     if preset not in PRESETS:
         raise InputError(f"no world named {preset!r}", f"known: {', '.join(PRESETS)}; then ?KEY=VALUE&KEY=VALUE")
-    given: dict[str, Any] = dict(PRESETS[preset])
+    given = PRESETS[preset].model_dump()
     for part in query.split("&") if query else []:
         pairs = parse_qsl(part, keep_blank_values=True)
         if "=" not in part or not pairs:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from pretrain.data.world import words
+from pretrain.data.world.language import LANGUAGE, SkillTexts
 
 
 @dataclass(frozen=True)
@@ -19,90 +19,42 @@ class Sizes:
     largest: int
 
 
-@dataclass(frozen=True)
-class Skill:
-    """A task: the kind of input it takes, how it is answered, and the words around both.
-
-    Practice text introduces an input of a kind once and then answers it: `practice` are sentences with `{y}` (the
-    answer) and, for kinds that need no introduction, `{x}` (the input). `instructions` are what a person would ask,
-    the input being given apart.
-    """
-
-    name: str
-    kind: str
-    answer: Callable[[str], str]
-    practice: tuple[str, ...]
-    instructions: tuple[str, ...]
-
-
-def _calculate(text: str) -> str:
-    return str(sum(map(int, text.split(" plus "))))
-
-
 def _compare(text: str) -> str:
     a, b = text.split(" more than ")
     return "yes" if int(a) > int(b) else "no"
 
 
-SKILLS = (
-    Skill(
-        "copy",
-        "list",
-        lambda x: x,
-        ("Again: {y}.", "Once more: {y}."),
-        ("Repeat the words.", "Copy the list."),
-    ),
-    Skill(
-        "reverse",
-        "list",
-        lambda x: " ".join(reversed(x.split())),
-        ("From the back: {y}.", "Turned around: {y}."),
-        ("Reverse the list.", "Read the words from the back."),
-    ),
-    Skill(
-        "count",
-        "list",
-        lambda x: str(len(x.split())),
-        ("Length: {y}.", "Counted: {y}."),
-        ("Count the words.", "What is the length of the list?"),
-    ),
-    Skill(
-        "upper-case",
-        "list",
-        str.upper,
-        ("In capitals: {y}.", "Shouted: {y}."),
-        ("Write the words in capitals.", "Shout the list."),
-    ),
-    Skill(
-        "sort",
-        "list",
-        lambda x: " ".join(sorted(x.split())),
-        ("In order: {y}.", "Sorted: {y}."),
-        ("Sort the words.", "Put the list in order."),
-    ),
-    Skill(
-        "arithmetic",
-        "sum",
-        _calculate,
-        ("So {x} is {y}.", "And {x} makes {y}."),
-        ("Find the result.", "How much is it?"),
-    ),
-    Skill(
-        "compare",
-        "pair",
-        _compare,
-        ("Is {x}? Clearly {y}.", "Surely {x}? They say {y}."),
-        ("Yes or no?", "Is it true?"),
-    ),
-)
+ANSWERS: dict[str, Callable[[str], str]] = {
+    "copy": str,
+    "reverse": lambda x: " ".join(reversed(x.split())),
+    "count": lambda x: str(len(x.split())),
+    "upper-case": str.upper,
+    "sort": lambda x: " ".join(sorted(x.split())),
+    "arithmetic": lambda x: str(sum(map(int, x.split(" plus ")))),
+    "compare": _compare,
+}
+
+
+@dataclass(frozen=True)
+class Skill:
+    """A task: how it is answered, and the texts around its inputs and answers."""
+
+    name: str
+    texts: SkillTexts
+
+    def answer(self, x: str) -> str:
+        """The right answer to an input."""
+        return ANSWERS[self.name](x)
+
+
 LINES = 6
 """Sentences in a document of practice with numbers."""
-BY_NAME = {skill.name: skill for skill in SKILLS}
+BY_NAME = {name: Skill(name, texts) for name, texts in LANGUAGE.skills.items()}
 
 
 def _draw_any(kind: str, rng: Random, sizes: Sizes) -> str:
     if kind == "list":
-        return " ".join(rng.sample(words.LIST_WORDS[: sizes.words], rng.randint(2, sizes.longest)))
+        return " ".join(rng.sample(LANGUAGE.lists[: sizes.words], rng.randint(2, sizes.longest)))
     if kind == "sum":
         return " plus ".join(str(rng.randint(0, sizes.largest)) for _ in range(3))
     a, b = rng.sample(range(4 * sizes.largest + 1), 2)
@@ -132,16 +84,16 @@ KINDS = {"list": 5, "pair": 2, "sum": 3}
 
 def exercises(skills: Sequence[Skill], rng: Random, sizes: Sizes, share: float, held: bool) -> str:
     """A document of practice: one list and what each list skill in turn makes of it, or LINES sums or pairs."""
-    kinds = sorted({skill.kind for skill in skills})
+    kinds = sorted({skill.texts.kind for skill in skills})
     kind = rng.choices(kinds, [KINDS[kind] for kind in kinds])[0]
-    able = [skill for skill in skills if skill.kind == kind]
+    able = [skill for skill in skills if skill.texts.kind == kind]
     if kind == "list":
         x = draw(kind, rng, sizes, share, held)
-        told = rng.sample(able, len(able))
-        return f"The list is {x}. " + " ".join(rng.choice(s.practice).format(y=s.answer(x)) for s in told)
+        answers = (rng.choice(s.texts.practice).format(y=s.answer(x)) for s in rng.sample(able, len(able)))
+        return f"The list is {x}. " + " ".join(answers)
     sentences: list[str] = []
     for _ in range(LINES):
         x = draw(kind, rng, sizes, share, held)
         skill = rng.choice(able)
-        sentences.append(rng.choice(skill.practice).format(x=x, y=skill.answer(x)))
+        sentences.append(rng.choice(skill.texts.practice).format(x=x, y=skill.answer(x)))
     return " ".join(sentences)
