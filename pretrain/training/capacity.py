@@ -1,8 +1,8 @@
 """`pretrain fit`: the largest micro-batch that fits, and what the whole run will take, before it starts.
 
 Memory grows linearly with the micro-batch. A few small steps measure the line; larger ones are tried only where the
-line says that they fit, so that the system never has a reason to kill anything. A binary search along the line finds
-the largest; where there is time it is tried too.
+line says that they fit, so that the system never has a reason to kill anything. The largest follows from the line;
+where there is time it is tried too.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 
@@ -45,24 +44,25 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """What was found."""
+class FittedBatch:
+    """The largest micro-batch, how it was found, and what a sequence costs. `measured`: it was tried, not predicted.
 
-    largest: int
+    `config`: the run's, with that micro-batch or the largest below it that keeps the step as it is.
+    """
+
+    largest_batch_size: int
     measured: bool
-    """Whether the largest micro-batch was tried, or follows from the line."""
-    trials: list[Trial]
+    parameters: int
     limit_bytes: int
     fixed_bytes: int
     per_sequence_bytes: int
-    parameters: int
     flops_per_token: float
     tokens_per_s: float
+    trials: list[Trial]
     config: RunConfig
-    """The configuration with that micro-batch, or the largest below it that keeps the step as it is."""
 
 
-def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | None = None) -> Fit:
+def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | None = None) -> FittedBatch:
     """Measure steps of `config` on this machine's device with up to `memory_bytes` (default: 90 % of what is free).
 
     Raises: EquilossError when not even one sequence fits.
@@ -71,19 +71,19 @@ def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | No
     vocabulary = vocab_size or config.model.vocab_size or GPT2_VOCABULARY
     model = config.model.model_copy(update={"vocab_size": vocabulary})
     precision = resolve_precision(config.train.precision, device, model)
-    settled = RunConfig(model=model, train=config.train.model_copy(update={"precision": precision}))
+    resolved = RunConfig(model=model, train=config.train.model_copy(update={"precision": precision}))
     if config.train.threads is not None:
         torch.set_num_threads(config.train.threads)
     set_matmul_precision(precision)
     limit = memory_bytes or int(peak_bytes(device) + 0.9 * available_bytes(device))
-    expected = expected_bytes(settled)
+    expected = expected_bytes(resolved)
     if expected + peak_bytes(device) > limit:
         raise EquilossError(
             f"weights, gradients and optimizer alone need {gigabytes(expected)}, and {gigabytes(limit)} are there",
             "use a smaller model, or train.parallel=fsdp on several devices",
         )
-    bench = Bench(settled, device)
-    floor = least_per_sequence(settled)
+    bench = Bench(resolved, device)
+    floor = least_per_sequence(resolved)
     trials = search(bench, limit, floor, expected)
     fixed, slope = line(trials, floor, expected)
     largest, measured = trials[-1].batch_size, True
@@ -93,21 +93,20 @@ def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | No
         if reach * trials[-1].step_s / trials[-1].batch_size < PATIENCE_S:
             trials.append(bench(reach))
             measured = True
-    whole = settled.train.batch_size * settled.train.accumulate
+    whole = resolved.train.batch_size * resolved.train.accumulate
     batch = max(size for size in range(1, min(whole, largest) + 1) if whole % size == 0)
     best = max(trials, key=lambda trial: trial.batch_size / trial.step_s)
     train = config.train.model_copy(update={"batch_size": batch, "accumulate": whole // batch})
-    parameters = sum(parameter.numel() for parameter in bench.model.parameters())
-    return Fit(
-        largest=largest,
+    return FittedBatch(
+        largest_batch_size=largest,
         measured=measured,
-        trials=trials,
+        parameters=sum(parameter.numel() for parameter in bench.model.parameters()),
         limit_bytes=limit,
         fixed_bytes=round(fixed),
         per_sequence_bytes=round(slope),
-        parameters=parameters,
-        flops_per_token=flops_per_token(settled),
-        tokens_per_s=best.batch_size * settled.model.context / best.step_s,
+        flops_per_token=flops_per_token(resolved),
+        tokens_per_s=best.batch_size * resolved.model.context / best.step_s,
+        trials=trials,
         config=RunConfig(model=config.model, train=train),
     )
 
@@ -168,15 +167,8 @@ def line(trials: list[Trial], floor: float = 0.0, known: float = 0.0) -> tuple[f
 
 
 def largest_that_fits(fixed: float, slope: float, limit: int) -> int:
-    """The largest micro-batch whose predicted need, with the safety margin, is within `limit`: a binary search."""
-    low, high = 0, LARGEST
-    while low < high:
-        middle = (low + high + 1) // 2
-        if (fixed + slope * middle) * SAFETY <= limit:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    """The largest micro-batch whose predicted need, with the safety margin, is within `limit`."""
+    return int(min(max((limit / SAFETY - fixed) / max(slope, 1e-9), 0), LARGEST))
 
 
 def expected_bytes(config: RunConfig) -> int:
@@ -215,7 +207,7 @@ def flops_per_token(config: RunConfig) -> float:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class RunCost:
     """What the whole run takes."""
 
     steps: int
@@ -226,68 +218,49 @@ class Estimate:
     state_bytes: int
 
 
-def estimate(found: Fit, devices: int = 1, usd_per_hour: float | None = None) -> Estimate:
+def estimate(fitted: FittedBatch, devices: int = 1, usd_per_hour: float | None = None) -> RunCost:
     """Time and cost of the run on `devices` such devices, each at the measured speed; `usd_per_hour` for each.
 
     Raises: InputError for fewer than one device.
     """
     if devices < 1:
         raise InputError(f"--devices {devices} is not a number of devices", "give 1 or more")
-    train = found.config.train
-    per_step = found.config.tokens_per_step
+    train = fitted.config.train
+    per_step = fitted.config.tokens_per_step
     steps = train.steps if train.tokens is None else math.ceil(train.tokens / per_step)
     tokens = steps * per_step
     validations = 11 if train.eval_every is None else steps // train.eval_every + 1
     # A validation token costs a third of a training token: a forward pass.
-    hours = (tokens + validations * train.eval_tokens / 3) / (found.tokens_per_s * devices) / 3600
+    hours = (tokens + validations * train.eval_tokens / 3) / (fitted.tokens_per_s * devices) / 3600
     cost = None if usd_per_hour is None else hours * devices * usd_per_hour
     moments = 4 if train.optimizer == "muon" else 8
-    return Estimate(steps, tokens, hours, cost, 4 * found.parameters, (4 + moments) * found.parameters)
+    return RunCost(steps, tokens, hours, cost, 4 * fitted.parameters, (4 + moments) * fitted.parameters)
 
 
-def document(found: Fit, whole: Estimate) -> dict[str, Any]:
+def document(fitted: FittedBatch, cost: RunCost) -> dict[str, object]:
     """What `--json` prints."""
-    train = found.config.train
-    return {
-        "largest_batch_size": found.largest,
-        "measured": found.measured,
-        "batch_size": train.batch_size,
-        "accumulate": train.accumulate,
-        "parameters": found.parameters,
-        "limit_bytes": found.limit_bytes,
-        "fixed_bytes": found.fixed_bytes,
-        "per_sequence_bytes": found.per_sequence_bytes,
-        "flops_per_token": found.flops_per_token,
-        "tokens_per_s": found.tokens_per_s,
-        "achieved_flops": found.flops_per_token * found.tokens_per_s,
-        "steps": whole.steps,
-        "tokens": whole.tokens,
-        "hours": whole.hours,
-        "cost_usd": whole.cost_usd,
-        "checkpoint_bytes": whole.checkpoint_bytes,
-        "state_bytes": whole.state_bytes,
-        "trials": [
-            {"batch_size": trial.batch_size, "peak_bytes": trial.peak_bytes, "step_s": trial.step_s}
-            for trial in found.trials
-        ],
-    }
+    measured = asdict(fitted)
+    train = measured.pop("config").train
+    achieved = fitted.flops_per_token * fitted.tokens_per_s
+    chosen = {"batch_size": train.batch_size, "accumulate": train.accumulate}
+    return {**measured, **chosen, "achieved_flops": achieved, **asdict(cost)}
 
 
-def lines(found: Fit, whole: Estimate) -> list[str]:
+def lines(fitted: FittedBatch, cost: RunCost) -> list[str]:
     """The same for a person."""
-    train = found.config.train
-    how = "tried" if found.measured else "by the measured growth, not tried: it would take too long"
-    result = [
-        f"model: {found.parameters:,} parameters, {found.flops_per_token / 1e6:,.1f} MFLOP per token",
-        f"memory: {gigabytes(found.limit_bytes)} may be used; {gigabytes(found.fixed_bytes)} fixed, "
-        f"{found.per_sequence_bytes / 2**20:,.0f} MiB per sequence",
-        f"largest micro-batch: {found.largest} ({how})",
-        f"speed: {found.tokens_per_s:,.0f} tokens/s, {found.flops_per_token * found.tokens_per_s / 1e9:,.1f} GFLOP/s",
-        f"the run: {whole.steps:,} steps, {whole.tokens:,} tokens: {duration(whole.hours * 3600)}"
-        + ("" if whole.cost_usd is None else f", {whole.cost_usd:,.2f} USD"),
-        f"disk: checkpoint {gigabytes(whole.checkpoint_bytes)}, each state {gigabytes(whole.state_bytes)}",
+    train, flops = fitted.config.train, fitted.flops_per_token
+    how = "tried" if fitted.measured else "by the measured growth, not tried: it would take too long"
+    return [
+        f"model: {fitted.parameters:,} parameters, {flops / 1e6:,.1f} MFLOP per token",
+        f"memory: {gigabytes(fitted.limit_bytes)} may be used; {gigabytes(fitted.fixed_bytes)} fixed, "
+        f"{fitted.per_sequence_bytes / 2**20:,.0f} MiB per sequence",
+        f"largest micro-batch: {fitted.largest_batch_size} ({how})",
+        f"speed: {fitted.tokens_per_s:,.0f} tokens/s, {flops * fitted.tokens_per_s / 1e9:,.1f} GFLOP/s",
+        f"the run: {cost.steps:,} steps, {cost.tokens:,} tokens: {duration(cost.hours * 3600)}"
+        + ("" if cost.cost_usd is None else f", {cost.cost_usd:,.2f} USD"),
+        f"disk: checkpoint {gigabytes(cost.checkpoint_bytes)}, each state {gigabytes(cost.state_bytes)}",
+        f"use: --set train.batch_size={train.batch_size} --set train.accumulate={train.accumulate}",
     ]
-    return [*result, f"use: --set train.batch_size={train.batch_size} --set train.accumulate={train.accumulate}"]
 
 
 def gigabytes(value: float) -> str:

@@ -20,7 +20,7 @@ from pretrain.training import capacity as fitting
 from pretrain.training import memory
 from pretrain.training.capacity import (
     Bench,
-    Fit,
+    FittedBatch,
     Trial,
     estimate,
     fit,
@@ -162,7 +162,7 @@ def test_what_cannot_fit_is_told_before_anything_is_allocated() -> None:
 
 def test_the_estimate_counts_devices_validation_and_tokens() -> None:
     config = load_run_config("tiny", [*SMALL, "train.tokens=1000000", "train.eval_tokens=3000", "train.eval_every=100"])
-    found = Fit(8, True, [], 1, 1, 1, 1000, 1.0, 500.0, config)
+    found = FittedBatch(8, True, 1000, 1, 1, 1, 1.0, 500.0, [], config)
     one, two = estimate(found), estimate(found, devices=2, usd_per_hour=3.0)
     assert one.steps == -(-1_000_000 // (16 * 16))
     validations = one.steps // 100 + 1
