@@ -44,7 +44,7 @@ def positive(value: float | None) -> float | None:
 
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Sets = Annotated[list[str], repeatable("--set", "KEY=VALUE", "Override a field, e.g. --set train.lr=0.01.")]
+Sets = Annotated[list[str], repeatable("--set", "KEY=VALUE", "Override a field or parameter, e.g. train.lr=0.01.")]
 
 
 class CommandModule(Protocol):

@@ -20,7 +20,7 @@ def diagnose(
     verdicts: Verdicts = None,
     rubric: Rubric = None,
     judge: Judge = None,
-    margin: Annotated[float, Option(callback=positive, help="Nats per token.")] = 0.05,
+    margin: Annotated[float, Option(callback=positive, help="Nats within which losses are equivalent.")] = 0.05,
     explanation: Annotated[
         Path | None, Option(help="`study explain`'s file.", show_default="beside the results")
     ] = None,

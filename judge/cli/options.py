@@ -24,7 +24,7 @@ Layout = Annotated[
     Option("--layout", show_default="joint, or pointwise for one file"),
 ]
 GroupSize = Annotated[int, Option("--group-size", help="Most answers in one prompt.")]
-ControlAnswers = Annotated[float, Option("--control-answers", "--canaries", help="Share of items that carry one.")]
+ControlAnswers = Annotated[float, Option("--control-answers", "--canaries", help="Share of items with one planted.")]
 OrderSeed = Annotated[int, Option("--seed", help="Seed of orders and control answers.")]
 
 # Two runs.

@@ -26,7 +26,7 @@ def score(
     max_usd: Annotated[float | None, Option(help="Stop before these verdicts cost more (exit code 4).")] = None,
     prices: Annotated[Path | None, Option(help="A TOML file with prices.")] = None,
     parameters: Annotated[list[str], repeatable("--param", "KEY=VALUE", "A parameter of the request.")],
-    expected_score: Annotated[bool, Option("--expected-score", help="Mean over the log-probabilities.")] = False,
+    expected_score: Annotated[bool, Option("--expected-score", help="Score the mean over log-probabilities.")] = False,
     group_size: GroupSize = 8,
     control_answers: ControlAnswers = 0.1,
     early_stop: Annotated[float | None, Option(metavar="ALPHA", help="End once all differences are settled.")] = None,

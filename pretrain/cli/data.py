@@ -22,7 +22,7 @@ def data(
     seed: Annotated[int, Option(help="Decides which documents go where.")] = 0,
     text_field: Annotated[str, Option(help="The field of a record that holds its text.")] = "text",
     domain_field: Annotated[
-        str | None, Option(help="The field that names its domain.", show_default="the file")
+        str | None, Option(help="The field that names its domain.", show_default="the folder or file")
     ] = None,
     separator: Annotated[str | None, Option(help="Cut text files at this text, e.g. '<|endoftext|>'.")] = None,
     workers: Annotated[int | None, Option(min=1, help="Tokenizing processes.", show_default="one per CPU")] = None,

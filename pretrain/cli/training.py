@@ -53,7 +53,9 @@ def fit(
     config: Config,
     *,
     data: Annotated[Path | None, Option(help="A data directory, for its vocabulary.", show_default="GPT-2's")] = None,
-    memory: Annotated[float | None, Option(metavar="GIB", help="To use.", show_default="90 % of what is free")] = None,
+    memory: Annotated[
+        float | None, Option(metavar="GIB", help="Memory to use.", show_default="90 % of the free")
+    ] = None,
     devices: Annotated[int, Option(help="So many devices for the estimate.")] = 1,
     usd_per_hour: Annotated[float | None, Option(help="Price of one device, for the estimate.")] = None,
     sets: Sets,

@@ -26,15 +26,17 @@ def explain(
     max_usd: Annotated[float | None, Option(min=0, help="Stop before the judge costs more (exit code 4).")] = None,
     only: Annotated[list[str], repeatable("--only", "CAUSE", "Try this factor, e.g. recipe-rate; may be repeated.")],
     everything: Annotated[bool, Option("--everything", help="Go on when a factor explains the gap.")] = False,
-    base: Annotated[bool, Option("--base", help="Try the base models' text: the lower side's base reads on.")] = False,
-    base_share: Annotated[float | None, Option(max=1, callback=positive, help="Like --base, for this share.")] = None,
-    ask: Annotated[str | None, Option(metavar="MODEL@URL", help="Who judges.", show_default="as before")] = None,
+    base: Annotated[bool, Option("--base", help="Try the base models' text by continued pretraining.")] = False,
+    base_share: Annotated[
+        float | None, Option(max=1, callback=positive, help="Like --base, for this share of its steps.")
+    ] = None,
+    ask: Annotated[str | None, Option(metavar="MODEL@URL", help="Who judges then.", show_default="as before")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Make one factor equal, fine-tune and judge again, and measure how much of the gap between A and B closes.
 
     The factors are the recipe's fields that differ, the most suspected first. It stops when one explains the gap.
-    With --base, the base model of the side that scores lower reads on in the other's text, and in its own as a control.
+    With --base, pretraining of the lower side's base is continued on the other's text, and as a control on its own.
     What was tried is in RESULTS/A.vs.B.explain.json, which `judge diagnose A B` reads; the same command goes on.
 
     \b
