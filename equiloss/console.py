@@ -73,7 +73,9 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(title=escape(title), caption=caption and escape(caption))
+    shown = Table(
+        title=escape(title), title_justify="left", caption=caption and escape(caption), caption_justify="left"
+    )
     for letter, heading in zip(align, headings, strict=True):
         shown.add_column(
             Text(heading), justify="right" if letter == "r" else "left", no_wrap=letter == "w", overflow="fold"

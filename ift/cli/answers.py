@@ -120,8 +120,7 @@ def show_answers(
         console.emit_json({"file": str(file), "summary": statistics, "chosen": len(chosen), "responses": rows})
         return
     console.emit_table(show.table(chosen[:count], f"{file}: {min(count, len(chosen))} of {len(chosen)}"))
-    for line in summary.of_statistics(statistics):
-        console.say(line)
+    console.say(*summary.of_statistics(statistics))
 
 
 @commands.command()
@@ -139,13 +138,12 @@ def chat(
       ift chat --model runs/ift/first
       echo "Name a colour." | ift chat --model runs/ift/first
     """
-    from ift.generation.chat import HELP
-    from ift.generation.chat import chat as talk
+    from ift.generation import chat as conversation
     from ift.generation.open_answerer import open_answerer
     from pretrain.model.device import pick_device
 
     decoding = {"max_new_tokens": max_new_tokens, "temperature": temperature}
     answerer = open_answerer(model, template, decoding, pick_device("auto"))
     if sys.stdin.isatty():
-        console.say(HELP)
-    talk(answerer, console.read_line, echo, seed, history)
+        console.say(conversation.HELP)
+    conversation.chat(answerer, console.read_line, echo, seed, history)

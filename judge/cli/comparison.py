@@ -11,8 +11,6 @@ from judge.cli.options import Confidence, Draws, DrawsSeed, Files, Judge, Labels
 
 commands = Typer()
 
-ReportDirectory = Annotated[Path, output_option("Directory for report.json and report.html.")]
-
 
 @commands.command()
 def compare(
@@ -65,7 +63,7 @@ def compare(
 @commands.command()
 def report(
     files: Files,
-    output: ReportDirectory = Path("report"),
+    output: Annotated[Path, output_option("Directory for report.json and report.html.")] = Path("report"),
     rubric: Rubric = None,
     judge: Judge = None,
     title: Annotated[str, Option(help="The page's title.", show_default="the models' names")] = "",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from equiloss import console
+from equiloss.numerals import usd
 from judge import rubrics
-from judge.cli.score_output import usd
 from judge.scoring.injection import InjectionResult
 from judge.scoring.ledger import Ledger
 from judge.scoring.preview import ItemPreview

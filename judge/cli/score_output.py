@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from equiloss import console
+from equiloss.numerals import usd
 from judge.scoring.document import score_document
 from judge.scoring.score import ScoreResult
 from judge.scoring.scorer import Scorer
@@ -20,11 +21,6 @@ def emit(result: ScoreResult, *, as_json: bool) -> None:
             _emit_estimate(result, judge)
         else:
             _emit_scores(result, judge)
-
-
-def usd(value: float | None) -> str:
-    """Dollars as they are told."""
-    return "price unknown" if value is None else f"${value:.4f}"
 
 
 def _emit_estimate(result: ScoreResult, judge: Scorer) -> None:

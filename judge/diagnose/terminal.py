@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 from equiloss import console
 from equiloss.numerals import estimated_share
 from equiloss.records.diagnosis import Diagnosis, Level
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 MARKS = {"clear": "✓", "accounts": "✗", "undetermined": "?", "not-tested": "–"}
 WORDS = {
@@ -28,27 +31,22 @@ def word(level: Level) -> str:
 
 def ladder(diagnosis: Diagnosis) -> Table:
     """The six levels with their marks and what each says."""
-    table = Table(title=f"{diagnosis.a.name} (A) against {diagnosis.b.name} (B)", title_justify="left")
-    table.add_column("level", justify="right")
-    table.add_column("")
-    table.add_column("question")
-    table.add_column("status")
-    table.add_column("what was found", overflow="fold")
-    for level in diagnosis.levels:
-        table.add_row(str(level.number), MARKS[level.status], level.title, word(level), level.says)
-    return table
+    title = f"{diagnosis.a.name} (A) against {diagnosis.b.name} (B)"
+    rows = [
+        (str(level.number), MARKS[level.status], level.title, word(level), level.says) for level in diagnosis.levels
+    ]
+    return console.table(title, "rllll", ("level", "", "question", "status", "what was found"), rows)
 
 
 def causes(diagnosis: Diagnosis) -> Table:
     """The causes that were considered, ranked."""
-    table = Table(title="Causes considered", title_justify="left")
-    for column in ("cause", "level", "status", "share of the gap", "evidence"):
-        table.add_column(column, overflow="fold")
-    for one in diagnosis.causes:
-        share = estimated_share(one.share) if one.share else "not measured"
-        told = " ".join([*one.evidence_for, *(f"Against: {text}" for text in one.evidence_against)]) or one.says
-        table.add_row(one.id, str(one.level), one.status, share, told)
-    return table
+    rows: list[tuple[str, ...]] = []
+    for cause in diagnosis.causes:
+        share = estimated_share(cause.share) if cause.share else "not measured"
+        evidence = " ".join([*cause.evidence_for, *(f"Against: {text}" for text in cause.evidence_against)])
+        rows.append((cause.id, str(cause.level), cause.status, share, evidence or cause.says))
+    headings = ("cause", "level", "status", "share of the gap", "evidence")
+    return console.table("Causes considered", "lllll", headings, rows)
 
 
 def closing(diagnosis: Diagnosis) -> list[str]:

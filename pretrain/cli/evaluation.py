@@ -53,11 +53,8 @@ def evaluate(
     console.say(*(f"wrote {row.file}" for row in result.evaluations))
     if as_json:
         console.emit_json(result)
-        return
-    for table in (tables.losses(result.evaluations), *tables.breakdowns(result.evaluations)):
-        console.emit_table(table)
-    if result.comparisons:
-        console.emit_table(tables.comparisons(result.comparisons))
+    else:
+        tables.emit(result.evaluations, result.comparisons)
 
 
 @commands.command()
@@ -88,8 +85,7 @@ def probe(
     from pretrain.probes.run import run
     from pretrain.probes.subject import ProbeOptions
 
-    options = ProbeOptions(data, facts, items, test, tuned, only, tokens, seed)
-    record, path = run(checkpoint, options, output)
+    record, path = run(checkpoint, ProbeOptions(data, facts, items, test, tuned, only, tokens, seed), output)
     if as_json:
         console.emit_json(record)
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from equiloss import console
 from equiloss.loss_comparison import LossComparison
 from equiloss.records.evaluation import EvaluationRecord, PartMean
 from equiloss.statistics.estimate import ClusteredMean
@@ -13,22 +14,22 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+def emit(evaluations: Sequence[EvaluationRecord], pairs: Sequence[LossComparison]) -> None:
+    """Print the means, what they are made of, and the comparisons."""
+    for table in (losses(evaluations), *breakdowns(evaluations)):
+        console.emit_table(table)
+    if pairs:
+        console.emit_table(comparisons(pairs))
+
+
 def losses(evaluations: Sequence[EvaluationRecord]) -> Table:
     """The means with their intervals."""
-    from rich.table import Table
-
     data, method = evaluations[0].data, evaluations[0].method
-    table = Table(
-        title=f"{data.path} · {data.split}: {data.documents:,} documents, {data.tokens:,} tokens",
-        caption=(
-            f"{method.precision}, dropout off, context {method.context_tokens}, stride {method.stride_tokens}; "
-            f"intervals: {method.interval}"
-        ),
-    )
-    for heading in ("checkpoint", "loss (nats/token)", "bits per byte", "perplexity", "accuracy", "calibration error"):
-        table.add_column(heading, justify="left" if heading == "checkpoint" else "right")
-    for row in evaluations:
-        table.add_row(
+    title = f"{data.path} · {data.split}: {data.documents:,} documents, {data.tokens:,} tokens"
+    caption = f"{method.precision}, dropout off, context {method.context_tokens}, stride {method.stride_tokens}; "
+    headings = ("checkpoint", "loss (nats/token)", "bits per byte", "perplexity", "accuracy", "calibration error")
+    rows = [
+        (
             row.checkpoint.name,
             _interval(row.loss_nats, 4),
             _interval(row.bits_per_byte, 4),
@@ -36,7 +37,9 @@ def losses(evaluations: Sequence[EvaluationRecord]) -> Table:
             f"{row.accuracy.value:.1%}",
             f"{row.calibration.expected_calibration_error:.3f}",
         )
-    return table
+        for row in evaluations
+    ]
+    return console.table(title, "lrrrrr", headings, rows, f"{caption}intervals: {method.interval}")
 
 
 def breakdowns(evaluations: Sequence[EvaluationRecord]) -> list[Table]:
@@ -48,31 +51,24 @@ def breakdowns(evaluations: Sequence[EvaluationRecord]) -> list[Table]:
     ]
 
 
-def _breakdown(title: str, evaluations: Sequence[EvaluationRecord], parts: Sequence[Sequence[PartMean]]) -> Table:
-    from rich.table import Table
-
-    table = Table(title=f"loss by {title} (nats/token)")
-    table.add_column(title)
-    table.add_column("tokens", justify="right")
-    for row in evaluations:
-        table.add_column(row.checkpoint.name, justify="right")
-    for cells in zip(*parts, strict=True):
-        table.add_row(cells[0].name, f"{cells[0].tokens:,}", *(_interval(cell, 3) for cell in cells))
-    return table
+def _breakdown(part: str, evaluations: Sequence[EvaluationRecord], means: Sequence[Sequence[PartMean]]) -> Table:
+    headings = (part, "tokens", *(row.checkpoint.name for row in evaluations))
+    rows = [
+        (cells[0].name, f"{cells[0].tokens:,}", *(_interval(cell, 3) for cell in cells))
+        for cells in zip(*means, strict=True)
+    ]
+    return console.table(f"loss by {part} (nats/token)", "lr" + "r" * len(evaluations), headings, rows)
 
 
 def comparisons(pairs: Sequence[LossComparison]) -> Table:
     """The paired differences, and whether they are within the margin."""
-    from rich.table import Table
-
-    margin = pairs[0].margin_nats
-    table = Table(title=f"paired differences, margin {margin} nats", caption="TOST: two one-sided tests at 5 %")
-    for heading in ("A", "B", "A - B (nats/token)", "p (equal to 0)", "p (beyond the margin)", "verdict"):
-        table.add_column(heading)
+    headings = ("A", "B", "A - B (nats/token)", "p (equal to 0)", "p (beyond the margin)", "verdict")
+    rows: list[tuple[str, ...]] = []
     for pair in pairs:
         p_values = ["-" if p is None else f"{p:.2g}" for p in (pair.p_difference, pair.p_equivalence)]
-        table.add_row(pair.a, pair.b, _interval(pair.difference_nats, 4, sign=True), *p_values, pair.verdict)
-    return table
+        rows.append((pair.a, pair.b, _interval(pair.difference_nats, 4, sign=True), *p_values, pair.verdict))
+    title = f"paired differences, margin {pairs[0].margin_nats} nats"
+    return console.table(title, "llrrrl", headings, rows, "TOST: two one-sided tests at 5 %")
 
 
 def _interval(mean: ClusteredMean, digits: int, sign: bool = False) -> str:

@@ -6,8 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.table import Table
-
 from equiloss import console
 from equiloss.numerals import duration
 from pretrain.training import page as report
@@ -28,12 +26,9 @@ def compare(directories: Sequence[Path], output: Path | None, as_json: bool) -> 
     if as_json:
         console.emit_json({"page": str(page), "runs": summaries, "differences": differences})
         return
-    table = Table("run")
-    for heading in ("steps", "training loss", "validation loss", "lowest", "clipped", "tokens/s", "time"):
-        table.add_column(heading, justify="right")
-    for row in summaries:
-        table.add_row(row.run + ("" if row.finished else " (under way)"), *_cells(row))
-    console.emit_table(table)
+    headings = ("run", "steps", "training loss", "validation loss", "lowest", "clipped", "tokens/s", "time")
+    rows = [(row.run + ("" if row.finished else " (under way)"), *_cells(row)) for row in summaries]
+    console.emit_table(console.table("", "lrrrrrrr", headings, rows))
     for key, values in differences.items():
         console.out().print(f"{key}: {_who(names, values)}", markup=False, soft_wrap=True)
     console.say(f"the curves: {os.path.relpath(page)}")

@@ -66,7 +66,6 @@ def explain(
     if as_json:
         console.emit_json({"file": str(path), "tried": [attempt.model_dump(mode="json") for attempt in tried]})
         return
-    console.emit_table(tables.table(tried))
-    console.out().print(tables.closing(tried), markup=False, soft_wrap=True)
+    tables.emit(tried)
     again = judge_diagnose(a, b, results=results, verdicts=verdicts, rubric=rubric, judge=judge)
     console.out().print(f"Next: {again}", markup=False, soft_wrap=True)

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from rich.table import Table
-
+from equiloss import console
 from equiloss.numerals import estimated, estimated_share
 from equiloss.records.counterfactual import Tried
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def emit(tried: Sequence[Tried]) -> None:
+    """Print what was tried, and what it comes to."""
+    console.emit_table(table(tried))
+    console.out().print(closing(tried), markup=False, soft_wrap=True)
 
 
 def table(tried: Sequence[Tried]) -> Table:
     """A row per factor: what was made equal, the gap before and after, and the share that closed."""
-    shown = Table(title="Counterfactual runs", title_justify="left")
-    for heading in ("factor", "made equal", "side", "gap before", "gap after", "share closed", "minutes"):
-        shown.add_column(heading, overflow="fold")
-    for one in tried:
-        shown.add_row(
-            one.cause,
-            one.changed,
-            one.side,
-            estimated(one.gap_before) if one.gap_before else "",
-            estimated(one.gap_after) if one.gap_after else "",
-            estimated_share(one.share) if one.share else "",
-            f"{one.minutes:.1f}",
+    headings = ("factor", "made equal", "side", "gap before", "gap after", "share closed", "minutes")
+    rows = [
+        (
+            attempt.cause,
+            attempt.changed,
+            attempt.side,
+            estimated(attempt.gap_before) if attempt.gap_before else "",
+            estimated(attempt.gap_after) if attempt.gap_after else "",
+            estimated_share(attempt.share) if attempt.share else "",
+            f"{attempt.minutes:.1f}",
         )
-    return shown
+        for attempt in tried
+    ]
+    return console.table("Counterfactual runs", "lllllll", headings, rows)
 
 
 def closing(tried: Sequence[Tried]) -> str:
