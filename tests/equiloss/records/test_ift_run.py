@@ -40,6 +40,7 @@ def test_what_a_run_record_says(tmp_path: Path) -> None:
     assert record.recipe["lr"] == 0.02
     assert record.lr_sweep is not None
     assert record.lr_sweep.picked == record.lr_sweep.rates[1].lr == 0.02
+    assert record.selected_epoch is not None
     assert record.epochs[record.selected_epoch - 1].validation_loss == record.selected_validation_loss
     assert record.seeds is not None
     assert (record.seeds.order, record.seeds.split) == (1, 0)

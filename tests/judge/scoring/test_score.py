@@ -89,7 +89,7 @@ def test_equal_answers_are_judged_once_and_shared(write_answers: WriteAnswers, t
     assert shown == distinct < 18
     verdicts = [one for name in "abc" for one in read_verdicts(tmp_path / "o" / f"{name}.correctness.sim.jsonl")]
     assert len(verdicts) == 18
-    assert any((one.model_extra or {}).get("shared_with") for one in verdicts)
+    assert any(one.shared_with for one in verdicts)
     # Tokens of a request add up over its verdicts.
     total = sum(one.usage.prompt_tokens for one in verdicts)
     asked = sum(sum(len(m["content"]) for m in body["messages"]) // 4 for body in bodies)
