@@ -28,8 +28,8 @@ class TrainingData(SparseRecord):
 class StartedFrom(SparseRecord):
     """The checkpoint whose weights a run began with, and the data of the run that had made those."""
 
-    path: str
-    sha256: str
+    path: str | None = None
+    sha256: str | None = None
     data: TrainingData | None = None
 
 

@@ -14,6 +14,7 @@ any two files on the same data can be compared:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,9 +42,9 @@ HINT = "name an .eval.json that `pretrain eval` wrote"
 class EvaluatedCheckpoint(FileRecord):
     """The model: its run's name, its file and that file's hash."""
 
-    name: str
+    name: str = ""
     path: str = ""
-    sha256: str
+    sha256: str | None = None
 
 
 class EvaluatedData(FileRecord):
@@ -94,20 +95,20 @@ class Calibration(FileRecord):
 
 
 class EvaluationRecord(FileRecord):
-    """The JSON file: what was evaluated, and every mean with its interval."""
+    """The JSON file: what was evaluated, and every mean with its interval; NaN where a foreign file leaves one out."""
 
     format: Literal["equiloss.eval.v1"] = "equiloss.eval.v1"
     checkpoint: EvaluatedCheckpoint
     data: EvaluatedData
     method: EvaluationMethod
-    loss_nats: ClusteredMean
-    perplexity: float
-    bits_per_byte: ClusteredMean
-    accuracy: ClusteredMean
-    calibration: Calibration
-    domains: list[PartMean]
-    frequency_deciles: list[PartMean]
-    positions: list[PartMean]
+    loss_nats: ClusteredMean = ClusteredMean(value=math.nan)
+    perplexity: float = math.nan
+    bits_per_byte: ClusteredMean = ClusteredMean(value=math.nan)
+    accuracy: ClusteredMean = ClusteredMean(value=math.nan)
+    calibration: Calibration = Calibration(expected_calibration_error=math.nan, bins=[])
+    domains: list[PartMean] = Field(default_factory=list[PartMean])
+    frequency_deciles: list[PartMean] = Field(default_factory=list[PartMean])
+    positions: list[PartMean] = Field(default_factory=list[PartMean])
     provenance: Provenance | None = None
 
 

@@ -38,9 +38,9 @@ class RunBase(FileRecord):
 class TooLong(FileRecord):
     """An item with more tokens than the context holds, and what was done with it ("dropped" or "truncated")."""
 
-    id: str
-    tokens: int
-    action: str
+    id: str = ""
+    tokens: int | None = None
+    action: str = ""
 
 
 class NearDuplicate(FileRecord):
@@ -103,9 +103,9 @@ class RunTemplate(FileRecord):
 class RunSeeds(FileRecord):
     """The named seeds. They do not control rounding, where the number of threads or devices differs."""
 
-    order: int
-    dropout: int
-    noise: int
+    order: int | None = None
+    dropout: int | None = None
+    noise: int | None = None
     split: int | None = None
     decoding: int | None = None
 
@@ -138,7 +138,7 @@ class SweptRate(FileRecord):
 class LrSweep(FileRecord):
     """A sweep of learning rates: what was picked, and whether that lies at the edge of what was tried."""
 
-    picked: float
+    picked: float | None = None
     at_edge: bool = False
     seed: int | None = None
     rates: tuple[SweptRate, ...] = ()
@@ -155,14 +155,14 @@ class PretrainingLoss(FileRecord):
 class WeightDistance(FileRecord):
     """How far the weights moved: the norm of the change over the norm of the base, in all and by parameter."""
 
-    relative: float
+    relative: float | None = None
     by_parameter: dict[str, float] = Field(default_factory=dict)
 
 
 class AnswerStatistics(FileRecord):
     """What can be said of answers without a judge (`ift.generation.metrics` says how each is measured)."""
 
-    items: int
+    items: int = 0
     finish_reason: dict[str, int] = Field(default_factory=dict)
     empty: int = 0
     tokens_mean: float | None = None
@@ -199,7 +199,7 @@ class RunEnvironment(FileRecord):
 class AnsweringModel(FileRecord):
     """The model that `ift respond` let answer: a checkpoint with its own record, or one of Hugging Face."""
 
-    kind: str
+    kind: str = ""
     path: str | None = None
     sha256: str | None = None
     run: CheckpointRun | None = None
@@ -253,7 +253,7 @@ class IftRespond(RunRecord):
     """Answers of a model alone. `too_long`: items that got none, with the tokens of their prompts."""
 
     format: str = RESPOND_FORMAT
-    model: AnsweringModel
+    model: AnsweringModel = AnsweringModel()
     too_long: dict[str, int] = Field(default_factory=dict)
 
 

@@ -91,13 +91,14 @@ def fine_tune(
     With `state_path`, a run that was stopped goes on after its last finished epoch and ends bit-equal to one that
     was not; the state is deleted by the caller. Raises: EquilossError when the loss is no longer a number.
     """
+    order_seed, dropout_seed, noise_seed = (seed or 0 for seed in (seeds.order, seeds.dropout, seeds.noise))
     result = Trained(
         base_validation_loss=mean_loss(model, validation, recipe, world),
         loss_tokens=sum(item.loss_tokens for item in train),
     )
-    add_noise(model, recipe.noise, seeds.noise)
+    add_noise(model, recipe.noise, noise_seed)
     if recipe.lora_rank is not None:
-        lora.add(model, recipe.lora_rank, recipe.lora_alpha, seeds.noise)
+        lora.add(model, recipe.lora_rank, recipe.lora_alpha, noise_seed)
     steps_per_epoch = math.ceil(len(train) / recipe.batch_size)
     schedule = TrainConfig(
         steps=steps_per_epoch * recipe.epochs,
@@ -110,13 +111,13 @@ def fine_tune(
     while len(result.epochs) < recipe.epochs and not _out_of_patience(result, recipe):
         epoch = len(result.epochs) + 1
         start = time.monotonic()
-        order = np.random.default_rng(stream(seeds.order, "order", epoch)).permutation(len(train))
+        order = np.random.default_rng(stream(order_seed, "order", epoch)).permutation(len(train))
         total, norms, clipped, lr = 0.0, [], 0, 0.0
         for index in range(steps_per_epoch):
             step = (epoch - 1) * steps_per_epoch + index
             chosen = [train[i] for i in order[index * recipe.batch_size : (index + 1) * recipe.batch_size]]
             tokens = sum(item.loss_tokens for item in chosen)
-            torch.manual_seed(stream(seeds.dropout, "dropout", step, world.rank))
+            torch.manual_seed(stream(dropout_seed, "dropout", step, world.rank))
             loss = _backward(model, [item.tokens for item in chosen], tokens, recipe, world)
             norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm or math.inf))
             if not math.isfinite(norm) or not math.isfinite(loss):

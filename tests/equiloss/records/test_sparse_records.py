@@ -1,0 +1,42 @@
+"""Records that say little are read all the same: only what is there must be right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from equiloss.errors import InputError
+from equiloss.records import evaluation
+from equiloss.records.ift_run import IftRespond, read_run
+
+
+def test_a_run_record_with_hardly_anything(tmp_path: Path) -> None:
+    path = tmp_path / "a.run.json"
+    base = {"path": "x.pt", "run": {"config": {"train": {"lr": 0.1}}}}
+    path.write_text(json.dumps({"base": base, "seeds": {"order": 1, "dropout": None}, "weight_distance": {}}))
+    record = read_run(path)
+    assert record.seeds is not None
+    assert (record.seeds.order, record.seeds.dropout, record.seeds.noise) == (1, None, None)
+    path.write_text(json.dumps({"format": "equiloss.ift-respond.v1", "answers": {"all": {}}}))
+    assert isinstance(read_run(path), IftRespond)
+    path.write_text(json.dumps({"seeds": {"order": "first"}}))
+    with pytest.raises(InputError, match=r"seeds\.order"):
+        read_run(path)
+
+
+def test_an_evaluation_without_its_means(tmp_path: Path) -> None:
+    record = {
+        "format": "equiloss.eval.v1",
+        "checkpoint": {"name": "a"},
+        "data": {"sha256": "d", "split": "test"},
+        "method": {"context_tokens": 8, "stride_tokens": 4, "precision": "fp32"},
+    }
+    (tmp_path / "x.eval.json").write_text(json.dumps(record))
+    names = (*evaluation.PER_DOCUMENT, *evaluation.BREAKDOWNS, *evaluation.CONFIDENCE)
+    np.savez(tmp_path / "x.eval.npz", allow_pickle=False, **{name: np.ones((3, 1)) for name in names})
+    loaded = evaluation.load(tmp_path / "x.eval.json")
+    assert loaded.name == "a"
+    assert loaded.record.domains == []
