@@ -44,7 +44,7 @@ class EvaluatedCheckpoint(FileRecord):
 
     name: str = ""
     path: str = ""
-    sha256: str | None = None
+    sha256: str = ""
 
 
 class EvaluatedData(FileRecord):
