@@ -66,7 +66,8 @@
   categories.forEach((name, index) => option($("category"), String(index), name));
   $("category-label").hidden = categories.length === 0;
   runs.forEach((name, index) => { option($("first"), index, name); option($("second"), index, name); });
-  $("second").value = runs.length > 1 ? "1" : "0";
+  const other = (data.places ?? []).findIndex((place) => place !== data.places[0]);
+  $("second").value = String(other > 0 ? other : Math.min(1, runs.length - 1));  // a run of another model, if there is one
   document.querySelector(".of-two").hidden = runs.length < 2;
 
   const nameOf = (which) => runs[Number($(which).value)];
