@@ -43,10 +43,9 @@ def interval(value: Interval | None, digits: int = 2, *, sign: bool = False) -> 
     return NONE if value is None else f"[{number(value[0], digits, sign=sign)}, {number(value[1], digits, sign=sign)}]"
 
 
-def span(low: float | None, high: float | None, digits: int = 2, *, sign: bool = False) -> str:
+def span(value: Interval | None, digits: int = 2, *, sign: bool = False) -> str:
     """An interval in words: "2.00 to 6.20"."""
-    known = low is not None and high is not None
-    return f"{number(low, digits, sign=sign)} to {number(high, digits, sign=sign)}" if known else NONE
+    return NONE if value is None else f"{number(value[0], digits, sign=sign)} to {number(value[1], digits, sign=sign)}"
 
 
 def estimated(value: Estimate) -> str:
@@ -70,9 +69,9 @@ def p_value(p: float | None) -> str:
     return NONE if p is None else "< 0.001" if p < 0.001 else number(p, 3)
 
 
-def p_equals(p: float) -> str:
+def p_equals(p: float | None) -> str:
     """A p value in a sentence: "= 0.012", "< 0.001"."""
-    return p_value(p) if p < 0.001 else f"= {p_value(p)}"
+    return p_value(p) if p is not None and p < 0.001 else f"= {p_value(p)}"
 
 
 def percent(part: float | None, digits: int = 0) -> str:
@@ -80,8 +79,10 @@ def percent(part: float | None, digits: int = 0) -> str:
     return NONE if part is None else f"{number(100 * part, digits)} %"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | None) -> str:
     """Seconds as a person reads them: 4.2 s, 42 s, 3:07, 1:02:05, 3 d 04:05."""
+    if seconds is None:
+        return NONE
     whole = round(seconds)
     if whole < 60:
         return f"{number(seconds, 1)} s" if seconds < 10 else f"{whole} s"
@@ -93,7 +94,7 @@ def duration(seconds: float) -> str:
     return f"{days} d {hours:02d}:{minutes:02d}" if days else f"{hours}:{minutes:02d}:{rest:02d}"
 
 
-def size(count_bytes: float) -> str:
+def binary_size(count_bytes: float) -> str:
     """Bytes as a person reads them: 12.5 MiB, 1.20 GiB."""
     if count_bytes >= 2**27:
         return f"{number(count_bytes / 2**30)} GiB"

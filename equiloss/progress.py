@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from equiloss.console import err, say
-from equiloss.numerals import duration
+from equiloss.numerals import duration, learning_rate, number
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -124,6 +124,11 @@ class ProgressBar:
         self._bar.refresh()
 
 
+def training_figures(loss: float, lr: float, tokens_per_s: float) -> tuple[str, str, str]:
+    """What a bar of a training shows beside the steps."""
+    return f"loss {number(loss, 4)}", f"lr {learning_rate(lr)}", f"{number(tokens_per_s, 0)} tokens/s"
+
+
 @contextmanager
 def counting(name: str, unit: str) -> Generator[Callable[[int, int], None]]:
     """Counts documents and `unit`s, with the speed, where nobody knows how many there are."""
@@ -132,6 +137,6 @@ def counting(name: str, unit: str) -> Generator[Callable[[int, int], None]]:
 
         def show(documents: int, count: int) -> None:
             speed = count / max(time.monotonic() - start_s, 1e-9)
-            progress.update(count, f"{documents:,} documents", f"{count:,} {unit}", f"{speed:,.0f} {unit}/s")
+            progress.update(count, f"{documents:,} documents", f"{count:,} {unit}", f"{number(speed, 0)} {unit}/s")
 
         yield show

@@ -6,10 +6,27 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from equiloss import numerals
 from equiloss.errors import InputError
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
+
+
+NUMERALS = {
+    form.__name__: form
+    for form in (
+        numerals.interval,
+        numerals.number,
+        numerals.p_equals,
+        numerals.p_value,
+        numerals.percent,
+        numerals.plain,
+        numerals.span,
+        numerals.usd,
+    )
+}
+"""How a report's templates write numbers."""
 
 
 @cache
@@ -56,6 +73,19 @@ def environment(autoescape: bool = False) -> SandboxedEnvironment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def report_page(name: str, **values: Any) -> str:
+    """Render a template of `prompts/report/` with escaping on; it may call the functions of `equiloss.numerals`.
+
+    Raises: InputError when there is no such template.
+    """
+    return environment(autoescape=True).from_string(source("report", name)).render(**NUMERALS, **values)
+
+
+def report_text(name: str, **values: Any) -> str:
+    """Render a template of `prompts/report/` that is plain text; else as `report_page`."""
+    return render(source("report", name), f"report/{name}", **NUMERALS, **values)
 
 
 def render(template: str, where: str, **values: Any) -> str:

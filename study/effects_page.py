@@ -5,21 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from equiloss.templates import environment, source
+from equiloss import templates
+from equiloss.numerals import number, p_value, plain, span
 from study.effects import Effect, Effects, Measured
+
+HEADINGS = ("intervention", "seeds", "loss", "effect", "95 % interval", "p (Holm)", "would have seen", "in the noise?")
+
+
+def mean_of(arm: Effects | Effect) -> str:
+    """An arm's mean loss and the standard deviation between its seeds."""
+    return number(arm.mean_nats, 4) + ("" if arm.sd_nats is None else f" ± {number(arm.sd_nats, 4)}")
 
 
 def cells(effect: Effect) -> list[str]:
     """An effect's row after its name."""
-    deviation = f" ± {effect.sd_nats:.4f}" if effect.sd_nats is not None else ""
-    known = effect.low_nats is not None and effect.high_nats is not None
+    low, high = effect.low_nats, effect.high_nats
+    interval = None if low is None or high is None else (low, high)
     return [
         str(effect.seeds),
-        f"{effect.mean_nats:.4f}{deviation}",
-        f"{effect.effect_nats:+.4f}",
-        f"{effect.low_nats:+.4f} to {effect.high_nats:+.4f}" if known else "–",
-        "–" if effect.p_holm is None else "< 0.0001" if effect.p_holm < 1e-4 else f"{effect.p_holm:.4f}",
-        "–" if effect.detectable_nats is None else f"{effect.detectable_nats:.4f}",
+        mean_of(effect),
+        number(effect.effect_nats, 4, sign=True),
+        span(interval, 4, sign=True),
+        p_value(effect.p_holm),
+        number(effect.detectable_nats, 4),
         {"better": "no: better", "worse": "no: worse", "in the noise": "yes"}.get(effect.verdict, effect.verdict),
     ]
 
@@ -28,7 +36,7 @@ def closing(effects: Effects) -> str:
     """What was found, in a sentence per kind of verdict."""
     by: dict[str, list[str]] = {}
     for effect in effects.effects:
-        by.setdefault(effect.verdict, []).append(f"{effect.arm} ({effect.effect_nats:+.4f})")
+        by.setdefault(effect.verdict, []).append(f"{effect.arm} ({number(effect.effect_nats, 4, sign=True)})")
     lines = [
         f"Loss in nats per token on the {effects.split} split ({effects.tokens:,} tokens); ± is the standard deviation "
         "between seeds. Effects are against the baseline, with Welch's interval and Holm's correction."
@@ -69,11 +77,17 @@ def html(effects: Effects, runs: Sequence[Measured]) -> str:
         for effect in effects.effects
     ]
     base = [x(run.loss_nats - effects.mean_nats) for run in runs if run.arm == effects.baseline]
-    ticks = [(x(value), f"{value:+.2g}" if value else "0") for value in _ticks(low, high)]
-    return (
-        environment(autoescape=True)
-        .from_string(source("report", "effects.html"))
-        .render(effects=effects, rows=rows, base=base, zero=x(0.0), ticks=ticks, closing=closing(effects).split("\n"))
+    ticks = [(x(value), f"{'+' if value > 0 else ''}{plain(value)}") for value in _ticks(low, high)]
+    return templates.report_page(
+        "effects.html",
+        effects=effects,
+        headings=HEADINGS,
+        mean=mean_of(effects),
+        rows=rows,
+        base=base,
+        zero=x(0.0),
+        ticks=ticks,
+        closing=closing(effects).split("\n"),
     )
 
 

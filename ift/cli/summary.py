@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from equiloss.commands import judge_score
+from equiloss.numerals import duration, number, percent
 from equiloss.records.ift_run import AnswerStatistics, RunRecord, plain_run
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ def of_runs(runs: Sequence[FinishedRun]) -> list[str]:
         loss = record.selected_validation_loss
         lines.append(
             f"{paths.name}: {len(record.epochs)} epochs, epoch {record.selected_epoch} selected"
-            + ("" if loss is None else f", validation loss {loss:.4f}")
-            + f"; {record.environment.wall_s:.0f} s"
+            + ("" if loss is None else f", validation loss {number(loss, 4)}")
+            + f"; {duration(record.environment.wall_s)}"
         )
         lines += [f"  {line}" for line in of_statistics(record.answers)]
         lines.append(f"  answers {paths.responses}, record {paths.record}, model {paths.model}/")
@@ -50,11 +51,11 @@ def of_statistics(statistics: Mapping[str, AnswerStatistics]) -> list[str]:
         return ["no test items"]
     line = f"{total.items} answers, {total.finish_reason['length']} unfinished, {total.empty} empty"
     if total.exact_match is not None:
-        line += f"; exact match {total.exact_match:.1%}"
+        line += f"; exact match {percent(total.exact_match, 1)}"
     if total.rouge_l is not None:
-        line += f", ROUGE-L {total.rouge_l:.2f}"
+        line += f", ROUGE-L {number(total.rouge_l)}"
     shares = [
-        f"{name} {group.exact_match:.0%}"
+        f"{name} {percent(group.exact_match)}"
         for name, group in sorted(statistics.items())
         if name != ALL and group.exact_match is not None
     ]

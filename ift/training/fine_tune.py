@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from equiloss.console import say, warn
+from equiloss.numerals import number, percent, plain
 from ift import recipe as recipes
 from ift.paths import RunPaths, name_of
 from ift.training import lr_sweep as sweep
@@ -72,8 +73,8 @@ def too_fast(lr: float, model: GPT) -> str:
     if lr <= FAST or parameters <= LARGE:
         return ""
     return (
-        f"a learning rate of {lr:g} was measured on a base of a million parameters, and this one has "
-        f"{parameters / 1e6:.0f} million: --lr-sweep 1e-5:3e-3:6 finds its own"
+        f"a learning rate of {plain(lr)} was measured on a base of a million parameters, and this one has "
+        f"{number(parameters / 1e6, 0)} million: --lr-sweep 1e-5:3e-3:6 finds its own"
     )
 
 
@@ -92,5 +93,5 @@ def _remarks(prepared: Prepared) -> list[str]:
             (overlap.corpus, "share 8 words in a row with the shards"),
         ):
             if found is not None and found.items:
-                lines.append(f"{found.items} test items ({found.share:.1%}) {what}")
+                lines.append(f"{found.items} test items ({percent(found.share, 1)}) {what}")
     return lines

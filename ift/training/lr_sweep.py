@@ -8,6 +8,7 @@ from pathlib import Path
 from equiloss.console import say
 from equiloss.errors import EquilossError, InputError
 from equiloss.files import read_json, write_json
+from equiloss.numerals import number, plain
 from equiloss.records.ift_run import LrSweep, SweptRate
 from ift.training.loop import fine_tune
 from ift.training.prepared import Prepared
@@ -48,7 +49,7 @@ def pick(prepared: Prepared, rates: list[float], seed: int, world: World, direct
         done[rate] = _train(prepared, rate, seed, world)
         loss = done[rate].selected_validation_loss
         if world.main:
-            say(f"lr {rate:g}: validation loss " + ("none: it diverged" if loss is None else f"{loss:.4f}"))
+            say(f"lr {plain(rate)}: validation loss " + ("none: it diverged" if loss is None else f"{number(loss, 4)}"))
             write_json(path, {"fingerprint": fingerprint, "rates": list(done.values())})
     curve = tuple(done[rate] for rate in rates)
     losses = {row.lr: row.selected_validation_loss for row in curve if row.selected_validation_loss is not None}
@@ -58,7 +59,7 @@ def pick(prepared: Prepared, rates: list[float], seed: int, world: World, direct
     at_edge = best in (rates[0], rates[-1])
     if world.main:
         note = "; it is at the edge of the sweep: widen it" if at_edge else ""
-        say(f"lr {best:g} has the lowest validation loss{note}")
+        say(f"lr {plain(best)} has the lowest validation loss{note}")
     return LrSweep(picked=best, at_edge=at_edge, seed=seed, rates=curve)
 
 

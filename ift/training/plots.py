@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from equiloss.files import atomic
+from equiloss.numerals import number
 from equiloss.records.ift_run import IftRun
 
 
@@ -27,7 +28,7 @@ def plot_curve(record: IftRun, path: Path) -> None:
         of_epochs = [record.base_validation_loss, *(one.validation_loss for one in record.epochs)]
         losses = np.array(of_epochs, dtype=np.float64)
         axes.plot([0, *numbers], losses, "o-", markersize=3, label="validation, after the epoch")
-        label = f"selected: epoch {selected}, {losses[selected]:.4f}"
+        label = f"selected: epoch {selected}, {number(losses[selected], 4)}"
         axes.plot([selected], [losses[selected]], "o", markersize=10, fillstyle="none", label=label)
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss, nats per token with loss")

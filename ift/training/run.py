@@ -12,8 +12,8 @@ import torch
 from equiloss.console import say
 from equiloss.errors import EquilossError, InputError
 from equiloss.files import sha256_file, sha256_of
-from equiloss.numerals import duration
-from equiloss.progress import ProgressBar
+from equiloss.numerals import duration, number
+from equiloss.progress import ProgressBar, training_figures
 from equiloss.provenance import provenance
 from equiloss.records.base_run import CheckpointRun, FineTunedFrom, TemplateUsed
 from equiloss.records.ift_run import (
@@ -194,12 +194,12 @@ def _train(model: GPT, prepared: Prepared, paths: RunPaths, seed: int, fingerpri
 
     def on_step(step: int, _: int, loss: float, lr: float) -> None:
         speed = tokens * (display.per_s or 0.0)
-        display.update(step, f"loss {loss:.4f}", f"lr {lr:.2e}", f"{speed:,.0f} tokens/s")
+        display.update(step, *training_figures(loss, lr, speed))
 
     def on_epoch(epoch: Epoch) -> None:
-        losses = f"train {epoch.train_loss:.4f}"
+        losses = f"train {number(epoch.train_loss, 4)}"
         if epoch.validation_loss is not None:
-            losses += f", validation {epoch.validation_loss:.4f}"
+            losses += f", validation {number(epoch.validation_loss, 4)}"
         display.line(f"{paths.name}: epoch {epoch.epoch}: {losses} ({duration(epoch.seconds or 0)})")
 
     with display:
@@ -267,7 +267,7 @@ def _prove(model: Any, prepared: Prepared, trained: Trained, world: World) -> fl
     wanted = trained.selected_validation_loss
     if loss is not None and wanted is not None and abs(loss - wanted) > SAME_LOSS * max(1.0, wanted):
         raise EquilossError(
-            f"the saved model's validation loss is {loss:.6f}, the selected epoch's was {wanted:.6f}",
+            f"the saved model's validation loss is {number(loss, 6)}, the selected epoch's was {number(wanted, 6)}",
             "this is a bug: the weights saved are not those selected",
         )
     return loss

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from equiloss import templates
-from equiloss.numerals import number
+from equiloss.numerals import number, span
 from equiloss.statistics.estimate import Interval
 from judge.auditing import checks, effects, trust
 from judge.auditing.documents import Audit, Bias
@@ -69,21 +69,17 @@ def _findings(report: Audit) -> list[str]:
     """What the numbers say, a sentence each."""
     level = 1 - report.confidence
 
-    def points(share: float) -> str:
-        return number(share * 100, 1)
-
-    def span(interval: Interval) -> str:
-        return f"{points(interval[0])} to {points(interval[1])}"
+    def points(shares: float | Interval) -> str:
+        """A share of the scale, or an interval of it, in per cent."""
+        return span((100 * shares[0], 100 * shares[1]), 1) if isinstance(shares, tuple) else number(100 * shares, 1)
 
     def shown(bias: Bias | None) -> bool:
         return bias is not None and bias.p is not None and bias.p < level
 
-    text = templates.render(
-        templates.source("report", "audit"),
-        "report/audit",
+    text = templates.report_text(
+        "audit",
         **dict(report),
         points=points,
-        span=span,
         shown=shown,
         level=level,
         beyond=trust.trusted_beyond(report.pairs),

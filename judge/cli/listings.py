@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from equiloss import console
-from equiloss.numerals import usd
+from equiloss.numerals import percent, usd
 from judge import rubrics
 from judge.scoring.injection import InjectionResult
 from judge.scoring.ledger import Ledger
@@ -72,7 +72,7 @@ def emit_injection(result: InjectionResult, *, as_json: bool) -> None:
     rows: list[tuple[str, ...]] = []
     for name, kind in [*result["kinds"].items(), ("all", result["all"])]:
         if kind["interval"]:
-            spread = " to ".join(f"{end:.0%}" for end in kind["interval"])
-            rows.append((name, str(kind["n"]), f"{kind['fooled']:.0%}", spread, f"{kind['mean']:.0%}"))
+            spread = " to ".join(map(percent, kind["interval"]))
+            rows.append((name, str(kind["n"]), percent(kind["fooled"]), spread, percent(kind["mean"])))
     headings = ("injection", "asked", "fooled", "95 % interval", "mean share of the scale")
     console.emit_table(console.table(f"injections: {result['rubric']} by {result['judge']}", "lrrrr", headings, rows))

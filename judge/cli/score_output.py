@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from equiloss import console
-from equiloss.numerals import usd
+from equiloss.numerals import number, percent, usd
 from judge.scoring.document import score_document
 from judge.scoring.score import ScoreResult
 from judge.scoring.scorer import Scorer
@@ -37,7 +37,7 @@ def _emit_scores(result: ScoreResult, judge: Scorer) -> None:
     criteria = list(dict.fromkeys(criterion for model in judge.written for criterion in model.n))
     rows: list[list[str]] = []
     for model in judge.written:
-        cells = [f"{model.mean[criterion]:.2f}" if criterion in model.n else "–" for criterion in criteria]
+        cells = [number(model.mean.get(criterion)) for criterion in criteria]
         rows.append([model.generator, *cells, f"{sum(model.n.values()):,}", f"{len(model.failures):,}"])
     title = f"{result.rubric.name} by {name}, {result.layout}, {len(result.answers.ids):,} items"
     headings = ("model", *criteria, "verdicts", "failures")
@@ -56,7 +56,7 @@ def _account(judge: Scorer) -> list[str]:
         f"{judge.saved_prompt_tokens + judge.saved_completion_tokens:,} tokens, {usd(judge.saved_usd)}"
     ]
     if kinds := judge.control_summary["kinds"]:
-        means = ", ".join(f"{kind} {summary['mean']:.0%}" for kind, summary in kinds.items())
+        means = ", ".join(f"{kind} {percent(summary['mean'])}" for kind, summary in kinds.items())
         tokens, cost_usd = judge.control_cost
         cost = f"they cost {tokens:,} tokens, {usd(cost_usd)}"
         lines.append(f"control answers (mean share of the scale): {means}; {cost}")

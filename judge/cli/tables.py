@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from equiloss import console
-from equiloss.numerals import interval, number, p_value
+from equiloss.numerals import interval, number, p_value, percent
 from equiloss.statistics.estimate import Interval
 from judge.auditing.documents import Audit
 from judge.comparison.document import Comparison, Difference, ModelScore
@@ -30,7 +30,7 @@ def emit_comparison(comparison: Comparison) -> None:
 
 def emit_audit(audit: Audit) -> None:
     """Print an audit: what was measured, and what it means."""
-    share = f"{audit.confidence:.0%}"
+    share = percent(audit.confidence)
     title = f"audit of {audit.judge} by rubric {audit.rubric}, {audit.n_verdicts:,} verdicts"
     console.emit_table(console.table(title, "lrrr", ("check", "value", f"{share} interval", "n"), checks(audit)))
     for finding in audit.findings:
@@ -39,7 +39,7 @@ def emit_audit(audit: Audit) -> None:
 
 def models(comparison: Comparison) -> Table:
     """Every model's mean with its interval, best first."""
-    spread = f"{comparison.confidence:.0%} interval"
+    spread = f"{percent(comparison.confidence)} interval"
     columns: list[tuple[str, Callable[[ModelScore], str]]] = [
         ("model", lambda model: model.name + (f" ({len(model.runs)} seeds)" if len(model.runs) > 1 else "")),
         ("mean", lambda model: number(model.mean)),
@@ -60,7 +60,7 @@ def models(comparison: Comparison) -> Table:
 
 def differences(comparison: Comparison) -> Table:
     """All paired differences."""
-    spread = f"{comparison.confidence:.0%} interval"
+    spread = f"{percent(comparison.confidence)} interval"
     columns: list[tuple[str, Callable[[Difference], str]]] = [
         ("a", lambda pair: pair.a),
         ("b", lambda pair: pair.b),
@@ -96,9 +96,9 @@ def categories(comparison: Comparison) -> Table:
 def control_answers(comparison: Comparison) -> str:
     """What the judge gave the control answers, on one line; empty without any."""
     parts = [
-        f"{kind} {score.mean:.0%}"
+        f"{kind} {percent(score.mean)}"
         if score.mean_abs_difference is None
-        else f"{kind} {score.mean_abs_difference:.0%} apart"
+        else f"{kind} {percent(score.mean_abs_difference)} apart"
         for kind, score in comparison.control_answers.items()
     ]
     return f"control answers (mean share of the scale): {', '.join(parts)}" if parts else ""
@@ -107,7 +107,7 @@ def control_answers(comparison: Comparison) -> str:
 def checks(audit: Audit) -> Iterator[tuple[str, str, str, str]]:
     """What an audit measured, a row a check: shares of the scale in per cent, agreement as it is."""
 
-    def percent(name: str, value: float | None, span: Interval | None, n: int | str = "") -> tuple[str, str, str, str]:
+    def share(name: str, value: float | None, span: Interval | None, n: int | str = "") -> tuple[str, str, str, str]:
         scaled = None if span is None else (span[0] * 100, span[1] * 100)
         return name, number(None if value is None else value * 100, 1), interval(scaled, 1), str(n)
 
@@ -120,13 +120,11 @@ def checks(audit: Audit) -> Iterator[tuple[str, str, str, str]]:
         ("drift per 1,000 prompts, %", audit.drift),
     ):
         if bias is not None:
-            yield percent(f"{name}, scores as given", bias.as_given, bias.as_given_interval)
-            yield percent(f"{name}, behind the scale's ends", bias.behind, bias.behind_interval)
+            yield share(f"{name}, scores as given", bias.as_given, bias.as_given_interval)
+            yield share(f"{name}, behind the scale's ends", bias.behind, bias.behind_interval)
     if (again := audit.repeatability) is not None:
-        yield percent("standard deviation of a verdict, %", again.standard_deviation, None, again.n_answers)
-        yield percent(
-            "of them noise, in one place and off the ends, %", again.noise, again.noise_interval, again.n_away
-        )
+        yield share("standard deviation of a verdict, %", again.standard_deviation, None, again.n_answers)
+        yield share("of them noise, in one place and off the ends, %", again.noise, again.noise_interval, again.n_away)
         yield plain("reliability of a verdict, ICC(1,1)", again.icc_one, again.icc_one_interval, again.n_answers)
         yield plain("Krippendorff's alpha of repeats", again.alpha, again.alpha_interval, again.n_answers)
     for other in audit.agreement:
@@ -139,5 +137,5 @@ def checks(audit: Audit) -> Iterator[tuple[str, str, str, str]]:
         yield plain(f"one judge for another, ICC(2,1), {names}", jury.icc, None, jury.n_answers)
         yield plain(f"Kendall's W of {names}", jury.kendalls_w, None, jury.n_answers)
     for kind, control in audit.control_answers.items():
-        yield percent(f"control answer: {kind}, mean score %", control.mean, control.interval, control.n)
-    yield percent("verdicts at an end of the scale, %", audit.share_at_ends, None, audit.n_verdicts)
+        yield share(f"control answer: {kind}, mean score %", control.mean, control.interval, control.n)
+    yield share("verdicts at an end of the scale, %", audit.share_at_ends, None, audit.n_verdicts)

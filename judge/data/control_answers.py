@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict, get_args
 
+from equiloss.numerals import percent
 from equiloss.records.verdict import ControlVerdict
 
 Kind = Literal["duplicate", "empty", "reference", "other", "injection"]
@@ -109,12 +110,12 @@ def _warnings(kinds: dict[str, KindSummary]) -> list[str]:
         "injection": "texts that only ask for a high score",
     }
     warnings = [
-        f"the judge gives {text} {kinds[kind]['mean']:.0%} of the scale"
+        f"the judge gives {text} {percent(kinds[kind]['mean'])} of the scale"
         for kind, text in texts.items()
         if kind in kinds and kinds[kind]["mean"] > 0.25
     ]
     if "reference" in kinds and kinds["reference"]["mean"] < 0.75:
-        warnings.append(f"the judge gives the reference itself only {kinds['reference']['mean']:.0%} of the scale")
+        warnings.append(f"the judge gives the reference itself only {percent(kinds['reference']['mean'])} of the scale")
     if "duplicate" in kinds and (twin := kinds["duplicate"].get("mean_abs_difference", 0.0)) > 0.1:
-        warnings.append(f"the judge scores equal answers in one prompt {twin:.0%} of the scale apart")
+        warnings.append(f"the judge scores equal answers in one prompt {percent(twin)} of the scale apart")
     return warnings

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from equiloss.errors import InputError
 from equiloss.files import sha256_of
+from equiloss.numerals import number
 from judge.data.reference import agreement, numbers, words
 from judge.data.verdicts import OFFLINE_JUDGE
 from judge.endpoints.provider import Connection, ConnectionSettings, Draft, JudgeRequest, Provider, Reply
@@ -83,4 +84,4 @@ def explain(output: str, reference: str) -> str:
     parts = ["the same words as the reference" if words(output) == words(reference) else "other words"]
     if numbers(reference):
         parts.append("the same numbers" if numbers(output) == numbers(reference) else "other numbers")
-    return f"Not an LLM: {' and '.join(parts)}; agreement {agreement(output, reference):.2f}."
+    return f"Not an LLM: {' and '.join(parts)}; agreement {number(agreement(output, reference))}."

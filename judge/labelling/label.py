@@ -12,6 +12,7 @@ from pydantic import Field
 
 from equiloss.errors import InputError
 from equiloss.files import append_jsonl, read_jsonl
+from equiloss.numerals import plain
 from equiloss.records.file_record import FileRecord, parse
 from equiloss.records.response import Response
 from judge.data.verdicts import Judged
@@ -185,6 +186,7 @@ def fitting(labels: Sequence[Label], rubric: str, scale: tuple[float, float]) ->
     wider = low <= scale[0] and scale[1] <= high  # of scores given alone
     if not (alike or (wider and all(label.rubric == rubric for label in mine))):
         raise InputError(
-            f"the labels are not on the rubric's scale from {scale[0]:g} to {scale[1]:g}", "label again, by the rubric"
+            f"the labels are not on the rubric's scale from {plain(scale[0])} to {plain(scale[1])}",
+            "label again, by the rubric",
         )
     return mine

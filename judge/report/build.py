@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from equiloss import files, provenance
 from equiloss.errors import InputError
-from equiloss.numerals import digits_for, number, p_value
+from equiloss.numerals import digits_for, number, p_value, span
 from equiloss.records.diagnosis import Diagnosis
 from judge.comparison.compare import compare
 from judge.comparison.document import Comparison
@@ -129,11 +129,11 @@ def _figures(comparison: Comparison, scale: tuple[float, float]) -> tuple[KeyFig
     if len(gaps) == 1:
         gap = gaps[0]
         name = f"{gap.a} − {gap.b}" if gap.difference else "Gap"
-        first = KeyFigure(name, number(gap.difference, digits), prose.span(gap.interval, digits))
+        first = KeyFigure(name, number(gap.difference, digits), span(gap.interval, digits))
         second = KeyFigure("p of no difference", p_value(gap.p), f"two-sided, over {gap.method}")
     else:
         top = max(comparison.models, key=lambda model: model.mean or 0.0)
-        first = KeyFigure(top.name, number(top.mean, digits), prose.span(top.interval, digits))
+        first = KeyFigure(top.name, number(top.mean, digits), span(top.interval, digits))
         shown = f"{sum(gap.significant for gap in gaps)} of {len(gaps)}"
         second = KeyFigure("Differences shown", shown, "after Holm's correction") if gaps else None
     left_out = comparison.n_items_any - comparison.n_items

@@ -17,13 +17,8 @@ from judge.report.sections import Section
 
 
 def fill(name: str, **values: Any) -> Markup:
-    """Render a report template with escaping on. Numbers are formatted by filters named as in `equiloss.numerals`.
-
-    Raises: InputError when there is no such template.
-    """
-    template = templates.environment(autoescape=True).from_string(templates.source("report", name))
-    helpers = {key: getattr(numerals, key) for key in ("number", "interval", "p_value", "percent")}
-    return Markup(template.render(plots=plots, span=prose.span, **helpers, **values))
+    """Render a section's template, which may draw with `plots`."""
+    return Markup(templates.report_page(name, plots=plots, **values))
 
 
 def scores(comparison: Comparison, scores: Scores, judged: Sequence[Judged], scale: tuple[float, float]) -> Section:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from equiloss import templates
-from equiloss.numerals import digits_for, number, p_value, percent
+from equiloss.numerals import digits_for, plain
 from equiloss.statistics.estimate import Interval
 from judge.comparison.document import Comparison, Difference
 
@@ -16,9 +16,8 @@ def headline(comparison: Comparison, scale: tuple[float, float]) -> str:
     top = ranked[0]
     leads = {gap.b if gap.a == top.name else gap.a: gap.significant for gap in comparison.differences
              if top.name in (gap.a, gap.b)}  # fmt: skip
-    text = templates.render(
-        templates.source("report", "headline"),
-        "report/headline",
+    text = templates.report_text(
+        "headline",
         comparison=comparison,
         top=top,
         leaders=[model.name for model in ranked if model.mean == top.mean],
@@ -27,10 +26,6 @@ def headline(comparison: Comparison, scale: tuple[float, float]) -> str:
         gap=from_ahead(comparison.differences[0]) if comparison.differences else None,
         unit=unit(scale),
         digits=digits_for(*scale),
-        number=number,
-        span=span,
-        p_value=p_value,
-        percent=percent,
     )
     return " ".join(text.split())
 
@@ -66,14 +61,9 @@ def _mirrored(span: Interval | None) -> Interval | None:
     return None if span is None else (-span[1], -span[0])
 
 
-def span(interval: Interval | None, digits: int) -> str:
-    """An interval in words: "1.2 to 3.4"."""
-    return "none" if interval is None else f"{number(interval[0], digits)} to {number(interval[1], digits)}"
-
-
 def unit(scale: tuple[float, float]) -> str:
     """How a score is read: "of 100", or "on the scale from 1 to 10"."""
     low, high = scale
     if low == 0:
-        return f"of {high:g}"
-    return f"on the scale from {low:g} to {high:g}".replace("-", "−")
+        return f"of {plain(high)}"
+    return f"on the scale from {plain(low)} to {plain(high)}"

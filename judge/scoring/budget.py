@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from equiloss.errors import BudgetError
+from equiloss.numerals import usd
 from judge.endpoints.provider import Provider, Reply
 
 
@@ -56,8 +57,8 @@ class JudgingBudget:
         """Raises: BudgetError when `what`, at its worst, does not fit into what is left."""
         if self.limit_usd is not None and self.spent_usd + worst_usd > self.limit_usd:
             raise BudgetError(
-                f"stopped at the budget: ${self.spent_usd:.4f} of ${self.limit_usd:g} spent, and {what} may cost "
-                f"${worst_usd:.4f}",
+                f"stopped at the budget: {usd(self.spent_usd)} of ${self.limit_usd:g} spent, and {what} may cost "
+                f"{usd(worst_usd)}",
                 "the same command with a larger --max-usd goes on from here",
             )
 

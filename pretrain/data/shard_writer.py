@@ -23,6 +23,7 @@ import numpy as np
 from equiloss import files
 from equiloss import tokenizer as tokenizers
 from equiloss.errors import EquilossError, InputError
+from equiloss.numerals import number
 from equiloss.provenance import provenance
 from equiloss.records.token_data import DuplicatesRemoved, SplitFile, SplitName, TextSource, TokenData
 from pretrain.data.corpus import Fields, describe, read_documents
@@ -386,7 +387,7 @@ def written(shards: Shards) -> list[str]:
         f"({record.tokenizer['kind']}), {record.dtype}"
     ]
     for name, split in record.splits.items():
-        per_byte = f", {split.bytes / split.tokens:.2f} bytes per token" if split.tokens else ""
+        per_byte = f", {number(split.bytes / split.tokens)} bytes per token" if split.tokens else ""
         lines.append(f"  {name}: {split.documents:,} documents, {split.tokens:,} tokens{per_byte}")
         if not split.documents and record.fractions.get(name):
             lines.append(f"  warning: no document fell to {name}: raise --{name}, or cut long texts with --separator")

@@ -14,6 +14,7 @@ import torch
 from equiloss import commands, loss_comparison, tokenizer
 from equiloss.errors import InputError
 from equiloss.loss_comparison import LossComparison
+from equiloss.numerals import percent
 from equiloss.records import evaluation as evaluations
 from equiloss.records.evaluation import (
     EvaluatedCheckpoint,
@@ -124,7 +125,7 @@ def evaluate(
             stride_tokens=stride,
             precision=precision,
             device=device.type,
-            interval=f"{LEVEL:.0%}, clustered by document",
+            interval=f"{percent(LEVEL)}, clustered by document",
         ),
         arrays,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from equiloss import console
 from equiloss.loss_comparison import LossComparison
+from equiloss.numerals import interval, number, p_value, percent
 from equiloss.records.evaluation import EvaluationRecord, PartMean
 from equiloss.statistics.estimate import ClusteredMean
 
@@ -33,9 +34,9 @@ def losses(evaluations: Sequence[EvaluationRecord]) -> Table:
             row.checkpoint.name,
             _interval(row.loss_nats, 4),
             _interval(row.bits_per_byte, 4),
-            f"{row.perplexity:,.2f}",
-            f"{row.accuracy.value:.1%}",
-            f"{row.calibration.expected_calibration_error:.3f}",
+            number(row.perplexity),
+            percent(row.accuracy.value, 1),
+            number(row.calibration.expected_calibration_error, 3),
         )
         for row in evaluations
     ]
@@ -62,17 +63,17 @@ def _breakdown(part: str, evaluations: Sequence[EvaluationRecord], means: Sequen
 
 def comparisons(pairs: Sequence[LossComparison]) -> Table:
     """The paired differences, and whether they are within the margin."""
-    headings = ("A", "B", "A - B (nats/token)", "p (equal to 0)", "p (beyond the margin)", "verdict")
+    headings = ("A", "B", "A − B (nats/token)", "p (equal to 0)", "p (beyond the margin)", "verdict")
     rows: list[tuple[str, ...]] = []
     for pair in pairs:
-        p_values = ["-" if p is None else f"{p:.2g}" for p in (pair.p_difference, pair.p_equivalence)]
+        p_values = [p_value(p) for p in (pair.p_difference, pair.p_equivalence)]
         rows.append((pair.a, pair.b, _interval(pair.difference_nats, 4, sign=True), *p_values, pair.verdict))
     title = f"paired differences, margin {pairs[0].margin_nats} nats"
     return console.table(title, "llrrrl", headings, rows, "TOST: two one-sided tests at 5 %")
 
 
 def _interval(mean: ClusteredMean, digits: int, sign: bool = False) -> str:
-    form = f"{'+' if sign else ''}.{digits}f"
+    text = number(mean.value, digits, sign=sign)
     if mean.low is None or mean.high is None:
-        return format(mean.value, form)
-    return f"{mean.value:{form}} [{mean.low:{form}}, {mean.high:{form}}]"
+        return text
+    return f"{text} {interval((mean.low, mean.high), digits, sign=sign)}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from equiloss import files, provenance, templates
 from equiloss.errors import EquilossError, InputError
+from equiloss.numerals import significant
 from equiloss.records.base_run import CheckpointRun
 from pretrain.config import ModelConfig
 from pretrain.exchange import layouts, tokenizer_files
@@ -155,8 +156,13 @@ def _facts(run: CheckpointRun) -> list[tuple[str, str]]:
         ("seed", train.get("seed")),
         ("imported from", run.source.path if run.source else None),
     ]
-    return [(key, f"{v:,}" if isinstance(v, int) else f"{v:.4g}" if isinstance(v, float) else str(v).replace("|", "/"))
-            for key, v in found if v is not None]  # fmt: skip
+
+    def shown(value: object) -> str:
+        if isinstance(value, float):
+            return significant(value, 4)
+        return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "/")
+
+    return [(key, shown(value)) for key, value in found if value is not None]
 
 
 def push(directory: Path, repository: str, private: bool = False, api: Any = None) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from equiloss import console
 from equiloss.errors import InputError
 from equiloss.files import write_json
+from equiloss.numerals import duration
 from equiloss.provenance import provenance
 from equiloss.records.probe import ProbedCheckpoint, ProbedData, ProbeRecord, ProbeResult
 from pretrain.model import checkpoint
@@ -35,7 +36,7 @@ def run(path: Path, options: ProbeOptions, output: Path | None = None) -> tuple[
             subject.skipped[name] = str(missing)
             continue
         measured[name] = result.model_copy(update={"seconds": round(time.perf_counter() - start, 2)})
-        console.say(f"{name}: {measured[name].seconds:.1f} s")
+        console.say(f"{name}: {duration(measured[name].seconds)}")
     base = subject.base
     record = ProbeRecord(
         checkpoint=ProbedCheckpoint(path=str(path), sha256=base.sha256, config=base.config.model_dump()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from equiloss import console
+from equiloss.numerals import significant
 from equiloss.records.probe import ProbeRecord
 
 if TYPE_CHECKING:
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
 
 def table(record: ProbeRecord) -> Table:
     """All measures with their standard errors."""
-    rows: list[tuple[str, ...]] = []
-    for name, measure in record.measures.items():
-        error = "" if measure.standard_error is None else f"{measure.standard_error:.3g}"
-        rows.append((*name.split(".", 1), f"{measure.value:.4g}", error, measure.unit))
+    rows = [
+        (*name.split(".", 1), significant(measure.value, 4), significant(measure.standard_error), measure.unit)
+        for name, measure in record.measures.items()
+    ]
     headings = ("probe", "measure", "value", "standard error", "unit")
     return console.table(record.checkpoint.path, "llrrl", headings, rows)

@@ -16,7 +16,7 @@ from itertools import pairwise
 import torch
 
 from equiloss.errors import EquilossError, InputError
-from equiloss.numerals import duration
+from equiloss.numerals import binary_size, duration, number
 from pretrain.config import RunConfig
 from pretrain.model.decoder import GPT
 from pretrain.model.device import pick_device
@@ -79,7 +79,7 @@ def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | No
     expected = expected_bytes(resolved)
     if expected + peak_bytes(device) > limit:
         raise EquilossError(
-            f"weights, gradients and optimizer alone need {gigabytes(expected)}, and {gigabytes(limit)} are there",
+            f"weights, gradients and optimizer alone need {binary_size(expected)}, and {binary_size(limit)} are there",
             "use a smaller model, or train.parallel=fsdp on several devices",
         )
     bench = Bench(resolved, device)
@@ -128,9 +128,9 @@ class Bench:
         ids = torch.randint(config.model.vocab_size, (batch_size, config.model.context + 1), device=self.device)
         forget_peak(self.device)
         seconds: list[float] = []
-        for number in range(2):
+        for step in range(2):
             start = time.perf_counter()
-            stepper(number, ids[:, :-1], ids[:, 1:], lr=0.0)  # ends in a wait for the device
+            stepper(step, ids[:, :-1], ids[:, 1:], lr=0.0)  # ends in a wait for the device
             seconds.append(time.perf_counter() - start)
         return Trial(batch_size, peak_bytes(self.device), min(seconds))
 
@@ -140,7 +140,7 @@ def search(bench: Callable[[int], Trial], limit: int, floor: float = 0.0, known:
     trials = [bench(1)]
     if trials[0].peak_bytes > limit:
         raise EquilossError(
-            f"one sequence needs {gigabytes(trials[0].peak_bytes)}, and {gigabytes(limit)} are there",
+            f"one sequence needs {binary_size(trials[0].peak_bytes)}, and {binary_size(limit)} are there",
             "shorten model.context, or use a smaller model",
         )
     while trials[-1].batch_size < LARGEST:
@@ -251,18 +251,13 @@ def lines(fitted: FittedBatch, cost: RunCost) -> list[str]:
     train, flops = fitted.config.train, fitted.flops_per_token
     how = "tried" if fitted.measured else "by the measured growth, not tried: it would take too long"
     return [
-        f"model: {fitted.parameters:,} parameters, {flops / 1e6:,.1f} MFLOP per token",
-        f"memory: {gigabytes(fitted.limit_bytes)} may be used; {gigabytes(fitted.fixed_bytes)} fixed, "
-        f"{fitted.per_sequence_bytes / 2**20:,.0f} MiB per sequence",
+        f"model: {fitted.parameters:,} parameters, {number(flops / 1e6, 1)} MFLOP per token",
+        f"memory: {binary_size(fitted.limit_bytes)} may be used; {binary_size(fitted.fixed_bytes)} fixed, "
+        f"{binary_size(fitted.per_sequence_bytes)} per sequence",
         f"largest micro-batch: {fitted.largest_batch_size} ({how})",
-        f"speed: {fitted.tokens_per_s:,.0f} tokens/s, {flops * fitted.tokens_per_s / 1e9:,.1f} GFLOP/s",
+        f"speed: {number(fitted.tokens_per_s, 0)} tokens/s, {number(flops * fitted.tokens_per_s / 1e9, 1)} GFLOP/s",
         f"the run: {cost.steps:,} steps, {cost.tokens:,} tokens: {duration(cost.hours * 3600)}"
-        + ("" if cost.cost_usd is None else f", {cost.cost_usd:,.2f} USD"),
-        f"disk: checkpoint {gigabytes(cost.checkpoint_bytes)}, each state {gigabytes(cost.state_bytes)}",
+        + ("" if cost.cost_usd is None else f", {number(cost.cost_usd)} USD"),
+        f"disk: checkpoint {binary_size(cost.checkpoint_bytes)}, each state {binary_size(cost.state_bytes)}",
         f"use: --set train.batch_size={train.batch_size} --set train.accumulate={train.accumulate}",
     ]
-
-
-def gigabytes(value: float) -> str:
-    """Bytes as a person reads them."""
-    return f"{value / 2**30:,.2f} GiB" if value >= 2**27 else f"{value / 2**20:,.1f} MiB"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from equiloss import console
-from equiloss.numerals import duration
+from equiloss.numerals import duration, number, percent
 from pretrain.training import page as report
 from pretrain.training.page import RunSummary
 
@@ -43,15 +43,5 @@ def _who(names: Sequence[str], values: Sequence[object]) -> str:
 
 
 def _cells(row: RunSummary) -> list[str]:
-    def number(value: float | None, form: str) -> str:
-        return "–" if value is None else format(value, form)
-
-    return [
-        f"{row.steps:,}",
-        number(row.train_loss, ".4f"),
-        number(row.validation_loss, ".4f"),
-        number(row.best_validation_loss, ".4f"),
-        number(row.clipped, ".1%"),
-        number(row.tokens_per_s, ",.0f"),
-        duration(row.elapsed_s),
-    ]
+    losses = [number(loss, 4) for loss in (row.train_loss, row.validation_loss, row.best_validation_loss)]
+    return [f"{row.steps:,}", *losses, percent(row.clipped, 1), number(row.tokens_per_s, 0), duration(row.elapsed_s)]

@@ -16,7 +16,7 @@ from equiloss.errors import InputError
 from equiloss.files import plain, write_text
 from equiloss.records.file_record import FileRecord
 from equiloss.records.metrics import SampledText, TrainingMetrics, ValidationMetrics, read_metrics, read_samples
-from equiloss.templates import environment, source
+from equiloss.templates import report_page
 from pretrain.config import FREE_FIELDS
 
 INTERVALS = 400
@@ -155,7 +155,7 @@ def page(runs: Sequence[LoggedRun], title: str) -> str:
     document = {"title": title, "runs": entries, "differences": differing(runs) if len(runs) > 1 else {}}
     # In a script element only "</" and "<!--" could end or change it: no "<" is left.
     embedded = json.dumps(document, ensure_ascii=False, allow_nan=False, default=plain).replace("<", "\\u003c")
-    return environment(autoescape=True).from_string(source("report", "run.html")).render(title=title, data=embedded)
+    return report_page("run.html", title=title, data=embedded)
 
 
 def thinned(rows: Sequence[TrainingMetrics], intervals: int = INTERVALS) -> list[TrainingMetrics]:

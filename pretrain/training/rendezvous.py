@@ -18,6 +18,7 @@ from datetime import timedelta
 import torch.distributed as dist
 
 from equiloss.errors import IncompleteError
+from equiloss.numerals import duration
 
 POLL_S = 0.05
 
@@ -51,7 +52,7 @@ def agree(store: dist.Store, rank: int, size: int, patience_s: float) -> str:
                     return round_name
         time.sleep(POLL_S)
     raise IncompleteError(
-        f"process {rank} of {size} has waited {patience_s:.0f} s for the others", "run the same command again"
+        f"process {rank} of {size} has waited {duration(patience_s)} for the others", "run the same command again"
     )
 
 

@@ -17,8 +17,8 @@ from equiloss import tokenizer
 from equiloss.console import say, warn
 from equiloss.errors import EquilossError, InputError
 from equiloss.files import append_jsonl, json_line, sha256_of, write_json
-from equiloss.numerals import duration
-from equiloss.progress import ProgressBar
+from equiloss.numerals import duration, number
+from equiloss.progress import ProgressBar, training_figures
 from equiloss.provenance import provenance
 from equiloss.records.base_run import CheckpointRun, RunProgress, StartedFrom, TrainingData
 from equiloss.records.file_record import FileRecord
@@ -200,7 +200,7 @@ class Run:
                     speed = (progress.step - mark_step) * self.config.tokens_per_step / (now - mark)
                     progress.elapsed_s = now - began
                     loss = self._log(lr, speed)
-                    display.update(progress.step, f"loss {loss:.4f}", f"lr {lr:.2e}", f"{speed:,.0f} tokens/s")
+                    display.update(progress.step, *training_figures(loss, lr, speed))
                 if progress.step % settings.eval_every == 0 or last:
                     self._evaluate()
                 if logged or self.world.size == 1:
@@ -301,8 +301,8 @@ class Run:
         offsets = evenly_spaced(len(self.validation), context, self.config.train.eval_tokens)
         size, total, count = self.config.train.batch_size, 0.0, 0.0
         rounds = math.ceil(len(offsets) / (size * self.world.size))  # the same number on every process
-        for number in range(rounds):
-            first = (number * self.world.size + self.world.rank) * size
+        for index in range(rounds):
+            first = (index * self.world.size + self.world.rank) * size
             part = offsets[first : first + size]
             windows = torch.from_numpy(gather(self.validation, part if len(part) else offsets[:1], context + 1))
             ids, targets = windows[:, :-1], windows[:, 1:]
@@ -324,7 +324,7 @@ class Run:
             if self.config.train.checkpoint == "best":
                 self.best = self._weights()
         step = f"step {progress.step}/{self.config.train.steps}"
-        self.display.line(f"{self.directory.name}: {step}: validation loss {loss:.4f}")
+        self.display.line(f"{self.directory.name}: {step}: validation loss {number(loss, 4)}")
         for callback in self.callbacks:
             callback.evaluated(progress.step, self.model)
 

@@ -5,33 +5,17 @@ from __future__ import annotations
 from collections import Counter
 
 from equiloss import console
+from equiloss.numerals import percent
 from study.effects import Effects
-from study.effects_page import cells, closing
+from study.effects_page import HEADINGS, cells, closing, mean_of
 from study.zoo.counting import ZooCount
 
 
 def emit_effects(effects: Effects) -> None:
     """Print the baseline and every arm, the lowest loss first, and what it comes to."""
-    headings = (
-        "intervention",
-        "seeds",
-        "loss",
-        "effect",
-        "95 % interval",
-        "p (Holm)",
-        "would have seen",
-        "in the noise?",
-    )
-    deviation = f" ± {effects.sd_nats:.4f}" if effects.sd_nats is not None else ""
-    baseline = (
-        effects.baseline,
-        str(effects.seeds),
-        f"{effects.mean_nats:.4f}{deviation}",
-        *[""] * 4,
-        "(the baseline)",
-    )
+    baseline = (effects.baseline, str(effects.seeds), mean_of(effects), "", "", "", "", "(the baseline)")
     rows = [baseline, *((effect.arm, *cells(effect)) for effect in effects.effects)]
-    console.emit_table(console.table("", "lrrrrrrl", [*headings, "in the noise?"], rows))
+    console.emit_table(console.table("", "lrrrrrrl", HEADINGS, rows))
     console.out().print(closing(effects), markup=False, soft_wrap=True)
 
 
@@ -47,5 +31,5 @@ def emit_count(count: ZooCount) -> None:
     rates = {"named the planted cause": count.accuracy, "false alarms on null pairs": count.false_alarms}
     for what, rate in rates.items():
         if rate.of:
-            interval = f"exact 95 % interval {rate.low:.0%} to {rate.high:.0%}"
-            console.out().print(f"{what}: {rate.count} of {rate.of} = {rate.value:.0%} ({interval})")
+            interval = f"exact 95 % interval {percent(rate.low)} to {percent(rate.high)}"
+            console.out().print(f"{what}: {rate.count} of {rate.of} = {percent(rate.value)} ({interval})")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from equiloss import console
-from equiloss.numerals import estimated, estimated_share
+from equiloss.numerals import estimated, estimated_share, number
 from equiloss.records.counterfactual import Tried
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def table(tried: Sequence[Tried]) -> Table:
             estimated(attempt.gap_before) if attempt.gap_before else "",
             estimated(attempt.gap_after) if attempt.gap_after else "",
             estimated_share(attempt.share) if attempt.share else "",
-            f"{attempt.minutes:.1f}",
+            number(attempt.minutes, 1),
         )
         for attempt in tried
     ]

@@ -95,8 +95,7 @@ class ZooCount(FileRecord):
     def write(self, directory: Path) -> Path:
         """Write zoo.json and zoo.html; the page's path."""
         write_json(directory / "zoo.json", self.model_dump(mode="json"))
-        page = templates.environment(autoescape=True).from_string(templates.source("report", "zoo.html"))
-        write_text(directory / "zoo.html", page.render(zoo=self))
+        write_text(directory / "zoo.html", templates.report_page("zoo.html", zoo=self))
         return directory / "zoo.html"
 
     def require_complete(self, directory: Path) -> None:

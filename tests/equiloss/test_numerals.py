@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -50,11 +52,11 @@ def test_the_forms() -> None:
     assert numerals.significant(0.00001234) == "1.23e−05"
     assert numerals.plain(-0.05) == "−0.05"
     assert (numerals.interval(None), numerals.interval((-1, 2), 1, sign=True)) == ("–", "[−1.0, +2.0]")
-    assert (numerals.span(None, 2), numerals.span(-1, 2, 1)) == ("–", "−1.0 to 2.0")
+    assert (numerals.span(None), numerals.span((-1, 2), 1)) == ("–", "−1.0 to 2.0")
     assert [numerals.p_value(p) for p in (None, 0.3, 0.0123, 0.0004)] == ["–", "0.300", "0.012", "< 0.001"]
     assert [numerals.p_equals(p) for p in (0.3, 0.0004)] == ["= 0.300", "< 0.001"]
     assert (numerals.percent(0.126), numerals.percent(None), numerals.percent(-0.126, 1)) == ("13 %", "–", "−12.6 %")
-    assert [numerals.size(x) for x in (12.5 * 2**20, 1.2 * 2**30)] == ["12.5 MiB", "1.20 GiB"]
+    assert [numerals.binary_size(x) for x in (12.5 * 2**20, 1.2 * 2**30)] == ["12.5 MiB", "1.20 GiB"]
     assert (numerals.usd(None), numerals.usd(0.0125)) == ("price unknown", "$0.0125")
     assert numerals.learning_rate(3e-4) == "3.00e-04"
     assert [numerals.digits_for(0, x) for x in (100, 10, 1)] == [1, 2, 3]
@@ -74,4 +76,28 @@ def test_estimates() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert numerals.duration(seconds) == text
+    assert numerals.duration(None) == "–"
     assert numerals.duration(86400 * 3 + 4 * 3600 + 300) == "3 d 04:05"
+
+
+OTHERWISE = {
+    "equiloss/numerals.py": "the place itself",
+    "ift/training/lr_sweep.py": "rounds the rates that it tries",
+    "judge/report/plots.py": "coordinates",
+    "judge/simulate/server.py": "an HTTP header",
+}
+
+
+def test_no_other_module_gives_a_number_its_form() -> None:
+    """Grouped integers (`:,`) and numbers echoed as they were given (`:g`) are plain Python; all else is numerals."""
+    formed: list[str] = []
+    for package in ("equiloss", "pretrain", "ift", "judge", "study"):
+        for path in (ROOT / package).rglob("*.py"):
+            if str(path.relative_to(ROOT)) in OTHERWISE:
+                continue
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.FormattedValue) and node.format_spec is not None:
+                    spec = ast.unparse(node.format_spec)[2:-1]
+                    if re.search(r"\.\{?\w+\}?[fFeEgG]|%$|[fFeE]$", spec):
+                        formed.append(f"{path.relative_to(ROOT)}:{node.lineno} {spec}")
+    assert formed == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from equiloss.errors import InputError
-from equiloss.numerals import estimated
+from equiloss.numerals import estimated, plain
 from equiloss.records.diagnosis import Evidence, Level, not_tested, tested
 from equiloss.statistics.equivalence import LEVEL, MARGIN_NATS, equivalence_test, mean_over_tokens
 from equiloss.statistics.estimate import Estimate
@@ -56,13 +56,13 @@ def outcome_level(difference: Estimate, margin_nats: float) -> Level:
         return not_tested(0, "more than one test document", None)
     told = f"A's loss minus B's is {estimated(difference)} nats a token"
     if -margin_nats < low and high < margin_nats:
-        status, says = "clear", f"The base models are loss-equivalent within {margin_nats:g} nats: {told}."
+        status, says = "clear", f"The base models are loss-equivalent within {plain(margin_nats)} nats: {told}."
     elif low > margin_nats or high < -margin_nats:
-        status, says = "accounts", f"The base models are not loss-equivalent: {told}, beyond {margin_nats:g}."
+        status, says = "accounts", f"The base models are not loss-equivalent: {told}, beyond {plain(margin_nats)}."
     else:
         status, says = (
             "undetermined",
-            f"Whether the base models are loss-equivalent within {margin_nats:g} is open: {told}.",
+            f"Whether the base models are loss-equivalent within {plain(margin_nats)} is open: {told}.",
         )
     return tested(
         0,

@@ -156,10 +156,8 @@ def test_counting(tmp_path: Path) -> None:
     document = counted.model_dump(mode="json")
     assert [run["named"] for run in document["runs"] if run["seed"] == 3] == [None, None]
     assert [run["right"] for run in document["runs"]] == [True, False, False, False] * 2
-    html = (
-        templates.environment(autoescape=True).from_string(templates.source("report", "zoo.html")).render(zoo=counted)
-    )
-    assert "1 of 3 times: 33 % (exact 95 % interval 1 to 91 %)" in html
+    html = templates.report_page("zoo.html", zoo=counted)
+    assert "1 of 3 times: 33 % (exact 95 % interval 1 % to 91 %)" in html
     assert "So it &lt;b&gt;is&lt;/b&gt;." in html
     assert "not made" in html
 
