@@ -99,8 +99,10 @@ def matching(pattern: str, maker: Mapping[str, str]) -> list[str]:
 
 def link(cells: Sequence[Cell], maker: Mapping[str, str]) -> tuple[Cell, ...]:
     """Fill in `needs`: the cells that make what a cell reads."""
-    found = [dict.fromkeys(name for path in cell.reads for name in makers(path, maker)) for cell in cells]
-    return tuple(replace(cell, needs=tuple(needs)) for cell, needs in zip(cells, found, strict=True))
+    makers_of = {
+        cell.name: dict.fromkeys(name for path in cell.reads for name in makers(path, maker)) for cell in cells
+    }
+    return tuple(replace(cell, needs=tuple(makers_of[cell.name])) for cell in cells)
 
 
 def makers(path: str, maker: Mapping[str, str]) -> list[str]:

@@ -32,17 +32,17 @@ def browser(
     verdicts: dict[tuple[str, str], list[dict[str, object]]] = defaultdict(list)
     failures: dict[tuple[str, str], list[dict[str, object]]] = defaultdict(list)
     for run in judged:
-        for one in run.verdicts_of(scores.panel):
-            row = {"c": one.criterion, "v": one.value, "e": one.explanation, "r": one.repeat, "p": one.position}
-            verdicts[run.generator, one.id].append({**row, "n": len(one.group)})
-        for one in run.failures_of(scores.panel):
-            failures[run.generator, one.id].append(
-                {"reason": one.reason, "text": one.text or one.detail, "r": one.repeat}
+        for line in run.verdicts_of(scores.panel):
+            row = {"c": line.criterion, "v": line.value, "e": line.explanation, "r": line.repeat, "p": line.position}
+            verdicts[run.generator, line.id].append({**row, "n": len(line.group)})
+        for line in run.failures_of(scores.panel):
+            failures[run.generator, line.id].append(
+                {"reason": line.reason, "text": line.text or line.detail, "r": line.repeat}
             )
     items: list[dict[str, object]] = []
     for item in scores_of(judged, scores):
         responses = [run.responses.get(item.id) for run in judged]
-        first = next((one for one in responses if one), None)
+        first = next((response for response in responses if response), None)
         items.append(
             {
                 "id": item.id,
@@ -50,9 +50,9 @@ def browser(
                 "input": first.input if first else "",
                 "reference": first.reference if first else "",
                 "category": item.category,
-                "answers": [one and one.output for one in responses],
-                "finish": [one and one.finish_reason for one in responses],
-                "tokens": [one and one.n_tokens for one in responses],
+                "answers": [response and response.output for response in responses],
+                "finish": [response and response.finish_reason for response in responses],
+                "tokens": [response and response.n_tokens for response in responses],
                 "scores": list(item.scores.values()),
                 "verdicts": [verdicts[run.generator, item.id] for run in judged],
                 "failures": [failures[run.generator, item.id] for run in judged],

@@ -38,7 +38,7 @@ def scores(comparison: Comparison, scores: Scores, judged: Sequence[Judged], sca
         scale=scale,
         digits=numerals.digits_for(*scale),
     )
-    return Section("scores", "Scores", body, {"models": [one.model_dump(mode="json") for one in comparison.models]})
+    return Section("scores", "Scores", body, {"models": [model.model_dump(mode="json") for model in comparison.models]})
 
 
 def differences(comparison: Comparison, scale: tuple[float, float]) -> Section:
@@ -60,11 +60,11 @@ def differences(comparison: Comparison, scale: tuple[float, float]) -> Section:
 
 def people(comparison: Comparison, scale: tuple[float, float]) -> Section:
     """What the person who labelled some answers would score: means and gaps, beside the judge's."""
-    models = sorted(comparison.models, key=lambda one: -(one.human.mean if one.human else -1e9))
+    models = sorted(comparison.models, key=lambda model: -(model.human.mean if model.human else -1e9))
     gaps = [gap for gap in comparison.differences if gap.human]
     body = fill("people", models=models, gaps=gaps, digits=numerals.digits_for(*scale), scale=scale)
     data = {
-        "models": {one.name: one.human.model_dump(mode="json") for one in models if one.human},
+        "models": {model.name: model.human.model_dump(mode="json") for model in models if model.human},
         "gaps": [{"a": gap.a, "b": gap.b, **gap.human.model_dump(mode="json")} for gap in gaps if gap.human],
     }
     return Section("people", "As a person scores", body, data)
@@ -72,7 +72,7 @@ def people(comparison: Comparison, scale: tuple[float, float]) -> Section:
 
 def control_answers(comparison: Comparison) -> Section:
     """What the judge gave the answers whose right score is known."""
-    data = {kind: one.model_dump(mode="json") for kind, one in comparison.control_answers.items()}
+    data = {kind: score.model_dump(mode="json") for kind, score in comparison.control_answers.items()}
     return Section("canaries", "Control answers", fill("control_answers", kinds=comparison.control_answers), data)
 
 
@@ -96,4 +96,4 @@ def categories(comparison: Comparison, scale: tuple[float, float]) -> Section:
 
 def places(comparison: Comparison) -> dict[str, int]:
     """Which colour and shape each model has: its place among the files, the same in every plot."""
-    return {one.name: index for index, one in enumerate(comparison.models)}
+    return {model.name: index for index, model in enumerate(comparison.models)}

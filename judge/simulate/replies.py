@@ -266,7 +266,7 @@ def parse_model(text: str, base: Model) -> tuple[str, Model]:
 
 def _on_scale(share: float, values: Sequence[float]) -> float | int:
     value = values[0] + share * (values[-1] - values[0])
-    best = min(values, key=lambda one: abs(one - value))
+    best = min(values, key=lambda step: abs(step - value))
     return int(best) if float(best).is_integer() else best
 
 
@@ -276,8 +276,8 @@ def _fenced(user: str) -> dict[str, str]:
     if first is None:
         return {}
     code = first.group(2)
-    found = re.finditer(rf"^\[([A-Z]+(?: [A-Z])?) {code}\]\n(.*?)\n\[/\1 {code}\]$", user, re.MULTILINE | re.DOTALL)
-    return {one.group(1): one.group(2) for one in found}
+    fences = re.finditer(rf"^\[([A-Z]+(?: [A-Z])?) {code}\]\n(.*?)\n\[/\1 {code}\]$", user, re.MULTILINE | re.DOTALL)
+    return {fence.group(1): fence.group(2) for fence in fences}
 
 
 def _form_by_schema(body: ChatRequest, answers: Mapping[str, str]) -> Form | None:
