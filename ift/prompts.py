@@ -8,6 +8,7 @@ reaches over the border of prompt and answer: generation starts from exactly the
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -98,7 +99,7 @@ class Template:
             "response": example.reference if response is None else response,
         }
         values: dict[str, Any] = {"turns": [*turns, last], "history": turns, "system": example.system, **last}
-        mark = _unused_mark(str(values))
+        mark = f"\x00{secrets.token_hex(16)}\x00"  # nothing in the data can pass for it
         text = _render(self.text, self.name, {**values, "_mark": mark})
         parts = text.split(mark)
         segments = [Segment(part, generated=index % 2 == 1) for index, part in enumerate(parts)]
@@ -112,10 +113,6 @@ class Template:
     def prompt(self, example: Example) -> list[Segment]:
         """What the model reads before it answers: the same segments that training put before the answer."""
         return self.segments(example, response="")[:-1]
-
-    def prompt_text(self, example: Example) -> str:
-        """The prompt as one text."""
-        return "".join(segment.text for segment in self.prompt(example))
 
     def prompt_ids(self, example: Example, encode: Encode) -> list[int]:
         """The prompt's ids, from which generation starts."""
@@ -179,12 +176,3 @@ def _environment() -> SandboxedEnvironment:
     environment = templates.environment().overlay(extensions=[GenerationTag])
     assert environment.sandboxed
     return environment  # pyright: ignore[reportReturnType]  (an overlay is of the same class)
-
-
-def _unused_mark(text: str) -> str:
-    """A mark that occurs in no value, so that nothing in the data can pass for one."""
-    mark, number = "\x00generation\x00", 0
-    while repr(mark)[1:-1] in text or mark in text:
-        number += 1
-        mark = f"\x00generation{number}\x00"
-    return mark

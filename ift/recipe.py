@@ -14,7 +14,7 @@ from equiloss.errors import InputError
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
 
-class Split(Config):
+class SplitRule(Config):
     """Which items train, select and test. Its seed is its own: runs with other seeds keep the same test items."""
 
     by: Literal["seed", "order", "given"] = "seed"
@@ -26,7 +26,7 @@ class Split(Config):
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
-    def _whole(self) -> Split:
+    def _whole(self) -> SplitRule:
         if abs(self.train + self.validation + self.test - 1) > 1e-6:
             raise ValueError("train, validation and test must add up to 1")
         return self
@@ -102,7 +102,7 @@ class Recipe(Config):
     micro_batch_tokens: int = Field(default=8192, ge=1)
     """About how many tokens go through the model at once: bounds memory; changes no result but by rounding."""
 
-    split: Split = Split()
+    split: SplitRule = SplitRule()
     decoding: Decoding = Decoding()
 
     @model_validator(mode="after")

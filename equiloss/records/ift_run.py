@@ -5,9 +5,9 @@ A file holds the fields that its writer set, so models have defaults for what ol
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 from pydantic import Field, JsonValue
 
@@ -57,6 +57,12 @@ class OverlapShare(FileRecord):
     items: int = 0
     share: float = 0.0
     ids: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, ids: Sequence[str], total: int, shown: int | None = None, **more: object) -> Self:
+        """So many of `total` test items, with the first `shown` ids (all where None), and what else is known."""
+        share = len(ids) / total if total else 0.0
+        return cls.model_validate({"items": len(ids), "share": share, "ids": ids[:shown], **more})
 
 
 class NearOverlap(OverlapShare):

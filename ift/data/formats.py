@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from equiloss.errors import InputError
 from equiloss.records.response import Example, Turn, conversation_id, number_repeats, read_rows
 from pretrain.data.rows import HUB, Row, hub_rows, parquet_rows
 
-Format = Literal["alpaca", "sharegpt", "messages"]
-
 WORLD = "world:"
+CONVERSATIONS = {"messages": ("role", "content"), "conversations": ("from", "value")}
+"""By the field that holds the messages (the second is ShareGPT's): who speaks, and what."""
 ROLES = {"human": "user", "gpt": "assistant", "prompter": "user", "model": "assistant", "bot": "assistant"}
 SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "dev": "validation", "test": "test"}
 HINT = "an item needs instruction and output (Alpaca), conversations (ShareGPT) or messages"
@@ -52,22 +52,13 @@ def _rows(source: str) -> Iterable[Row]:
     return read_rows(path)
 
 
-def detect(row: Row) -> Format | None:
-    """The layout of an item, or None."""
-    if isinstance(row.get("messages"), (list, tuple)):
-        return "messages"
-    if isinstance(row.get("conversations"), (list, tuple)):
-        return "sharegpt"
-    return "alpaca" if "instruction" in row else None
-
-
 def example(row: Row, where: str) -> Example:
     """One item, whatever its layout. Raises: InputError that says `where`."""
-    layout = detect(row)
-    if layout is None:
+    key = next((key for key in CONVERSATIONS if isinstance(row.get(key), (list, tuple))), None)
+    if key is None and "instruction" not in row:
         known = ", ".join(map(str, list(row)[:6])) or "nothing"
         raise InputError(f"{where} has {known}, which is no instruction", HINT)
-    draft = _alpaca(row, where) if layout == "alpaca" else _conversation(row, layout, where)
+    draft = _alpaca(row, where) if key is None else _conversation(row, key, where)
     split = row.get("split")
     if split is not None and not (isinstance(split, str) and split in SPLITS):
         raise InputError(f"{where}: split is {split!r}", "it may be train, validation or test")
@@ -102,11 +93,9 @@ def _alpaca(row: Row, where: str) -> Example:
     )
 
 
-def _conversation(row: Row, layout: Format, where: str) -> Example:
-    """ShareGPT's `conversations` (from, value) or `messages` (role, content): the last exchange is the item."""
-    key, role_key, text_key = (
-        ("messages", "role", "content") if layout == "messages" else ("conversations", "from", "value")
-    )
+def _conversation(row: Row, key: str, where: str) -> Example:
+    """The last exchange is the item, what stands before it its history."""
+    role_key, text_key = CONVERSATIONS[key]
     system = _text(row.get("system"), f"{where}: system")
     turns: list[tuple[str, str]] = []
     for number, message in enumerate(row[key], start=1):

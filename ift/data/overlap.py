@@ -109,24 +109,13 @@ def report(parts: Mapping[str, Sequence[Example]], shards: Path | None = None) -
     exact = [one.id for one in test if " ".join(words(question(one))) in asked]
     near = near_duplicates(test, train)
 
-    def share(count: int) -> float:
-        return count / len(test) if test else 0.0
-
-    corpus = None
+    total, corpus = len(test), None
     if shards is not None:
         ids = in_corpus(test, _texts(shards))
-        corpus = CorpusOverlap(
-            items=len(ids), share=share(len(ids)), ids=tuple(ids), words=CORPUS_WORDS, shards=str(shards)
-        )
+        corpus = CorpusOverlap.of(ids, total, words=CORPUS_WORDS, shards=str(shards))
     return Overlap(
-        exact=OverlapShare(items=len(exact), share=share(len(exact)), ids=tuple(exact[:SHOWN])),
-        near=NearOverlap(
-            items=len(near),
-            share=share(len(near)),
-            ids=tuple(one.id for one in near[:SHOWN]),
-            threshold=NEAR,
-            pairs=tuple(near[:SHOWN]),
-        ),
+        exact=OverlapShare.of(exact, total, SHOWN),
+        near=NearOverlap.of([one.id for one in near], total, SHOWN, threshold=NEAR, pairs=near[:SHOWN]),
         corpus=corpus,
     )
 

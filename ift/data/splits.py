@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from equiloss.errors import InputError
 from equiloss.records.response import Example
-from ift.recipe import Split
+from ift.recipe import SplitRule
 
 NAMES = ("train", "validation", "test")
 
 
-def split_examples(examples: Sequence[Example], split: Split) -> dict[str, list[Example]]:
+def split_examples(examples: Sequence[Example], split: SplitRule) -> dict[str, list[Example]]:
     """Divide items into train, validation and test.
 
     By seed, an item's place depends on what it asks, the seed and how many items there are, not on the order of the

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from equiloss.records.ift_run import AnsweringModel, Settings
+from equiloss.records.ift_run import AnsweringModel, RunTemplate, Settings
 from equiloss.records.response import Example, Response
 from ift.recipe import Decoding
 
@@ -14,12 +14,11 @@ OnAnswer = Callable[[Response], None]
 
 
 class Answerer(ABC):
-    """A model with its tokenizer, its template and its decoding. `about`: what the record says of the model."""
+    """A model with its tokenizer, its template and its decoding. `about`...: what the record says."""
 
     about: AnsweringModel
     decoding: Decoding
-    template_name: str
-    template_sha256: str
+    about_template: RunTemplate
     context: int
     """Most tokens that a prompt and its answer may have."""
 

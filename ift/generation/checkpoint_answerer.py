@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from equiloss.config import validate
 from equiloss.console import say
-from equiloss.records.ift_run import AnsweringModel
+from equiloss.records.ift_run import AnsweringModel, RunTemplate
 from equiloss.records.response import Example, Response
 from equiloss.seeds import stream
 from ift.generation.answerer import Answerer, OnAnswer, response_to
@@ -31,7 +31,7 @@ class CheckpointAnswerer(Answerer):
         if decoding.precision == "bf16":
             self.model = copy.deepcopy(loaded.model).to(torch.bfloat16)
         self.template, self.decoding = template, decoding
-        self.template_name, self.template_sha256 = template.name, template.sha256
+        self.about_template = RunTemplate(name=template.name, sha256=template.sha256)
         self.about = AnsweringModel(kind="checkpoint", path=str(loaded.path), sha256=loaded.sha256, run=loaded.run)
 
     def prompt_ids(self, example: Example) -> list[int]:
@@ -50,14 +50,9 @@ class CheckpointAnswerer(Answerer):
         answers = generate(
             self.model,
             [self.prompt_ids(example) for example in examples],
-            max_new_tokens=self.decoding.max_new_tokens,
             eos_id=self.encoding.eot_token,
-            temperature=self.decoding.temperature,
-            top_k=self.decoding.top_k,
-            top_p=self.decoding.top_p,
-            repetition_penalty=self.decoding.repetition_penalty,
             seeds=[stream(seed, "decoding", example.id) for example in examples],
-            batch_size=self.decoding.batch_size,
+            **self.decoding.model_dump(exclude={"precision"}),
             on_done=None if on_answer is None else lambda number, written: on_answer(respond(number, written)),
         )
         return [respond(number, written) for number, written in enumerate(answers)]

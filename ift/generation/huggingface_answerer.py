@@ -13,8 +13,8 @@ from equiloss.config import validate
 from equiloss.console import say
 from equiloss.errors import InputError
 from equiloss.files import sha256_of
-from equiloss.records.ift_run import AnsweringModel
-from equiloss.records.response import Example, Response
+from equiloss.records.ift_run import AnsweringModel, RunTemplate
+from equiloss.records.response import Example, Response, Turn
 from equiloss.seeds import stream
 from ift.generation.answerer import Answerer, OnAnswer, response_to
 from ift.prompts import load as load_template
@@ -61,8 +61,8 @@ class HuggingFaceAnswerer(Answerer):
         self.template = None if template == OWN else load_template(template)
         if self.template is None and not chat:
             raise InputError(f"{name} has no chat template of its own", "name another with --template")
-        self.template_name = template
-        self.template_sha256 = sha256_of(chat) if self.template is None else self.template.sha256
+        sha256 = sha256_of(chat) if self.template is None else self.template.sha256
+        self.about_template = RunTemplate(name=template, sha256=sha256)
         self.about = AnsweringModel(
             kind="huggingface",
             name=name,
@@ -75,12 +75,11 @@ class HuggingFaceAnswerer(Answerer):
         if self.template is not None:
             return self.template.prompt_ids(example, lambda text: self.tokenizer.encode(text, add_special_tokens=False))
         messages: list[dict[str, str]] = [{"role": "system", "content": example.system}] if example.system else []
-        for turn in example.history:
-            messages += [
-                {"role": "user", "content": _asked(turn.instruction, turn.input)},
-                {"role": "assistant", "content": turn.response},
-            ]
-        messages.append({"role": "user", "content": _asked(example.instruction, example.input)})
+        for turn in (*example.history, example):
+            asked = f"{turn.instruction}\n\n{turn.input}" if turn.input else turn.instruction
+            messages.append({"role": "user", "content": asked})
+            if isinstance(turn, Turn):
+                messages.append({"role": "assistant", "content": turn.response})
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return self.tokenizer.encode(text, add_special_tokens=False)
 
@@ -139,10 +138,6 @@ class HuggingFaceAnswerer(Answerer):
     def _ended(self, ids: list[int]) -> Written:
         place = next((i for i, one in enumerate(ids) if one in self.end_ids), None)
         return (ids, "length") if place is None else (ids[:place], "stop")
-
-
-def _asked(instruction: str, given: str) -> str:
-    return f"{instruction}\n\n{given}" if given else instruction
 
 
 def _end_ids(model: Any, tokenizer: Any) -> list[int]:

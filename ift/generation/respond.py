@@ -12,15 +12,7 @@ from equiloss.console import warn
 from equiloss.errors import InputError
 from equiloss.files import sha256_file, sha256_of
 from equiloss.provenance import provenance
-from equiloss.records.ift_run import (
-    IftRespond,
-    RunData,
-    RunFiles,
-    RunRecord,
-    RunTemplate,
-    read_run,
-    write_run,
-)
+from equiloss.records.ift_run import IftRespond, RunData, RunFiles, RunRecord, read_run, write_run
 from equiloss.records.response import write_responses
 from ift.data import formats
 from ift.generation import metrics
@@ -68,7 +60,7 @@ def respond(
             name=name,
             model=answerer.about,
             data=RunData(source=data, sha256=sha256_of([one.model_dump() for one in examples])),
-            template=RunTemplate(name=answerer.template_name, sha256=answerer.template_sha256),
+            template=answerer.about_template,
             decoding=answerer.decoding.model_dump(),
             seed=seed,
         )
@@ -81,9 +73,7 @@ def respond(
                 return Answers(paths, known, again=True) if peers.main else None
         partial = results / f".{name}.answers.jsonl"
         results.mkdir(parents=True, exist_ok=True)
-        responses = answer_resumably(
-            examples, partial, fingerprint, lambda items, note: answerer.answer(items, name, seed, note), peers
-        )
+        responses = answer_resumably(answerer, examples, name, seed, partial, fingerprint, peers)
         if not peers.main:
             return None
         write_responses(paths.responses, responses)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -13,10 +13,7 @@ from equiloss.records.response import Response, read_responses
 from equiloss.tokenizer import load as load_encoding
 from ift.data.formats import read_examples
 from ift.generation import metrics
-from ift.prompts import LossOn, Tokens, load
-
-if TYPE_CHECKING:
-    from tiktoken import Encoding
+from ift.prompts import LossOn, load
 
 
 def selected(
@@ -68,27 +65,23 @@ def preview(source: str, template: str, tokenizer: str, loss_on: LossOn, count: 
         encoding = checkpoint.load(tokenizer).encoding
     else:
         encoding = load_encoding(tokenizer)
-    made = load(template)
+    chosen = load(template)
     rows: list[dict[str, Any]] = []
     for example in read_examples(source)[:count]:
-        tokens = made.tokens(example, encoding.encode_ordinary, encoding.eot_token, loss_on)
+        tokens = chosen.tokens(example, encoding.encode_ordinary, encoding.eot_token, loss_on)
         rows.append(
             {
                 "id": example.id,
                 "n_tokens": len(tokens.ids),
                 "prompt_tokens": tokens.prompt_tokens,
                 "loss_tokens": sum(tokens.loss),
-                "tokens": _tokens(tokens, encoding),
+                "tokens": [
+                    {"token": token, "text": encoding.decode([token]), "loss": carries}
+                    for token, carries in zip(tokens.ids, tokens.loss, strict=True)
+                ],
             }
         )
     return rows
-
-
-def _tokens(tokens: Tokens, encoding: Encoding) -> list[dict[str, Any]]:
-    return [
-        {"token": one, "text": encoding.decode([one]), "loss": carries}
-        for one, carries in zip(tokens.ids, tokens.loss, strict=True)
-    ]
 
 
 def preview_text(row: dict[str, Any]) -> Text:

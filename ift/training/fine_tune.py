@@ -15,7 +15,7 @@ from ift import recipe as recipes
 from ift.paths import RunPaths, name_of
 from ift.training import lr_sweep as sweep
 from ift.training.prepared import Prepared, default_data, open_base, prepare
-from ift.training.run import FinishedRun, run
+from ift.training.run import FineTuning, FinishedRun
 from pretrain.model.decoder import GPT
 from pretrain.training.distributed import world
 
@@ -63,8 +63,8 @@ def fine_tune(
         if rates is not None:
             swept = sweep.pick(prepared, rates, names[0][1], peers, models / name)
             prepared = replace(prepared, recipe=chosen.model_copy(update={"lr": swept.picked}))
-        done = [run(prepared, RunPaths(one, results, models), number, peers, swept) for one, number in names]
-        return done if peers.main else []
+        runs = [FineTuning(prepared, RunPaths(one, results, models), number, peers) for one, number in names]
+        return [done for one in runs if (done := one.run(swept)) is not None and peers.main]
 
 
 def too_fast(lr: float, model: GPT) -> str:

@@ -233,9 +233,7 @@ def _resume(
         return {}
     model.load_state_dict(document["model"])
     optimizers.load(document["optimizer"])
-    saved: dict[str, Any] = document["result"]
-    result.epochs = [Epoch(**epoch) for epoch in saved["epochs"]]
-    for name in ("base_validation_loss", "selected_epoch", "steps"):
-        setattr(result, name, saved[name])
+    result.epochs = [Epoch(**epoch) for epoch in document["result"]["epochs"]]
+    result.selected_epoch, result.steps = (document["result"][name] for name in ("selected_epoch", "steps"))
     world.barrier()
     return document["best"]

@@ -6,35 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
-from equiloss.files import atomic
 from equiloss.numerals import number
 from equiloss.records.ift_run import IftRun
+from pretrain.training.plots import picture
 
 
 def plot_curve(record: IftRun, path: Path) -> None:
     """Training and validation loss over the epochs, the selected one marked, as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
     numbers = [one.epoch for one in record.epochs]
     middles = [one - 0.5 for one in numbers]  # a training loss is the mean over its epoch, while the weights change
-    losses = np.array([one.train_loss for one in record.epochs], dtype=np.float64)
-    axes.plot(middles, losses, "o-", markersize=3, label="training, during the epoch")
-    if record.base_validation_loss is not None and (selected := record.selected_epoch) is not None:
-        of_epochs = [record.base_validation_loss, *(one.validation_loss for one in record.epochs)]
-        losses = np.array(of_epochs, dtype=np.float64)
-        axes.plot([0, *numbers], losses, "o-", markersize=3, label="validation, after the epoch")
-        label = f"selected: epoch {selected}, {number(losses[selected], 4)}"
-        axes.plot([selected], [losses[selected]], "o", markersize=10, fillstyle="none", label=label)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("loss, nats per token with loss")
-    axes.set_title(record.name)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    with atomic(path, "wb") as f:
-        figure.savefig(f, format="png", dpi=120)
+    with picture(path, record.name, "epoch", "loss, nats per token with loss") as axes:
+        axes.locator_params(axis="x", integer=True)
+        losses = np.array([one.train_loss for one in record.epochs], dtype=np.float64)
+        axes.plot(middles, losses, "o-", markersize=3, label="training, during the epoch")
+        if record.base_validation_loss is not None and (selected := record.selected_epoch) is not None:
+            of_epochs = [record.base_validation_loss, *(one.validation_loss for one in record.epochs)]
+            losses = np.array(of_epochs, dtype=np.float64)
+            axes.plot([0, *numbers], losses, "o-", markersize=3, label="validation, after the epoch")
+            label = f"selected: epoch {selected}, {number(losses[selected], 4)}"
+            axes.plot([selected], [losses[selected]], "o", markersize=10, fillstyle="none", label=label)

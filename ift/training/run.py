@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -15,21 +14,9 @@ from equiloss.files import sha256_file, sha256_of
 from equiloss.numerals import duration, number
 from equiloss.progress import ProgressBar, training_figures
 from equiloss.provenance import provenance
+from equiloss.records import ift_run
 from equiloss.records.base_run import CheckpointRun, FineTunedFrom, TemplateUsed
-from equiloss.records.ift_run import (
-    Epoch,
-    IftRun,
-    LrSweep,
-    PretrainingLoss,
-    RunBase,
-    RunEnvironment,
-    RunFiles,
-    RunSeeds,
-    RunTemplate,
-    Settings,
-    read_run,
-    write_run,
-)
+from equiloss.records.ift_run import Epoch, IftRun, LrSweep, RunSeeds, Settings, read_run, write_run
 from equiloss.records.response import Response, write_responses
 from ift.generation import metrics
 from ift.generation.checkpoint_answerer import CheckpointAnswerer
@@ -37,13 +24,14 @@ from ift.generation.partial_answers import answer_resumably, forget
 from ift.paths import RunPaths
 from ift.recipe import Recipe
 from ift.training.energy import Meter
-from ift.training.forgetting import pretraining_sample, sample_loss, weight_distance
+from ift.training.forgetting import pretraining_sample, weight_distance
 from ift.training.loop import Trained, fine_tune, mean_loss
 from ift.training.plots import plot_curve
 from ift.training.prepared import Prepared
 from pretrain.model import checkpoint
 from pretrain.model.checkpoint import Checkpoint
 from pretrain.model.decoder import GPT
+from pretrain.probes.windows import mean_loss as text_loss
 from pretrain.training.distributed import World
 
 SAME_LOSS = 1e-4
@@ -61,114 +49,10 @@ class FinishedRun:
 
 def seeds_of(recipe: Recipe, seed: int) -> RunSeeds:
     """The run's named seeds: the recipe's where it gives one, else `seed`."""
-
-    def choose(own: int | None) -> int:
-        return seed if own is None else own
-
-    return RunSeeds(
-        order=choose(recipe.order_seed),
-        dropout=choose(recipe.dropout_seed),
-        noise=choose(recipe.noise_seed),
-        split=recipe.split.seed,
-        decoding=seed,
+    order, dropout, noise = (
+        seed if own is None else own for own in (recipe.order_seed, recipe.dropout_seed, recipe.noise_seed)
     )
-
-
-def run(prepared: Prepared, paths: RunPaths, seed: int, world: World, lr_sweep: LrSweep | None = None) -> FinishedRun:
-    """Fine-tune from the base on disk, answer, record. A finished run is left alone; a killed one goes on.
-
-    `lr_sweep`: what picked the recipe's learning rate, for the record. Raises: InputError when the name belongs to
-    another run, EquilossError when training fails or the saved model is not the selected one.
-    """
-    recipe, base = prepared.recipe, prepared.base
-    fingerprint = fingerprint_of(prepared, seed)
-    if paths.record.exists():
-        known = read_run(paths.record)
-        if not isinstance(known, IftRun) or known.fingerprint != fingerprint:
-            raise InputError(
-                f"{paths.record} is of another run (other base, data, recipe or seed)", "choose another --name"
-            )
-        if _finished(known, paths, prepared, seed, world):
-            return FinishedRun(paths, known, again=True)
-
-    start, meter = time.monotonic(), Meter()
-    paths.model.mkdir(parents=True, exist_ok=True)
-    model = checkpoint.load(base.path, world.device, dropout=recipe.dropout).model
-    before = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    sample = pretraining_sample(base)
-    loss_before = sample_loss(model, sample, world)
-    trained = _train(model, prepared, paths, seed, fingerprint, world)
-    train_s = time.monotonic() - start
-    record = IftRun(
-        name=paths.name,
-        fingerprint=fingerprint,
-        base=RunBase(
-            path=str(base.path),
-            sha256=base.sha256,
-            config=base.config.model_dump(),
-            run=base.run,
-            tokenizer_sha256=sha256_of(base.tokenizer),
-        ),
-        data=prepared.about_data,
-        template=RunTemplate(name=prepared.template.name, sha256=prepared.template.sha256, text=prepared.template.text),
-        recipe=recipe.model_dump(),
-        recipe_beside_base=_beside(prepared),
-        seed=seed,
-        seeds=seeds_of(recipe, seed),
-        epochs=tuple(trained.epochs),
-        base_validation_loss=trained.base_validation_loss,
-        selected_epoch=trained.selected_epoch,
-        selected_validation_loss=trained.selected_validation_loss,
-        stopped=trained.stopped,
-        steps=trained.steps,
-        loss_tokens_per_epoch=trained.loss_tokens,
-        decoding={**recipe.decoding.model_dump(), "greedy": recipe.decoding.temperature == 0},
-        provenance=provenance(),
-    )
-    if lr_sweep is not None:
-        record = record.model_copy(update={"lr_sweep": lr_sweep})
-    if world.main:
-        checkpoint.save(paths.checkpoint, model, base.tokenizer, _made_by(record, base))
-    world.barrier()
-    saved = checkpoint.load(paths.checkpoint, world.device)
-    recomputed = _prove(saved.model, prepared, trained, world)
-    begin = time.monotonic()
-    responses = _answers(saved, prepared, paths, seed, fingerprint, world)
-    answer_s = time.monotonic() - begin
-    if world.main:
-        write_responses(paths.responses, responses)
-        record = record.model_copy(
-            update={
-                "recomputed_validation_loss": recomputed,
-                "pretraining_loss": PretrainingLoss(
-                    tokens=0 if sample is None else sample[:, 1:].numel(),
-                    before=loss_before,
-                    after=sample_loss(saved.model, sample, world),
-                ),
-                "weight_distance": weight_distance(before, saved.model),
-                "answers": metrics.summary(responses),
-                "files": RunFiles(
-                    responses=str(paths.responses),
-                    model=str(paths.model),
-                    model_sha256=saved.sha256,
-                    responses_sha256=sha256_file(paths.responses),
-                ),
-                "environment": RunEnvironment(
-                    device=str(world.device),
-                    processes=world.size,
-                    threads=torch.get_num_threads(),
-                    train_s=round(train_s, 2),
-                    answer_s=round(answer_s, 2),
-                    wall_s=round(time.monotonic() - start, 2),
-                    energy_j=meter.joules(),
-                ),
-            }
-        )
-        plot_curve(record, paths.model / "curve.png")
-        write_run(paths.record, record)
-        _forget(paths)
-    world.barrier()
-    return FinishedRun(paths, record)
+    return RunSeeds(order=order, dropout=dropout, noise=noise, split=recipe.split.seed, decoding=seed)
 
 
 def fingerprint_of(prepared: Prepared, seed: int, without: Sequence[str] = ()) -> str:
@@ -185,112 +69,211 @@ def fingerprint_of(prepared: Prepared, seed: int, without: Sequence[str] = ()) -
     )
 
 
-def _train(model: GPT, prepared: Prepared, paths: RunPaths, seed: int, fingerprint: str, world: World) -> Trained:
-    """Fine-tune the model in place, telling the terminal how it goes."""
-    recipe = prepared.recipe
-    tokens = recipe.batch_size * sum(len(one.tokens.ids) for one in prepared.train) / len(prepared.train)
-    steps = -(-len(prepared.train) // recipe.batch_size) * recipe.epochs
-    display = ProgressBar(paths.name, steps, unit="step", kept=True, quiet=not world.main)
+@dataclass(frozen=True)
+class FineTuning:
+    """One run: what is trained on what, with which seed, and where its files go."""
 
-    def on_step(step: int, _: int, loss: float, lr: float) -> None:
-        speed = tokens * (display.per_s or 0.0)
-        display.update(step, *training_figures(loss, lr, speed))
+    prepared: Prepared
+    paths: RunPaths
+    seed: int
+    world: World
 
-    def on_epoch(epoch: Epoch) -> None:
-        losses = f"train {number(epoch.train_loss, 4)}"
-        if epoch.validation_loss is not None:
-            losses += f", validation {number(epoch.validation_loss, 4)}"
-        display.line(f"{paths.name}: epoch {epoch.epoch}: {losses} ({duration(epoch.seconds or 0)})")
+    @property
+    def fingerprint(self) -> str:
+        """The hash that a finished run of the same name must have."""
+        return fingerprint_of(self.prepared, self.seed)
 
-    with display:
-        return fine_tune(
-            model,
-            prepared.train,
-            prepared.selecting,
-            recipe,
-            seeds_of(recipe, seed),
-            world,
-            state_path=paths.state,
-            fingerprint=fingerprint,
-            on_step=on_step,
-            on_epoch=on_epoch,
-        )
+    def run(self, lr_sweep: LrSweep | None = None) -> FinishedRun | None:
+        """Fine-tune from the base on disk, answer, record; None in all processes but the first.
 
+        A finished run is left alone; a killed one goes on. `lr_sweep`: what picked the learning rate, for the record.
+        Raises: InputError when the name belongs to another run, EquilossError when training fails or the saved model
+        is not the selected one.
+        """
+        recipe, base, paths, world = self.prepared.recipe, self.prepared.base, self.paths, self.world
+        template = self.prepared.template
+        if paths.record.exists():
+            known = read_run(paths.record)
+            if not isinstance(known, IftRun) or known.fingerprint != self.fingerprint:
+                raise InputError(
+                    f"{paths.record} is of another run (other base, data, recipe or seed)", "choose another --name"
+                )
+            if self._finished(known):
+                return FinishedRun(paths, known, again=True)
 
-def _made_by(record: IftRun, base: Checkpoint) -> CheckpointRun:
-    """What a fine-tuned checkpoint says of its making."""
-    return CheckpointRun(
-        kind="ift",
-        name=record.name,
-        base=FineTunedFrom(path=str(base.path), sha256=base.sha256),
-        template=TemplateUsed(name=record.template.name or "", sha256=record.template.sha256),
-        recipe=record.recipe,
-        seed=record.seed,
-        data=base.run.data,
-        selected_epoch=record.selected_epoch,
-        provenance=record.provenance,
-    )
-
-
-def _finished(record: IftRun, paths: RunPaths, prepared: Prepared, seed: int, world: World) -> bool:
-    """Whether nothing is left to do for a run whose record is there; lost answers are written again by its model."""
-    if not paths.answered(record):
-        known = paths.checkpoint.exists() and sha256_file(paths.checkpoint) == record.files.model_sha256
-        world.barrier()  # everybody has looked before anybody writes
-        if not known:
-            if world.main:
-                say(f"{paths.responses} and the model it came from are gone: running again")
-            return False
-        saved = checkpoint.load(paths.checkpoint, world.device)
-        responses = _answers(saved, prepared, paths, seed, fingerprint_of(prepared, seed), world)
+        start, meter = time.monotonic(), Meter()
+        paths.model.mkdir(parents=True, exist_ok=True)
+        model = checkpoint.load(base.path, world.device, dropout=recipe.dropout).model
+        before = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        sample = pretraining_sample(base, world.device)
+        loss_before = None if sample is None else text_loss(model, sample)
+        trained = self._train(model)
+        train_s = time.monotonic() - start
         if world.main:
-            write_responses(paths.responses, responses)
-    if world.main:
-        _forget(paths)
-    world.barrier()
-    return True
-
-
-def _forget(paths: RunPaths) -> None:
-    """Delete what is only there for a killed run to go on, and what a kill left half written."""
-    for path in (paths.state, *paths.model.glob(".*.tmp")):
-        path.unlink(missing_ok=True)
-    forget(paths.answers)
-
-
-def _prove(model: Any, prepared: Prepared, trained: Trained, world: World) -> float | None:
-    """The validation loss of the model as saved: it must be the selected epoch's.
-
-    Raises: EquilossError when it is not.
-    """
-    loss = mean_loss(model, prepared.selecting, prepared.recipe, world)
-    wanted = trained.selected_validation_loss
-    if loss is not None and wanted is not None and abs(loss - wanted) > SAME_LOSS * max(1.0, wanted):
-        raise EquilossError(
-            f"the saved model's validation loss is {number(loss, 6)}, the selected epoch's was {number(wanted, 6)}",
-            "this is a bug: the weights saved are not those selected",
+            checkpoint.save(paths.checkpoint, model, base.tokenizer, self._made_by(trained))
+        world.barrier()
+        saved = checkpoint.load(paths.checkpoint, world.device)
+        recomputed = self._prove(saved, trained)
+        begin = time.monotonic()
+        responses = self._answers(saved)
+        answer_s = time.monotonic() - begin
+        if not world.main:
+            world.barrier()
+            return None
+        write_responses(paths.responses, responses)
+        record = IftRun(
+            name=paths.name,
+            fingerprint=self.fingerprint,
+            base=ift_run.RunBase(
+                path=str(base.path),
+                sha256=base.sha256,
+                config=base.config.model_dump(),
+                run=base.run,
+                tokenizer_sha256=sha256_of(base.tokenizer),
+            ),
+            data=self.prepared.about_data,
+            template=ift_run.RunTemplate(name=template.name, sha256=template.sha256, text=template.text),
+            recipe=recipe.model_dump(),
+            recipe_beside_base=self._beside_base(),
+            seed=self.seed,
+            seeds=seeds_of(recipe, self.seed),
+            epochs=tuple(trained.epochs),
+            base_validation_loss=trained.base_validation_loss,
+            selected_epoch=trained.selected_epoch,
+            selected_validation_loss=trained.selected_validation_loss,
+            recomputed_validation_loss=recomputed,
+            stopped=trained.stopped,
+            steps=trained.steps,
+            loss_tokens_per_epoch=trained.loss_tokens,
+            pretraining_loss=ift_run.PretrainingLoss(
+                tokens=0 if sample is None else sample[:, 1:].numel(),
+                before=loss_before,
+                after=None if sample is None else text_loss(saved.model, sample),
+            ),
+            weight_distance=weight_distance(before, saved.model),
+            decoding={**recipe.decoding.model_dump(), "greedy": recipe.decoding.temperature == 0},
+            answers=metrics.summary(responses),
+            files=ift_run.RunFiles(
+                responses=str(paths.responses),
+                responses_sha256=sha256_file(paths.responses),
+                model=str(paths.model),
+                model_sha256=saved.sha256,
+            ),
+            environment=ift_run.RunEnvironment(
+                device=str(world.device),
+                processes=world.size,
+                threads=torch.get_num_threads(),
+                train_s=round(train_s, 2),
+                answer_s=round(answer_s, 2),
+                wall_s=round(time.monotonic() - start, 2),
+                energy_j=meter.joules(),
+            ),
+            provenance=provenance(),
         )
-    return loss
+        if lr_sweep is not None:
+            record = record.model_copy(update={"lr_sweep": lr_sweep})
+        plot_curve(record, paths.model / "curve.png")
+        write_run(paths.record, record)
+        self._forget()
+        world.barrier()
+        return FinishedRun(paths, record)
 
+    def _train(self, model: GPT) -> Trained:
+        """Fine-tune the model in place, telling the terminal how it goes."""
+        train, recipe, name = self.prepared.train, self.prepared.recipe, self.paths.name
+        tokens = recipe.batch_size * sum(len(one.tokens.ids) for one in train) / len(train)
+        steps = -(-len(train) // recipe.batch_size) * recipe.epochs
+        display = ProgressBar(name, steps, unit="step", kept=True, quiet=not self.world.main)
 
-def _answers(
-    saved: Checkpoint, prepared: Prepared, paths: RunPaths, seed: int, fingerprint: str, world: World
-) -> list[Response]:
-    """Answers to the test items; several processes share them and merge by id."""
-    test = prepared.parts["test"]
+        def on_step(step: int, _: int, loss: float, lr: float) -> None:
+            speed = tokens * (display.per_s or 0.0)
+            display.update(step, *training_figures(loss, lr, speed))
 
-    answerer = CheckpointAnswerer(saved, prepared.template, prepared.recipe.decoding)
-    if world.main:
-        say(f"{paths.name}: answering {len(test)} test items")
-    return answer_resumably(
-        test, paths.answers, fingerprint, lambda items, note: answerer.answer(items, paths.name, seed, note), world
-    )
+        def on_epoch(epoch: Epoch) -> None:
+            losses = f"train {number(epoch.train_loss, 4)}"
+            if epoch.validation_loss is not None:
+                losses += f", validation {number(epoch.validation_loss, 4)}"
+            display.line(f"{name}: epoch {epoch.epoch}: {losses} ({duration(epoch.seconds or 0)})")
 
+        with display:
+            return fine_tune(
+                model,
+                train,
+                self.prepared.selecting,
+                recipe,
+                seeds_of(recipe, self.seed),
+                self.world,
+                state_path=self.paths.state,
+                fingerprint=self.fingerprint,
+                on_step=on_step,
+                on_epoch=on_epoch,
+            )
 
-def _beside(prepared: Prepared) -> dict[str, Settings]:
-    """Each field of the recipe that the base's training had too, with both values."""
-    recipe, base = prepared.recipe, prepared.base
-    train = base.run.train_settings
-    both = {name: (value, train[name]) for name, value in recipe.model_dump().items() if name in train}
-    both |= {"dropout": (recipe.dropout, base.config.dropout), "context": (prepared.context, base.config.context)}
-    return {name: {"recipe": own, "base": of_base} for name, (own, of_base) in both.items()}
+    def _made_by(self, trained: Trained) -> CheckpointRun:
+        """What the fine-tuned checkpoint says of its making."""
+        base, template = self.prepared.base, self.prepared.template
+        return CheckpointRun(
+            kind="ift",
+            name=self.paths.name,
+            base=FineTunedFrom(path=str(base.path), sha256=base.sha256),
+            template=TemplateUsed(name=template.name, sha256=template.sha256),
+            recipe=self.prepared.recipe.model_dump(),
+            seed=self.seed,
+            data=base.run.data,
+            selected_epoch=trained.selected_epoch,
+            provenance=provenance(),
+        )
+
+    def _finished(self, record: IftRun) -> bool:
+        """Whether nothing is left to do for a run whose record is there; its model writes lost answers again."""
+        paths, world = self.paths, self.world
+        if not paths.answered(record):
+            known = paths.checkpoint.exists() and sha256_file(paths.checkpoint) == record.files.model_sha256
+            world.barrier()  # everybody has looked before anybody writes
+            if not known:
+                if world.main:
+                    say(f"{paths.responses} and the model it came from are gone: running again")
+                return False
+            responses = self._answers(checkpoint.load(paths.checkpoint, world.device))
+            if world.main:
+                write_responses(paths.responses, responses)
+        if world.main:
+            self._forget()
+        world.barrier()
+        return True
+
+    def _forget(self) -> None:
+        """Delete what is only there for a killed run to go on, and what a kill left half written."""
+        for path in (self.paths.state, *self.paths.model.glob(".*.tmp")):
+            path.unlink(missing_ok=True)
+        forget(self.paths.answers)
+
+    def _prove(self, saved: Checkpoint, trained: Trained) -> float | None:
+        """The validation loss of the model as saved: it must be the selected epoch's.
+
+        Raises: EquilossError when it is not.
+        """
+        loss = mean_loss(saved.model, self.prepared.selecting, self.prepared.recipe, self.world)
+        wanted = trained.selected_validation_loss
+        if loss is not None and wanted is not None and abs(loss - wanted) > SAME_LOSS * max(1.0, wanted):
+            raise EquilossError(
+                f"the saved model's validation loss is {number(loss, 6)}, the selected epoch's was {number(wanted, 6)}",
+                "this is a bug: the weights saved are not those selected",
+            )
+        return loss
+
+    def _answers(self, saved: Checkpoint) -> list[Response]:
+        """Answers to the test items; several processes share them and merge by id."""
+        test, name = self.prepared.parts["test"], self.paths.name
+        answerer = CheckpointAnswerer(saved, self.prepared.template, self.prepared.recipe.decoding)
+        if self.world.main:
+            say(f"{name}: answering {len(test)} test items")
+        return answer_resumably(answerer, test, name, self.seed, self.paths.answers, self.fingerprint, self.world)
+
+    def _beside_base(self) -> dict[str, Settings]:
+        """Each field of the recipe that the base's training had too, with both values."""
+        recipe, base, context = self.prepared.recipe, self.prepared.base, self.prepared.context
+        train = base.run.train_settings
+        both = {name: (value, train[name]) for name, value in recipe.model_dump().items() if name in train}
+        both |= {"dropout": (recipe.dropout, base.config.dropout), "context": (context, base.config.context)}
+        return {name: {"recipe": own, "base": of_base} for name, (own, of_base) in both.items()}

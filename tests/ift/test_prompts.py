@@ -26,14 +26,18 @@ TALK = Example(
 ALL = names("ift")
 
 
+def prompt_text(template: prompts.Template, example: Example) -> str:
+    return "".join(segment.text for segment in template.prompt(example))
+
+
 def test_alpaca_is_stanfords_wording() -> None:
     alpaca = prompts.load("alpaca")
-    assert alpaca.prompt_text(WITH_INPUT) == (
+    assert prompt_text(alpaca, WITH_INPUT) == (
         "Below is an instruction that describes a task, paired with an input that provides further context. "
         "Write a response that appropriately completes the request.\n\n"
         "### Instruction:\nAdd.\n\n### Input:\n2 and 3\n\n### Response:"
     )
-    assert alpaca.prompt_text(PLAIN) == (
+    assert prompt_text(alpaca, PLAIN) == (
         "Below is an instruction that describes a task. "
         "Write a response that appropriately completes the request.\n\n"
         "### Instruction:\nName a colour.\n\n### Response:"
@@ -41,7 +45,7 @@ def test_alpaca_is_stanfords_wording() -> None:
 
 
 def test_the_diarys_wording() -> None:
-    assert prompts.load("diary").prompt_text(WITH_INPUT) == (
+    assert prompt_text(prompts.load("diary"), WITH_INPUT) == (
         "Below is an instruction that describes a task. "
         "Write a response that appropriately completes the request.\n\n"
         "### Instruction:\nAdd.\n\n### Input:\n2 and 3\n\n### Response:\n"
@@ -58,7 +62,7 @@ def test_the_diarys_wording() -> None:
     ],
 )
 def test_the_other_wordings(name: str, text: str) -> None:
-    assert prompts.load(name).prompt_text(WITH_INPUT) == text
+    assert prompt_text(prompts.load(name), WITH_INPUT) == text
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -72,7 +76,7 @@ def test_loss_lies_on_the_answers_and_once_on_the_end(name: str, example: Exampl
     assert encoding.decode(masked) == close.join(answers) + "<|endoftext|>"
     assert masked.count(encoding.eot_token) == 1
     assert tokens.ids.count(encoding.eot_token) == 1
-    assert encoding.decode(tokens.ids[: tokens.prompt_tokens]) == template.prompt_text(example)
+    assert encoding.decode(tokens.ids[: tokens.prompt_tokens]) == prompt_text(template, example)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -166,7 +170,7 @@ def test_an_unknown_template_names_the_known_ones() -> None:
 
 def test_a_blank_before_the_answer_is_the_models_to_write_and_no_part_of_the_answer() -> None:
     plain = prompts.load("plain")
-    assert plain.prompt_text(WITH_INPUT) == "Question: Add. 2 and 3\nAnswer:"
+    assert prompt_text(plain, WITH_INPUT) == "Question: Add. 2 and 3\nAnswer:"
     assert plain.segments(WITH_INPUT)[-1].text == " 5"
     assert plain.lead == " "
     assert prompts.load("alpaca").lead == ""

@@ -13,7 +13,7 @@ from equiloss.files import read_json
 from equiloss.records.response import Example, number_repeats
 from ift.data.formats import read_examples
 from ift.data.splits import asked, split_examples
-from ift.recipe import Split, load
+from ift.recipe import SplitRule, load
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "alpaca"
 
@@ -23,7 +23,7 @@ def examples(names: list[str]) -> list[Example]:
 
 
 def test_the_diarys_ratio() -> None:
-    parts = split_examples(examples([f"q{i}" for i in range(1100)]), Split())
+    parts = split_examples(examples([f"q{i}" for i in range(1100)]), SplitRule())
     assert {name: len(items) for name, items in parts.items()} == {"train": 935, "validation": 55, "test": 110}
 
 
@@ -32,7 +32,7 @@ def test_the_diarys_ratio() -> None:
     st.lists(st.sampled_from("abcdefghijklmnopqrstuvwxyz"), min_size=30, max_size=120), st.integers(0, 5), st.randoms()
 )
 def test_no_question_on_both_sides_and_no_matter_in_which_order(names: list[str], seed: int, random: object) -> None:
-    split = Split(seed=seed)
+    split = SplitRule(seed=seed)
     try:
         parts = split_examples(examples(names), split)
     except InputError:
@@ -52,20 +52,20 @@ def test_no_question_on_both_sides_and_no_matter_in_which_order(names: list[str]
 
 def test_another_seed_is_another_split() -> None:
     items = examples([f"q{i}" for i in range(200)])
-    one, two = (split_examples(items, Split(seed=seed))["test"] for seed in (0, 1))
+    one, two = (split_examples(items, SplitRule(seed=seed))["test"] for seed in (0, 1))
     assert one != two
 
 
 def test_given_splits_are_kept_and_must_be_whole() -> None:
     items = [Example(id=str(i), instruction="x", split="test" if i else "train") for i in range(3)]
-    assert [len(part) for part in split_examples(items, Split(by="given")).values()] == [1, 0, 2]
+    assert [len(part) for part in split_examples(items, SplitRule(by="given")).values()] == [1, 0, 2]
     with pytest.raises(InputError, match="item 1 has no split"):
-        split_examples(examples(["a"]), Split(by="given"))
+        split_examples(examples(["a"]), SplitRule(by="given"))
 
 
 def test_too_few_items_are_refused() -> None:
     with pytest.raises(InputError, match="leave none for validation"):
-        split_examples(examples(["a", "b", "c", "d", "e", "f"]), Split())
+        split_examples(examples(["a", "b", "c", "d", "e", "f"]), SplitRule())
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the real data is not here")

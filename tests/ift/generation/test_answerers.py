@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from equiloss.files import write_jsonl
 from equiloss.records.response import Example, Response, read_responses
 from ift.cli.main import program
-from ift.generation.answerer import OnAnswer, response_to
+from ift.generation.answerer import Answerer, OnAnswer, response_to
 from ift.generation.open_answerer import open_answerer
 from ift.generation.partial_answers import answer_resumably, forget, parts
 from pretrain.training.distributed import World
@@ -30,33 +30,48 @@ class Killed(Exception):
     """Stands for a process that dies."""
 
 
+class Scripted(Answerer):
+    """Answers with what `write` makes of an item, and dies after so many answers."""
+
+    def __init__(self, write: Callable[[str], str], die_after: int | None = None) -> None:
+        self.write, self.die_after = write, die_after
+        self.asked: list[str] = []
+
+    def prompt_ids(self, example: Example) -> list[int]:
+        return []
+
+    def answer(
+        self, examples: Sequence[Example], generator: str, seed: int, on_answer: OnAnswer | None = None
+    ) -> list[Response]:
+        answers: list[Response] = []
+        for example in examples:
+            if len(answers) == self.die_after:
+                raise Killed
+            self.asked.append(example.id)
+            answers.append(respond(example, self.write(example.id)))
+            if on_answer is not None:
+                on_answer(answers[-1])
+        return answers
+
+
 def test_a_killed_generation_goes_on_at_the_last_finished_answer(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
-    asked: list[str] = []
 
-    def answers(die_after: int | None) -> Callable[[Sequence[Example], OnAnswer], Sequence[Response]]:
-        def run(examples: Sequence[Example], on_answer: OnAnswer) -> list[Response]:
-            made = []
-            for number, example in enumerate(examples):
-                if number == die_after:
-                    raise Killed
-                asked.append(example.id)
-                made.append(respond(example, f"answer {example.id}"))
-                on_answer(made[-1])
-            return made
+    def go_on(model: Scripted, fingerprint: str = "one") -> list[Response]:
+        return answer_resumably(model, EXAMPLES, "m", 0, path, fingerprint, ALONE)
 
-        return run
-
+    dying = Scripted("line\u2028{}".format, die_after=2)
     with pytest.raises(Killed):
-        answer_resumably(EXAMPLES, path, "one", answers(2), ALONE)
+        go_on(dying)
     with path.open("a") as f:
         f.write('{"id": "3", "instr')  # killed in the middle of a line
-    found = answer_resumably(EXAMPLES, path, "one", answers(None), ALONE)
-    assert asked == ["0", "1", "2", "3", "4"]
-    assert [one.output for one in found] == [f"answer {i}" for i in range(5)]
-    asked.clear()
-    answer_resumably(EXAMPLES, path, "another", answers(None), ALONE)
-    assert asked == ["0", "1", "2", "3", "4"], "answers of another run are not taken up"
+    living = Scripted("line\u2028{}".format)
+    answers = go_on(living)
+    assert (dying.asked, living.asked) == (["0", "1"], ["2", "3", "4"])
+    assert [one.output for one in answers] == [f"line\u2028{i}" for i in range(5)]
+    other = Scripted("{}".format)
+    go_on(other, "another")
+    assert other.asked == ["0", "1", "2", "3", "4"], "answers of another run are not taken up"
 
 
 def test_a_conversation_keeps_its_history(tmp_path: Path) -> None:
@@ -117,11 +132,9 @@ def test_answers_of_more_processes_are_taken_up_by_fewer(tmp_path: Path) -> None
         write_jsonl(path if rank == 0 else tmp_path / f"answers.{rank}.jsonl", lines)
     (tmp_path / "answers.notes.jsonl").write_text("something else\n")
 
-    def run(examples: Sequence[Example], on_answer: OnAnswer) -> list[Response]:
-        assert [one.id for one in examples] == ["1", "2"]
-        return [respond(one, "new") for one in examples]
-
-    found = answer_resumably(EXAMPLES, path, "one", run, ALONE)
+    model = Scripted(lambda _: "new")
+    found = answer_resumably(model, EXAMPLES, "m", 0, path, "one", ALONE)
+    assert model.asked == ["1", "2"]
     assert [one.output for one in found] == ["kept 0", "new", "new", "kept 3", "kept 4"]
     assert [one.name for one in parts(path)] == ["answers.jsonl", "answers.1.jsonl"]
     forget(path)
