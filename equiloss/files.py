@@ -112,16 +112,21 @@ def read_jsonl(path: Path) -> list[Any]:
 
     Raises: InputError with the number of the first broken line.
     """
-    rows: list[Any] = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise InputError(
-                    f"{path}: line {number} is not JSON: {error.msg}", "mend or delete that line"
-                ) from None
-    return rows
+    lines = enumerate(read_text(path).split("\n"), start=1)
+    return [parse_json(line, f"{path}: line {number}") for number, line in lines if line.strip()]
+
+
+def parse_json(line: str | bytes, where: str) -> Any:
+    """A line of a JSON Lines file; `where` is named in errors.
+
+    Raises: InputError when it is not UTF-8 or not JSON.
+    """
+    try:
+        return json.loads(line if isinstance(line, str) else line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where} is not UTF-8 text (byte {error.start})", "convert the file to UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where} is not JSON: {error.msg}", "mend or delete that line") from None
 
 
 def read_text(path: Path) -> str:

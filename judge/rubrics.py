@@ -33,8 +33,8 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 
 @lru_cache
 def _values(low: float, high: float, step: float) -> list[float | int]:
-    found = [round(low + index * step, 9) for index in range(round((high - low) / step) + 1)]
-    return [int(one) if float(one).is_integer() else one for one in found]
+    values = [round(low + index * step, 9) for index in range(round((high - low) / step) + 1)]
+    return [int(value) if float(value).is_integer() else value for value in values]
 
 
 class Scale(Config):
@@ -94,7 +94,7 @@ class Front(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> Front:
-        names = [one.name for one in self.criteria]
+        names = [criterion.name for criterion in self.criteria]
         if len(set(names)) < len(names):
             raise ValueError("two criteria have the same name")
         if "explanation" in names:
@@ -158,7 +158,7 @@ class Rubric:
     @property
     def criteria(self) -> list[str]:
         """Names of the criteria, in order."""
-        return [one.name for one in self.front.criteria]
+        return [criterion.name for criterion in self.front.criteria]
 
     @property
     def span(self) -> tuple[float, float]:
@@ -216,22 +216,12 @@ class Rubric:
 
     def schema(self, labels: Sequence[str]) -> JsonSchema:
         """The JSON schema of a reply. Scores are an enum, defined once: grammars hold it where minimum is ignored."""
-        key = tuple(labels)
-        if key not in self._schemas:
-            self._schemas[key] = self._make_schema(key)
-        return self._schemas[key]
-
-    @cached_property
-    def _schemas(self) -> dict[tuple[str, ...], JsonSchema]:
-        return {}
-
-    def _make_schema(self, labels: Sequence[str]) -> JsonSchema:
         words: JsonSchema = {"explanation": {"type": "string"}} if self.front.output.explanation else {}
         if self.front.output.type == "preference":
             return _object({**words, self.criteria[0]: {"type": "string", "enum": [*labels, TIE]}})
         score: JsonSchema = {"$ref": "#/$defs/score"}
         answer = _object({**words, **dict.fromkeys(self.criteria, score)})
-        whole = all(isinstance(one, int) for one in self.front.scale.values)
+        whole = all(isinstance(value, int) for value in self.front.scale.values)
         numbers = {"type": "integer" if whole else "number", "enum": self.front.scale.values}
         return {
             **_object({label: {"$ref": "#/$defs/answer"} for label in labels}),
@@ -288,11 +278,11 @@ def load(name: str) -> Rubric:
     import yaml
 
     text = templates.source("judge", name)
-    found = _FRONT.match(text)
-    if not found:
+    match = _FRONT.match(text)
+    if not match:
         raise InputError(f"rubric {name}: has no front matter", "begin it with YAML between two lines of ---")
     try:
-        data = yaml.safe_load(found.group(1))
+        data = yaml.safe_load(match.group(1))
     except yaml.YAMLError as error:
         raise InputError(f"rubric {name}: the front matter is not YAML: {error}", "mend it") from None
     if not isinstance(data, dict):

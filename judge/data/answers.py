@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from tempfile import TemporaryFile
+from typing import IO
 
 from equiloss.errors import InputError
-from equiloss.files import read_text
-from equiloss.records.response import Response, read_responses, response_from_row, stem_of
+from equiloss.files import parse_json, read_text
+from equiloss.records.response import Response, read_rows, response_from_row, stem_of
 from judge.rubrics import Item
 
 
 class AnswerFile(Mapping[str, Response]):
     """A model's answers by item id, in the order of the file: the one reader of answers that are judged or were.
 
-    JSON Lines stay on disk, with an index in memory; a JSON array is held in memory. Use it as a context manager, or
-    `close` it. Ids are made unique as in `equiloss.records.response.number_repeats`.
+    They stay on disk, with an index in memory. Use it as a context manager, or `close` it. Ids are made unique as by
+    `equiloss.records.response.number_repeats`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,15 +31,24 @@ class AnswerFile(Mapping[str, Response]):
         self.path = path
         self.stem = stem_of(path)
         self.generator = ""
-        self._held: dict[str, Response] = {}
-        self._lines: dict[str, tuple[int, int]] = {}  # by id: place in bytes, and number
-        self._stream: BinaryIO | None = None
-        if _is_array(path):
-            self._held = {response.id: _clean(response) for response in read_responses(path)}
-            self.generator = next(iter(self._held.values())).generator
-        else:
-            self._stream = path.open("rb")
-            self._index(self._stream)
+        self._stream, self._unit = _lines_of(path)
+        self._index: dict[str, tuple[int, int]] = {}  # by id: where its line begins, in bytes, and its number
+        seen: Counter[str] = Counter()
+        start = 0
+        for number, raw in enumerate(self._stream, start=1):
+            if raw.strip():
+                response = self._parse(raw, number)
+                self.generator = self.generator or response.generator
+                if response.generator != self.generator:
+                    raise InputError(
+                        f"{path}: {self._unit} {number}: holds answers of several models "
+                        f"({self.generator}, {response.generator})",
+                        "split it into one file a model",
+                    )
+                seen[response.id] += 1
+                count = seen[response.id]
+                self._index[response.id if count == 1 else f"{response.id}-{count}"] = (start, number)
+            start += len(raw)
 
     def __enter__(self) -> AnswerFile:
         return self
@@ -46,52 +57,27 @@ class AnswerFile(Mapping[str, Response]):
         self.close()
 
     def __len__(self) -> int:
-        return len(self._held) or len(self._lines)
+        return len(self._index)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._held or self._lines)
+        return iter(self._index)
 
     def __contains__(self, id: object) -> bool:
-        return id in self._held or id in self._lines
+        return id in self._index
 
     def __getitem__(self, id: str) -> Response:
-        if self._stream is None:
-            return self._held[id]
-        start, number = self._lines[id]
+        start, number = self._index[id]
         self._stream.seek(start)
         response = _clean(self._parse(self._stream.readline(), number))
         return response if response.id == id else response.model_copy(update={"id": id})
 
     def close(self) -> None:
         """Close the file."""
-        if self._stream is not None:
-            self._stream.close()
-
-    def _index(self, stream: BinaryIO) -> None:
-        seen: dict[str, int] = {}
-        start = 0
-        for number, raw in enumerate(stream, start=1):
-            if raw.strip():
-                response = self._parse(raw, number)
-                self.generator = self.generator or response.generator
-                if response.generator != self.generator:
-                    raise InputError(
-                        f"{self.path}: line {number}: holds answers of several models "
-                        f"({self.generator}, {response.generator})",
-                        "split it into one file a model",
-                    )
-                count = seen[response.id] = seen.get(response.id, 0) + 1
-                self._lines[response.id if count == 1 else f"{response.id}-{count}"] = (start, number)
-            start += len(raw)
+        self._stream.close()
 
     def _parse(self, raw: bytes, number: int) -> Response:
-        where = f"{self.path}: line {number}"
-        try:
-            row: Any = json.loads(raw.decode("utf-8-sig"))
-        except UnicodeDecodeError as error:
-            raise InputError(f"{where} is not UTF-8 text (byte {error.start})", "convert the file to UTF-8") from None
-        except json.JSONDecodeError as error:
-            raise InputError(f"{where} is not JSON: {error.msg}", "mend or delete that line") from None
+        where = f"{self.path}: {self._unit} {number}"
+        row = parse_json(raw, where)
         if not isinstance(row, dict):
             raise InputError(f"{where} is not an object", "each item needs named fields")
         if str(row.get("schema", "")).startswith(("equiloss.verdict.", "equiloss.failure.")):  # pyright: ignore
@@ -138,20 +124,24 @@ def open_jointly(paths: Sequence[Path]) -> JointAnswers:
     return JointAnswers(files, ids, unmatched)
 
 
-def _is_array(path: Path) -> bool:
-    """Whether the file is a JSON array.
+def _lines_of(path: Path) -> tuple[IO[bytes], str]:
+    """The file and "line"; of a JSON array, a temporary file with its items as lines, and "item".
 
     Raises: InputError when it is missing, a directory, empty or not UTF-8.
     """
     try:
         with path.open("rb") as f:
-            for raw in f:
-                if text := raw.removeprefix(b"\xef\xbb\xbf").strip():
-                    return text.startswith(b"[")
+            start = next((text for raw in f if (text := raw.removeprefix(b"\xef\xbb\xbf").strip())), b"")
     except OSError:
-        pass
-    read_text(path)  # raises, saying why
-    raise InputError(f"{path}: cannot be read", "check the file")
+        start = b""
+    if not start:
+        read_text(path)  # raises, saying why
+    if not start.startswith(b"["):
+        return path.open("rb"), "line"
+    stream = TemporaryFile()  # noqa: SIM115 (closed with the answers)
+    stream.writelines(json.dumps(row).encode() + b"\n" for row in read_rows(path))
+    stream.seek(0)
+    return stream, "item"
 
 
 def _clean(response: Response) -> Response:

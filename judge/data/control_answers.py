@@ -96,8 +96,11 @@ def summarise(verdicts: Sequence[ControlVerdict], low: float, high: float) -> Co
     for kind in KINDS:
         of_kind = [verdict for verdict in verdicts if verdict.kind == kind]
         if of_kind:
-            kinds[kind] = {"n": len(of_kind), "mean": sum((one.value - low) / width for one in of_kind) / len(of_kind)}
-        twins = [abs(one.value - one.host_value) for one in of_kind if one.host_value is not None]
+            kinds[kind] = {
+                "n": len(of_kind),
+                "mean": sum((verdict.value - low) / width for verdict in of_kind) / len(of_kind),
+            }
+        twins = [abs(verdict.value - verdict.host_value) for verdict in of_kind if verdict.host_value is not None]
         if twins and kind == "duplicate":
             kinds[kind]["mean_abs_difference"] = sum(twins) / len(twins) / width
     return {"kinds": kinds, "warnings": _warnings(kinds)}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 
 _WORD = re.compile(r"\w+")
-
-
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -35,4 +33,4 @@ def words(text: str) -> list[str]:
 
 def numbers(text: str) -> set[float]:
     """The numbers that a text writes in digits."""
-    return {float(one) for one in _NUMBER.findall(text.replace(",", ""))}
+    return {float(number) for number in _NUMBER.findall(text.replace(",", ""))}

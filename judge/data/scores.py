@@ -169,7 +169,7 @@ def _weights(panel: Panel, verdicts: Sequence[Verdict]) -> dict[str, float]:
     """The criteria's weights: as the verdicts carry them, else as the shipped rubric of the same text has them."""
     carried = {verdict.criterion: verdict.weight for verdict in verdicts if verdict.weight is not None}
     rubric = shipped_rubric(panel, verdicts[0].rubric_sha) if verdicts else None
-    return {one.name: one.weight for one in rubric.front.criteria} | carried if rubric else carried
+    return {criterion.name: criterion.weight for criterion in rubric.front.criteria} | carried if rubric else carried
 
 
 def _category(judged: Sequence[Judged], id: str) -> str | None:

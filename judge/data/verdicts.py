@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal
 
 from equiloss.errors import InputError
 from equiloss.files import read_text
@@ -27,8 +27,8 @@ from judge.data.answers import AnswerFile
 OFFLINE_JUDGE = "offline-reference"
 _SEED = re.compile(r"^(?P<model>.+)\.s(?P<seed>\d+)$")
 
-Kind = Literal["responses", "verdicts", "failures", "canaries"]
-_SCHEMAS: dict[str, Kind] = {
+FileKind = Literal["responses", "verdicts", "failures", "canaries"]
+_SCHEMAS: dict[str, FileKind] = {
     "equiloss.verdict": "verdicts",
     "equiloss.failure": "failures",
     "equiloss.canary": "canaries",
@@ -110,12 +110,12 @@ def load_judged(paths: Iterable[Path]) -> list[Judged]:
     Raises: InputError for a missing or broken file, or two response files of one generator.
     """
     answers: dict[str, AnswerFile] = {}
-    named: dict[str, list[_ResultFile]] = {}  # verdict and failures files by generator, in the order named
+    named: dict[str, list[Path]] = {}  # verdict and failures files by generator, in the order named
     for path in dict.fromkeys(paths):
         if path.name.endswith(".run.json"):
             raise InputError(f"{path}: is a run's record, not its answers", "name the .jsonl file beside it")
-        result = _look_into(path)
-        if result.kind == "responses":
+        kind, generator = _look_into(path)
+        if kind == "responses":
             file = AnswerFile(path)
             other = answers.setdefault(file.generator, file)
             if other.path.resolve() != path.resolve():
@@ -124,17 +124,17 @@ def load_judged(paths: Iterable[Path]) -> list[Judged]:
                     "give one of them another generator name",
                 )
             named.setdefault(file.generator, [])
-        elif result.kind != "canaries":  # those come with their verdicts
-            named.setdefault(result.generator, []).append(result)
+        elif kind != "canaries":  # those come with their verdicts
+            named.setdefault(generator, []).append(path)
     return [_join(generator, answers.get(generator), files) for generator, files in named.items()]
 
 
-def kind_of(path: Path) -> Kind:
+def kind_of(path: Path) -> FileKind:
     """What a results file holds, from its first line.
 
     Raises: InputError when it is missing or empty.
     """
-    return _look_into(path).kind
+    return _look_into(path)[0]
 
 
 def companion(verdict_file: Path, ending: str) -> Path:
@@ -142,15 +142,8 @@ def companion(verdict_file: Path, ending: str) -> Path:
     return verdict_file.with_name(verdict_file.name.removesuffix(".jsonl") + ending)
 
 
-class _ResultFile(NamedTuple):
-    """A results file by its first line; the generator of a responses file may stand in its name alone."""
-
-    path: Path
-    kind: Kind
-    generator: str
-
-
-def _look_into(path: Path) -> _ResultFile:
+def _look_into(path: Path) -> tuple[FileKind, str]:
+    """What a results file holds, and the generator that its first line names, if it is a verdict file's."""
     try:
         with path.open(encoding="utf-8-sig") as f:
             line = next((line for line in f if line.strip()), "")
@@ -159,38 +152,34 @@ def _look_into(path: Path) -> _ResultFile:
     if not line:
         read_text(path)  # raises, saying why
     try:
-        first: Any = json.loads(line)
-    except json.JSONDecodeError:
-        first = None  # a JSON array of several lines
-    row = cast("dict[str, object]", first) if isinstance(first, dict) else {}
-    kind = _SCHEMAS.get(str(row.get("schema", "")).rpartition(".")[0], "responses")  # of any version
-    generator = row.get("generator")
-    if kind != "responses" and not isinstance(generator, str):
+        row: Any = json.loads(line)
+        kind = _SCHEMAS.get(str(row.get("schema", "")).rpartition(".")[0], "responses")  # of any version
+    except (json.JSONDecodeError, AttributeError):  # a JSON array
+        return "responses", ""
+    if kind != "responses" and not isinstance(row.get("generator"), str):
         raise InputError(f"{path}: line 1 names no generator", "judge the answers again")
-    return _ResultFile(path, kind, str(generator or ""))
+    return kind, str(row.get("generator", ""))
 
 
-def _join(generator: str, answers: AnswerFile | None, named: Sequence[_ResultFile]) -> Judged:
-    answers = answers or _find_answers(generator, [file.path for file in named])
-    path, responses = None, {}
-    if answers is not None:
-        with answers:
-            path, responses = answers.path, dict(answers)
-    verdict_files = [file.path for file in named if file.kind == "verdicts"]
-    failure_files = [file.path for file in named if file.kind == "failures"]
-    if path is not None and not verdict_files:
-        beside = _beside(path, generator)
-        verdict_files = [file.path for file in beside if file.kind == "verdicts"]
-        failure_files += [file.path for file in beside if file.kind == "failures"]
+def _join(generator: str, answers: AnswerFile | None, named: Sequence[Path]) -> Judged:
+    answers = answers or _find_answers(generator, named)
+    if answers is not None and not any(kind_of(file) == "verdicts" for file in named):
+        named = [*named, *_beside(answers, generator)]
+    verdict_files = [file for file in dict.fromkeys(named) if kind_of(file) == "verdicts"]
+    failure_files = [file for file in named if kind_of(file) == "failures"]
     failure_files += [companion(file, ".failures.jsonl") for file in verdict_files]
     failure_files = [file for file in dict.fromkeys(failure_files) if _holds_lines(file)]
-    control_files = [file for one in verdict_files if _holds_lines(file := companion(one, ".canaries.jsonl"))]
+    control_files = [companion(file, ".canaries.jsonl") for file in verdict_files]
+    control_files = [file for file in control_files if _holds_lines(file)]
     verdicts = [verdict for file in verdict_files for verdict in read_verdicts(file)]
     failures = [failure for file in failure_files for failure in read_failures(file)]
     if other := next((line.generator for line in (*verdicts, *failures) if line.generator != generator), None):
         raise InputError(f"a verdict file of {generator!r} holds verdicts on {other!r}", "judge the answers again")
-    run_path = path.with_name(stem_of(path) + ".run.json") if path else None
-    run_files = [run_path] if run_path and run_path.exists() else []
+    path, responses, run_files = None, {}, list[Path]()
+    if answers is not None:
+        with answers:
+            path, responses = answers.path, dict(answers)
+        run_files = [file for file in (path.with_name(answers.stem + ".run.json"),) if file.exists()]
     return Judged(
         generator=generator,
         responses=responses,
@@ -199,20 +188,16 @@ def _join(generator: str, answers: AnswerFile | None, named: Sequence[_ResultFil
         control_answers=tuple(verdict for file in control_files for verdict in read_control_verdicts(file)),
         run=next(map(read_run, run_files), None),
         path=path,
-        files=(*([path] if path else []), *run_files, *verdict_files, *failure_files, *control_files),
+        files=(*([path] if path else ()), *run_files, *verdict_files, *failure_files, *control_files),
     )
 
 
-def _beside(path: Path, generator: str) -> list[_ResultFile]:
+def _beside(answers: AnswerFile, generator: str) -> list[Path]:
     """The verdict and failures files of a response file, in its directory, sorted by name."""
-    starts = (safe_name(stem_of(path)) + ".", safe_name(generator) + ".")
-    candidates = sorted(
-        file
-        for file in path.parent.glob("*.jsonl")
-        if file != path and file.name.startswith(starts) and _holds_lines(file)
-    )
-    files = [_look_into(file) for file in candidates]
-    return [file for file in files if file.kind in ("verdicts", "failures") and file.generator == generator]
+    starts = (safe_name(answers.stem) + ".", safe_name(generator) + ".")
+    files = [file for file in answers.path.parent.glob("*.jsonl") if file.name.startswith(starts)]
+    ours = (("verdicts", generator), ("failures", generator))
+    return sorted(file for file in files if file != answers.path and _holds_lines(file) and _look_into(file) in ours)
 
 
 def _find_answers(generator: str, verdict_files: Sequence[Path]) -> AnswerFile | None:
@@ -220,8 +205,7 @@ def _find_answers(generator: str, verdict_files: Sequence[Path]) -> AnswerFile |
     for verdicts in verdict_files:
         fitting = [
             file
-            for ending in ("*.jsonl", "*.json")
-            for file in verdicts.parent.glob(ending)
+            for file in (*verdicts.parent.glob("*.jsonl"), *verdicts.parent.glob("*.json"))
             if file != verdicts
             and not file.name.endswith(".run.json")
             and (verdicts.name.startswith(safe_name(stem_of(file)) + ".") or stem_of(file) == generator)

@@ -16,21 +16,11 @@ from equiloss.errors import IncompleteError, InputError
 from equiloss.files import sha256_of
 from judge.endpoints.capabilities import Capabilities, CapabilityRecord
 from judge.endpoints.prices import Price
-from judge.endpoints.provider import (
-    BatchEndpoint,
-    Connection,
-    ConnectionSettings,
-    Draft,
-    JudgeRequest,
-    NoReplyError,
-    Provider,
-    Reply,
-)
+from judge.endpoints.provider import ConnectionSettings, Draft, JudgeRequest, NoReplyError, Provider, Reply
 from judge.endpoints.rate_limits import CircuitBreaker, RateLimiter, retry_after_s
 
 if TYPE_CHECKING:
     import httpx2
-    from openai import AsyncOpenAI
 
 _REASONING = re.compile(r"^(o\d|gpt-5)")
 _CHARACTERS_PER_TOKEN = 3.5
@@ -42,7 +32,7 @@ _ERROR_FIELDS = (("message", "detail"), ("param", "param"), ("code", "type"))
 
 @dataclass
 class Endpoint(Provider):
-    """A model behind an OpenAI-compatible endpoint."""
+    """A model behind an OpenAI-compatible endpoint; limits, retries and breaker are those of all workers together."""
 
     name: str
     model: str
@@ -53,6 +43,7 @@ class Endpoint(Provider):
 
     def __post_init__(self) -> None:
         self.capabilities = Capabilities.guess(self.base_url)
+        self._random = random.Random()  # jitter only; it decides no result
 
     def request_sha(self, request: JudgeRequest) -> str:
         """The key of what is asked of whom; the form that a server accepts is no part of it."""
@@ -66,10 +57,6 @@ class Endpoint(Provider):
                 "repeat": request.repeat,
             }
         )
-
-    def cost_usd(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float | None:
-        """What so many tokens cost; None where the price is not known."""
-        return self.price.cost_usd(prompt_tokens, completion_tokens, cached_tokens) if self.price else None
 
     def limit_tokens(self, request: JudgeRequest) -> int:
         """The reply's limit, and room to think for a model that does."""
@@ -86,107 +73,79 @@ class Endpoint(Provider):
             self.capabilities = Capabilities(**record)
             self.capabilities.settled = False
 
-    def body(self, request: JudgeRequest, drafts: Sequence[Draft] = ()) -> dict[str, object]:
-        """The body of a chat completion in the form that the endpoint accepts."""
-        return self.capabilities.body(
-            self.model,
-            request.messages(drafts),
-            request.rubric.schema(request.labels),
-            request.parameters,
-            self.limit_tokens(request),
-        )
-
-    def read_batched(self, body: str) -> Reply:
-        """The reply in a batch result's body.
-
-        Raises: ValueError when the body is no chat completion.
-        """
-        return read_reply(body, {**self.capabilities.form, "batch": True})
-
     @property
-    def batch_endpoint(self) -> BatchEndpoint:
+    def batch_endpoint(self) -> Endpoint:
         """The endpoint itself: whether it has a Batch API, the first batch shows."""
         return self
 
+    def body(self, request: JudgeRequest, drafts: Sequence[Draft] = ()) -> dict[str, object]:
+        """The body of a chat completion in the form that the endpoint accepts."""
+        messages, schema = request.messages(drafts), request.rubric.schema(request.labels)
+        return self.capabilities.body(self.model, messages, schema, request.parameters, self.limit_tokens(request))
+
     @asynccontextmanager
-    async def connect(self, settings: ConnectionSettings) -> AsyncGenerator[Connection]:
-        """Open a connection that several workers can share."""
+    async def connect(self, settings: ConnectionSettings) -> AsyncGenerator[None]:
+        """While it is open, several workers may `ask`."""
         from httpx2 import Limits, Timeout
         from openai import AsyncOpenAI, DefaultAioHttpClient
 
-        timeout_s, concurrency = settings.timeout_s, settings.concurrency
+        self.retries, self.clean = 0, True
+        self._timeout_s, concurrency = settings.timeout_s, settings.concurrency
+        self._limiter = RateLimiter(settings.requests_per_minute, settings.tokens_per_minute)
+        self._breaker = CircuitBreaker(max(10, 2 * concurrency))
         transport = DefaultAioHttpClient(
-            timeout=Timeout(timeout_s, connect=min(20.0, timeout_s)),
+            timeout=Timeout(self._timeout_s, connect=min(20.0, self._timeout_s)),
             limits=Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
         )
-        async with AsyncOpenAI(
-            base_url=self.base_url, api_key=api_key(), max_retries=0, http_client=transport
-        ) as client:
-            yield EndpointConnection(self, client, settings)
-
-
-class EndpointConnection:
-    """A connection to an endpoint: its limits, retries and breaker are those of all workers together."""
-
-    def __init__(self, endpoint: Endpoint, client: AsyncOpenAI, settings: ConnectionSettings) -> None:
-        self.retries = 0
-        self.clean = True
-        self._endpoint, self._client, self._timeout_s = endpoint, client, settings.timeout_s
-        self._limiter = RateLimiter(settings.requests_per_minute, settings.tokens_per_minute)
-        self._breaker = CircuitBreaker(max(10, 2 * settings.concurrency))
-        self._random = random.Random()  # jitter only; it decides no result
+        self._client = AsyncOpenAI(base_url=self.base_url, api_key=api_key(), max_retries=0, http_client=transport)
+        async with self._client:
+            yield
 
     async def ask(self, request: JudgeRequest, drafts: Sequence[Draft] = ()) -> Reply:
         """Ask until there is an answer.
 
-        Raises: as `judge.endpoints.provider.Connection.ask` says.
+        Raises: as `judge.endpoints.provider.Provider.ask` says.
         """
         characters = sum(len(message["content"]) for message in request.messages(drafts))
         tokens = round(characters / _CHARACTERS_PER_TOKEN) + request.reply_limit_tokens
-        capabilities = self._endpoint.capabilities
+        capabilities = self.capabilities
         attempt, refused_s, errors_500 = 0, 0.0, 0
         while True:
             await self._limiter.wait(tokens)
-            body, form = self._endpoint.body(request, drafts), capabilities.form
-            try:
-                response = await self._post(body)
-            except Exception as error:
-                self.clean = False
-                problem = _transport_problem(error)
-                if problem is None:
-                    raise
-            else:
-                status = response.status_code
-                self.clean = self.clean and status == 200
+            body, form = self.body(request, drafts), capabilities.form
+            response, problem = await self._post(body)
+            status = response.status_code if response is not None else 0
+            self.clean = self.clean and status == 200
+            if response is not None:
                 self._limiter.learn(response.headers)
-                if status == 200:
-                    try:
-                        reply = read_reply(response.content, form)
-                    except ValueError as error:
-                        problem = f"an answer that is not the API's: {error}"
-                    else:
-                        self._breaker.success()
-                        capabilities.settled = True
-                        return reply
+            if response is not None and status == 200:
+                try:
+                    reply = read_reply(response.content, form)
+                except ValueError as error:
+                    problem = f"an answer that is not the API's: {error}"
                 else:
-                    message, param, code = _error_of(response)
-                    if status == 429:
-                        wait_s = self._pause(response, attempt, code, message)
-                        refused_s += wait_s
-                        attempt += wait_s == 0
-                        if refused_s > _MOST_WAITING_S or attempt > 100:
-                            raise IncompleteError(
-                                "the judge keeps refusing (429 too many requests)", "lower --rpm or try again later"
-                            )
-                        continue
-                    if capabilities.adapt(status, message, param, body, form):
-                        continue
-                    self._refuse(status, message, code)
-                    problem = f"HTTP {status} {message}".strip()
-                    errors_500 += status == 500
-                    if errors_500 >= 3 and not capabilities.settled and capabilities.leave_mode(form, problem):
-                        errors_500 = attempt = 0
-                        continue
+                    self._breaker.success()
+                    capabilities.settled = True
+                    return reply
+            elif response is not None:
+                message, param, code = _error_of(response)
+                if status == 429:
+                    wait_s = self._pause(response, attempt, code, message)
+                    refused_s += wait_s
+                    attempt += wait_s == 0
+                    if refused_s > _MOST_WAITING_S or attempt > 100:
+                        raise IncompleteError(
+                            "the judge keeps refusing (429 too many requests)", "lower --rpm or try again later"
+                        )
+                    continue
+                if capabilities.adapt(status, message, param, body, form):
+                    continue
+                self._refuse(status, message, code)
+                problem = f"HTTP {status} {message}".strip()
+                errors_500 += status == 500
+                if errors_500 >= 3 and not capabilities.settled and capabilities.leave_mode(form, problem):
+                    errors_500 = attempt = 0
+                    continue
             attempt += 1
             self.retries += 1
             if capabilities.settled or not errors_500:  # before that, 500 may be a refusal of the form
@@ -195,26 +154,33 @@ class EndpointConnection:
                 if capabilities.settled:
                     raise NoReplyError(problem)
                 raise IncompleteError(
-                    f"cannot reach the judge at {self._endpoint.base_url} ({problem})",
+                    f"cannot reach the judge at {self.base_url} ({problem})",
                     "start it or check the URL; the same command goes on",
                 )
             await asyncio.sleep(self._random.uniform(0.5, 1.0) * min(20.0, 0.25 * 2**attempt))
 
-    async def _post(self, body: dict[str, object]) -> httpx2.Response:
+    async def _post(self, body: dict[str, object]) -> tuple[httpx2.Response | None, str]:
+        """The response, of whatever status, or None and what went wrong on the way."""
         import httpx2
-        from openai import APIStatusError
+        from aiohttp import ClientError
+        from openai import APIConnectionError, APIStatusError
 
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         try:
             async with asyncio.timeout(self._timeout_s):  # of the whole answer: one that drips has a deadline too
-                return await self._client.post(
+                response = await self._client.post(
                     "/chat/completions",
                     content=content,
                     cast_to=httpx2.Response,
                     options={"headers": {"Content-Type": "application/json"}},
                 )
+                return response, ""
         except APIStatusError as error:
-            return error.response
+            return error.response, ""
+        except TimeoutError:
+            return None, "no answer in time"
+        except (APIConnectionError, httpx2.TransportError, ClientError, OSError) as error:
+            return None, words_of(error.__cause__ or error)
 
     def _pause(self, response: httpx2.Response, attempt: int, code: str, message: str) -> float:
         """Make all workers wait as a 429 asks, or longer each time; returns for how many seconds."""
@@ -228,12 +194,12 @@ class EndpointConnection:
 
     def _refuse(self, status: int, message: str, code: str) -> None:
         """Errors that no retry mends."""
-        where = f"{self._endpoint.model} at {self._endpoint.base_url}"
+        where = f"{self.model} at {self.base_url}"
         if status in (401, 403):
             raise InputError(f"{where} refuses the key (HTTP {status}): {message}", "set OPENAI_API_KEY")
         if status == 404:
             raise InputError(f"{where} was not found (HTTP 404): {message}", "check the model's name and the URL")
-        if status in (400, 405, 422) and not self._endpoint.capabilities.settled:
+        if status in (400, 405, 422) and not self.capabilities.settled:
             raise InputError(f"{where} refuses the request (HTTP {status} {code}): {message}", "see docs/judges.md")
         if 400 <= status < 500 and status not in (408, 409, 425):
             raise NoReplyError(f"HTTP {status} {message}")
@@ -280,19 +246,6 @@ def _error_of(response: httpx2.Response) -> tuple[str, str | None, str]:
     except AttributeError:  # no object
         return str(document)[:300], None, ""
     return message[:300], param or None, code
-
-
-def _transport_problem(error: Exception) -> str | None:
-    """Words for an error on the way; None when it is not one."""
-    import httpx2
-    from aiohttp import ClientError
-    from openai import APIConnectionError
-
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, APIConnectionError | httpx2.TransportError | ClientError | OSError):
-        return words_of(error.__cause__ or error)
-    return None
 
 
 def words_of(error: BaseException) -> str:

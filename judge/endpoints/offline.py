@@ -12,7 +12,8 @@ from equiloss.files import sha256_of
 from equiloss.numerals import number
 from judge.data.reference import agreement, numbers, words
 from judge.data.verdicts import OFFLINE_JUDGE
-from judge.endpoints.provider import Connection, ConnectionSettings, Draft, JudgeRequest, Provider, Reply
+from judge.endpoints.prices import Price
+from judge.endpoints.provider import ConnectionSettings, Draft, JudgeRequest, Provider, Reply
 from judge.rubrics import LABELS, Rubric
 
 RHO, RHO_LOW, RHO_HIGH = 0.91, 0.87, 0.94  # measured by benchmarks/offline_judge.py
@@ -22,6 +23,7 @@ class OfflineJudge(Provider):
     """A formula in the place of an LLM: it needs no endpoint, costs nothing, and judges each answer alone."""
 
     name = model = OFFLINE_JUDGE
+    price = Price(input=0, output=0)
     is_llm = False
     is_free = True
     reads_prompts = False
@@ -33,8 +35,6 @@ class OfflineJudge(Provider):
         "Alpaca-style items, 0.88 with the choice of formula cross-validated; it fails on open-ended items and "
         "paraphrase"
     )
-    retries = 0
-    clean = True
 
     def check(self, rubric: Rubric) -> None:
         """Raises: InputError unless the rubric asks for one score of agreement with a reference."""
@@ -48,22 +48,12 @@ class OfflineJudge(Provider):
 
     def request_sha(self, request: JudgeRequest) -> str:
         """The key of what decides the score: answer, reference and rubric, and the repeat."""
-        return sha256_of(
-            [self.name, *request.answers, request.item.reference, request.rubric.sha, request.repeat],
-        )
-
-    def cost_usd(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:  # noqa: ARG002
-        """Nothing."""
-        return 0.0
-
-    def worst_usd(self, request: JudgeRequest, drafts: Sequence[Draft] = ()) -> float:  # noqa: ARG002
-        """Nothing."""
-        return 0.0
+        return sha256_of([self.name, *request.answers, request.item.reference, request.rubric.sha, request.repeat])
 
     @asynccontextmanager
-    async def connect(self, settings: ConnectionSettings) -> AsyncGenerator[Connection]:  # noqa: ARG002
-        """It is its own connection."""
-        yield self
+    async def connect(self, settings: ConnectionSettings) -> AsyncGenerator[None]:  # noqa: ARG002
+        """Nothing needs to be opened."""
+        yield
 
     async def ask(self, request: JudgeRequest, drafts: Sequence[Draft] = ()) -> Reply:  # noqa: ARG002
         """The score of the one answer, in the rubric's form of a reply."""

@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, Protocol, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
-from equiloss.errors import InputError
 from judge.endpoints.capabilities import CapabilityRecord
 from judge.endpoints.prices import Price
 from judge.rubrics import LABELS, Item, Message, Parameters, Prompt, Rubric
+
+if TYPE_CHECKING:
+    from judge.endpoints.client import Endpoint
 
 
 class NoReplyError(Exception):
@@ -103,43 +105,6 @@ class ConnectionSettings:
     tokens_per_minute: float | None = None
     timeout_s: float = 300.0
 
-    def check(self) -> None:
-        """Raises: InputError for values that make no sense."""
-        if self.concurrency < 1:
-            raise InputError(f"--concurrency {self.concurrency} asks nothing", "give at least 1")
-        for name, value in (("--rpm", self.requests_per_minute), ("--tpm", self.tokens_per_minute)):
-            if value is not None and value <= 0:
-                raise InputError(f"{name} {value:g} lets nothing pass", "leave it out or give a positive number")
-        if self.timeout_s <= 0:
-            raise InputError(f"--timeout {self.timeout_s:g} is not positive", "give seconds")
-
-
-class Connection(Protocol):
-    """An open connection to a provider. `clean`: nothing has gone wrong so far; `retries`: requests sent again."""
-
-    retries: int
-    clean: bool
-
-    async def ask(self, request: JudgeRequest, drafts: Sequence[Draft] = ()) -> Reply:
-        """Ask until there is an answer; `drafts` are the replies to this request that could not be read.
-
-        Raises: NoReplyError after the last retry; IncompleteError when the provider is down; InputError when it
-        refuses the key, the model or the request.
-        """
-        ...
-
-
-class BatchEndpoint(Protocol):
-    """What takes many requests in one file, at a discount: OpenAI's Batch API."""
-
-    def body(self, request: JudgeRequest, drafts: Sequence[Draft] = ()) -> dict[str, object]:
-        """The body of a chat completion."""
-        ...
-
-    def read_batched(self, body: str) -> Reply:
-        """The reply in a result's body. Raises: ValueError when there is none."""
-        ...
-
 
 class Provider(ABC):
     """A judge. `name` is how verdicts name it, `model` how files and prices do; `notice` goes with all its scores.
@@ -147,6 +112,7 @@ class Provider(ABC):
     is_llm: whether a language model judges; a formula says everywhere that it is none.
     is_free: asking costs neither money nor time worth saving, so nothing is kept in a ledger, batched or stopped early.
     reads_prompts: it reads what it is shown, so several answers can stand in a prompt, control answers among them.
+    price: None where it is not known. retries: requests sent again. clean: nothing has gone wrong so far.
     """
 
     name: str
@@ -159,6 +125,8 @@ class Provider(ABC):
     reads_prompts: bool = True
     notice: str = ""
     evidence: str = ""
+    retries: int = 0
+    clean: bool = True
 
     def check(self, rubric: Rubric) -> None:  # noqa: B027 (most can)
         """Raises: InputError when this judge cannot judge by the rubric."""
@@ -168,11 +136,23 @@ class Provider(ABC):
         """The key of a request: equal requests are asked and paid for once."""
 
     @abstractmethod
+    def connect(self, settings: ConnectionSettings) -> AbstractAsyncContextManager[None]:
+        """While it is open, several workers may `ask`."""
+
+    @abstractmethod
+    async def ask(self, request: JudgeRequest, drafts: Sequence[Draft] = ()) -> Reply:
+        """Ask until there is an answer; `drafts` are the replies to this request that could not be read.
+
+        Raises: NoReplyError after the last retry; IncompleteError when the provider is down; InputError when it
+        refuses the key, the model or the request.
+        """
+
     def cost_usd(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float | None:
         """What so many tokens cost; None where the price is not known."""
+        return self.price.cost_usd(prompt_tokens, completion_tokens, cached_tokens) if self.price else None
 
     def worst_usd(self, request: JudgeRequest, drafts: Sequence[Draft] = ()) -> float:
-        """The most that asking a request once can cost; 0 where nothing is charged or the price is not known."""
+        """The most that asking a request once can cost; 0 where the price is not known."""
         # A byte-level tokenizer never needs more tokens than bytes; half of that is beyond any text that is judged.
         tokens = sum(len(message["content"].encode()) // 2 + 8 for message in request.messages(drafts))
         return self.cost_usd(tokens, self.limit_tokens(request)) or 0.0
@@ -182,7 +162,7 @@ class Provider(ABC):
         return request.reply_limit_tokens
 
     @property
-    def batch_endpoint(self) -> BatchEndpoint | None:
+    def batch_endpoint(self) -> Endpoint | None:
         """Where batches of requests go; None where they cannot."""
         return None
 
@@ -193,7 +173,3 @@ class Provider(ABC):
 
     def recall(self, record: CapabilityRecord | None) -> None:  # noqa: B027 (nothing was found out)
         """Take up what an earlier run found out about the endpoint, if anything."""
-
-    @abstractmethod
-    def connect(self, settings: ConnectionSettings) -> AbstractAsyncContextManager[Connection]:
-        """Open a connection that several workers can share."""

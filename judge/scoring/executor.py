@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from equiloss.errors import EquilossError
-from judge.endpoints.provider import Connection, NoReplyError, Provider
+from judge.endpoints.provider import NoReplyError, Provider
 from judge.scoring.budget import JudgingBudget
 from judge.scoring.ledger import Ledger
 from judge.scoring.options import ScoreRequest
@@ -19,7 +19,7 @@ _PROBE_S = 0.1
 _DEFERRED_MOST_S = 900.0
 
 
-class Executor:
+class RequestExecutor:
     """Asks a provider what a plan lacks, many requests at once.
 
     `on_settled` is called with the key of each request that needs no more asking; before one is started, `is_decided`
@@ -48,35 +48,33 @@ class Executor:
         Raises: BudgetError, IncompleteError or InputError, after everything in flight has been committed.
         """
         queue = iter(pending)
-        async with self._provider.connect(self._options) as connection:
+        async with self._provider.connect(self._options):
             try:
                 async with asyncio.TaskGroup() as group:
                     answered = asyncio.Event()
-                    group.create_task(self._work(connection, queue, answered))
-                    await self._probe(connection, answered)
+                    group.create_task(self._work(queue, answered))
+                    await self._probe(answered)
                     for _ in range(self._options.concurrency - 1):
-                        group.create_task(self._work(connection, queue, answered))
-                await self._await_others(connection)
+                        group.create_task(self._work(queue, answered))
+                await self._await_others()
             finally:
-                self._budget.retries = connection.retries
+                self._budget.retries = self._provider.retries
                 with suppress(Exception):
                     self._ledger.keep_capabilities(self._provider)
         if self._stop is not None:
             raise self._stop
 
-    async def _probe(self, connection: Connection, answered: asyncio.Event) -> None:
+    async def _probe(self, answered: asyncio.Event) -> None:
         """Let the first request find out what the endpoint accepts: a refusal comes at once, an answer takes its time.
 
         So the others wait for its end only when something went wrong with it in its first moments.
         """
         with suppress(TimeoutError):
             await asyncio.wait_for(answered.wait(), _PROBE_S)
-        if not connection.clean:
+        if not self._provider.clean:
             await answered.wait()
 
-    async def _work(
-        self, connection: Connection, queue: Iterator[tuple[str, PlannedRequest]], answered: asyncio.Event
-    ) -> None:
+    async def _work(self, queue: Iterator[tuple[str, PlannedRequest]], answered: asyncio.Event) -> None:
         try:
             while self._stop is None and not self._is_decided():
                 sha, request = next(queue, (None, None))
@@ -89,12 +87,12 @@ class Executor:
                 elif self._is_settled(sha):  # by another process, just now
                     self._ledger.release(sha)
                 else:
-                    await self._settle(connection, sha, request)
+                    await self._settle(sha, request)
                     answered.set()
         finally:
             answered.set()
 
-    async def _await_others(self, connection: Connection) -> None:
+    async def _await_others(self) -> None:
         """Requests that another process is asking: wait for its answer, and ask if it dies."""
         waited_s = 0.0
         while self._deferred and self._stop is None:
@@ -105,7 +103,7 @@ class Executor:
                     self._ledger.release(sha)
                     self._on_settled(sha)
                 elif is_mine:
-                    await self._settle(connection, sha, request)
+                    await self._settle(sha, request)
                 else:
                     self._deferred.append((sha, request))
             if self._deferred:
@@ -115,11 +113,11 @@ class Executor:
     def _is_settled(self, sha: str) -> bool:
         return self._ledger.is_settled(sha, self._options.retry_failures)
 
-    async def _settle(self, connection: Connection, sha: str, request: PlannedRequest) -> None:
+    async def _settle(self, sha: str, request: PlannedRequest) -> None:
         """Ask one request until it is settled; what goes wrong is noted, and ends the others if it concerns them."""
         self._flying.add(sha)
         try:
-            await self._ask(connection, sha, request)
+            await self._ask(sha, request)
         except NoReplyError as error:
             self._budget.lost[sha] = str(error)
             self._ledger.release(sha)
@@ -130,13 +128,13 @@ class Executor:
             self._flying.discard(sha)
         self._on_settled(sha)
 
-    async def _ask(self, connection: Connection, sha: str, request: PlannedRequest) -> None:
+    async def _ask(self, sha: str, request: PlannedRequest) -> None:
         while True:
             drafts = self._ledger.drafts(sha)
-            worst_usd = self._provider.worst_usd(request, drafts)
+            worst_usd = self._provider.worst_usd(request, drafts) if self._budget.limit_usd is not None else 0.0
             await self._budget.reserve(worst_usd)
             try:
-                reply = await connection.ask(request, drafts)
+                reply = await self._provider.ask(request, drafts)
                 problem = self._recorder.take(sha, request, reply, len(drafts))
             finally:
                 self._budget.release(worst_usd)

@@ -46,7 +46,13 @@ class ScoreRequest(ConnectionSettings):
 
     def check(self) -> None:
         """Raises: InputError for values that make no sense, or exclude each other."""
-        super().check()
+        if self.concurrency < 1:
+            raise InputError(f"--concurrency {self.concurrency} asks nothing", "give at least 1")
+        for name, value in (("--rpm", self.requests_per_minute), ("--tpm", self.tokens_per_minute)):
+            if value is not None and value <= 0:
+                raise InputError(f"{name} {value:g} lets nothing pass", "leave it out or give a positive number")
+        if self.timeout_s <= 0:
+            raise InputError(f"--timeout {self.timeout_s:g} is not positive", "give seconds")
         if self.repeats < 1:
             raise InputError(f"--repeats {self.repeats} asks nothing", "give at least 1")
         if not 2 <= self.group_size <= len(LABELS):

@@ -22,18 +22,9 @@ def williams(k: int) -> list[list[int]]:
     """
     if k < 1:
         raise ValueError("a design needs at least one treatment")
-    if k == 1:
-        return [[0]]
-    first = [0]  # 0, 1, k-1, 2, k-2, ...
-    low, high = 1, k - 1
-    while len(first) < k:
-        first.append(low)
-        low += 1
-        if len(first) < k:
-            first.append(high)
-            high -= 1
-    square = [[(one + shift) % k for one in first] for shift in range(k)]
-    return square if k % 2 == 0 else square + [row[::-1] for row in square]
+    first = [(place + 1) // 2 if place % 2 else -(place // 2) % k for place in range(k)]  # 0, 1, k-1, 2, k-2, ...
+    square = [[(treatment + shift) % k for treatment in first] for shift in range(k)]
+    return square if k % 2 == 0 or k == 1 else square + [row[::-1] for row in square]
 
 
 class Orders:
@@ -54,7 +45,7 @@ class Orders:
             k = len(self._design[0])
             names = self._random.sample(range(k), k)
             rows = self._random.sample(self._design, len(self._design))
-            self._waiting = [[names[one] for one in row] for row in rows]
+            self._waiting = [[names[treatment] for treatment in row] for row in rows]
         return self._waiting.pop()
 
     def all(self) -> list[list[int]]:

@@ -149,7 +149,7 @@ def _write_records(result: ScoreResult, judge: Scorer) -> None:
         "early_stop": judge.early_stopping.report() if judge.early_stopping else None,
         "expected_score": request.expected_score,
         "max_usd": request.max_usd,
-        "price": provider.price.model_dump() if provider.price else None,
+        "price": provider.price if not provider.is_free else None,
         "prices_as_of": result.prices.as_of,
         "inputs": [
             {"path": str(file.path), "generator": file.generator, "sha256": sha256_file(file.path)}

@@ -13,7 +13,7 @@ from judge.endpoints.provider import Provider
 from judge.scoring.batch import BatchExecutor
 from judge.scoring.budget import JudgingBudget
 from judge.scoring.early_stopping import EarlyStopping
-from judge.scoring.executor import Executor
+from judge.scoring.executor import RequestExecutor
 from judge.scoring.ledger import Ledger
 from judge.scoring.plan import Plan, PlannedRequest
 from judge.scoring.verdict_writer import VerdictWriter, WrittenVerdicts
@@ -131,10 +131,10 @@ class Scorer:
     async def _ask(self, on_settled: Callable[[str], None]) -> None:
         provider, ledger, options = self.provider, self._ledger, self.options
         if options.batch_poll_s is not None and (endpoint := provider.batch_endpoint) is not None:
-            batches = BatchExecutor(provider, endpoint, ledger, options, self.budget, self._requests)
+            batches = BatchExecutor(endpoint, ledger, options, self.budget, self._requests)
             await batches.run(options.batch_poll_s)
         else:
-            executor = Executor(provider, ledger, options, self.budget, on_settled, self._is_decided)
+            executor = RequestExecutor(provider, ledger, options, self.budget, on_settled, self._is_decided)
             await executor.run(
                 (sha, request)
                 for sha, request in self._requests()

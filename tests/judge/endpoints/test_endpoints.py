@@ -15,7 +15,7 @@ from equiloss.records.verdict import read_verdicts
 from judge import rubrics
 from judge.cli.main import program
 from judge.endpoints.capabilities import Capabilities
-from judge.endpoints.client import EndpointConnection, read_reply
+from judge.endpoints.client import Endpoint, read_reply
 from judge.endpoints.judges import parse_judge
 from judge.scoring import executor
 from judge.scoring.expected_scores import expected_scores
@@ -53,7 +53,7 @@ def test_a_form_is_found_by_all_workers_at_once_where_refusals_come_late(
     """No worker waits for the first request: each meets the refusals, and none skips the form that works."""
     monkeypatch.setattr(executor, "_PROBE_S", 0.0)
     always_clean = property(lambda self: True, lambda self, value: None)
-    monkeypatch.setattr(EndpointConnection, "clean", always_clean, raising=False)
+    monkeypatch.setattr(Endpoint, "clean", always_clean, raising=False)
     with serving(Service(server=kind)) as server:
         found = score(server, write_answers(40), tmp_path / "o", "--concurrency", "16")
         assert server.counts["200"] == 40
