@@ -30,8 +30,9 @@ class Verdict(BaseModel):
     """A score. `position` counts from 0 in the prompt; `group` names the answers shown together, in their order.
 
     `usage` and `cost_usd` are those of the whole request divided by the answers in it, so that they add up.
-    `value` is on the rubric's `scale`, `weight` the criterion's; `shared_with` names who else gave this very answer and
-    was judged by it. These three stand in files where they are known. Unknown fields are kept.
+    `value` is on the rubric's `scale`, `weight` the criterion's; `judge_is_llm` is false where it is not; `shared_with`
+    names who else gave this very answer and was judged by it. These stand in files where they are known. Unknown fields
+    are kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, serialize_by_alias=True)
@@ -54,6 +55,7 @@ class Verdict(BaseModel):
     schema_: str = Field(default=VERDICT_SCHEMA, alias="schema")
     scale: tuple[float, float] | None = None
     weight: float | None = None
+    judge_is_llm: bool | None = None
     shared_with: tuple[str, ...] | None = None
 
 
@@ -123,9 +125,14 @@ def read_control_verdicts(path: Path) -> list[ControlVerdict]:
 
 def write_verdicts(path: Path, verdicts: Iterable[Verdict | Failure]) -> None:
     """Write a verdict (or failures) file whole, one line each."""
-    rows = (verdict.model_dump(by_alias=True) for verdict in verdicts)
-    optional = ("scale", "weight", "shared_with")
-    write_jsonl(path, ({k: v for k, v in row.items() if v is not None or k not in optional} for row in rows))
+    write_jsonl(path, map(verdict_row, verdicts))
+
+
+def verdict_row(verdict: Verdict | Failure) -> dict[str, object]:
+    """A verdict (or failure) as a line of a file has it."""
+    row = verdict.model_dump(by_alias=True)
+    optional = {name: row.pop(name, None) for name in ("scale", "weight", "judge_is_llm", "shared_with")}
+    return {**row, **{name: value for name, value in optional.items() if value is not None}}
 
 
 def _read(path: Path, kind: type[Line]) -> list[Line]:

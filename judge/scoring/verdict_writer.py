@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from equiloss.files import atomic, json_line
-from equiloss.records.verdict import ControlVerdict, Failure, Usage, Verdict, file_name, write_verdicts
+from equiloss.records.verdict import ControlVerdict, Failure, Usage, Verdict, file_name, verdict_row, write_verdicts
 from judge.data.control_answers import INJECTIONS
 from judge.data.verdicts import companion
 from judge.endpoints.provider import Provider
@@ -83,7 +83,7 @@ class VerdictWriter:
             for sha, request in requests:
                 for file, line in self._lines(sha, request):
                     if written[file].add(line):
-                        files[file].write(json_line(line.model_dump(by_alias=True)))
+                        files[file].write(json_line(verdict_row(line)))
         for model in written:
             control_path = companion(model.path, ".canaries.jsonl")
             for path, lines in ((model.failures_path, model.failures), (control_path, model.control_answers)):

@@ -333,7 +333,7 @@ def test_offline_judge_says_that_it_is_no_llm(write_answers: WriteAnswers, tmp_p
     assert any("not an LLM" in one for one in found["warnings"])
     verdicts = read_verdicts(tmp_path / "o/a.correctness.offline-reference.jsonl")
     assert all("Not an LLM" in one.explanation for one in verdicts)
-    assert all((one.model_extra or {})["judge_is_llm"] is False for one in verdicts)
+    assert all(one.judge_is_llm is False for one in verdicts)
     table = CliRunner().invoke(program, ["score", *map(str, files), "-o", str(tmp_path / "o")])
     assert "not an LLM" in " ".join(table.stdout.split())
     assert not (tmp_path / "o/ledger.sqlite").exists()
