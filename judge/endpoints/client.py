@@ -16,7 +16,7 @@ from equiloss.errors import IncompleteError, InputError
 from equiloss.files import sha256_of
 from judge.endpoints.capabilities import Capabilities, CapabilityRecord
 from judge.endpoints.prices import Price
-from judge.endpoints.provider import ConnectionSettings, Draft, JudgeRequest, NoReplyError, Provider, Reply
+from judge.endpoints.provider import BatchProvider, ConnectionSettings, Draft, JudgeRequest, NoReplyError, Reply
 from judge.endpoints.rate_limits import CircuitBreaker, RateLimiter, retry_after_s
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _ERROR_FIELDS = (("message", "detail"), ("param", "param"), ("code", "type"))
 
 
 @dataclass
-class Endpoint(Provider):
+class Endpoint(BatchProvider):
     """A model behind an OpenAI-compatible endpoint; limits, retries and breaker are those of all workers together."""
 
     name: str
@@ -73,15 +73,17 @@ class Endpoint(Provider):
             self.capabilities = Capabilities(**record)
             self.capabilities.settled = False
 
-    @property
-    def batch_endpoint(self) -> Endpoint:
-        """The endpoint itself: whether it has a Batch API, the first batch shows."""
-        return self
-
     def body(self, request: JudgeRequest, drafts: Sequence[Draft] = ()) -> dict[str, object]:
         """The body of a chat completion in the form that the endpoint accepts."""
         messages, schema = request.messages(drafts), request.rubric.schema(request.labels)
         return self.capabilities.body(self.model, messages, schema, request.parameters, self.limit_tokens(request))
+
+    def read_batched(self, body: str) -> Reply:
+        """The reply in the body of a batch's result.
+
+        Raises: ValueError when it is no chat completion.
+        """
+        return read_reply(body, {**self.capabilities.form, "batch": True})
 
     @asynccontextmanager
     async def connect(self, settings: ConnectionSettings) -> AsyncGenerator[None]:

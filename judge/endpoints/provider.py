@@ -11,14 +11,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 from judge.endpoints.capabilities import CapabilityRecord
 from judge.endpoints.prices import Price
 from judge.rubrics import LABELS, Item, Message, Parameters, Prompt, Rubric
-
-if TYPE_CHECKING:
-    from judge.endpoints.client import Endpoint
 
 
 class NoReplyError(Exception):
@@ -162,14 +159,21 @@ class Provider(ABC):
         return request.reply_limit_tokens
 
     @property
-    def batch_endpoint(self) -> Endpoint | None:
-        """Where batches of requests go; None where they cannot."""
-        return None
-
-    @property
     def capability_record(self) -> CapabilityRecord | None:
         """What was found out about the endpoint, for the ledger; None where there is nothing to find out."""
         return None
 
     def recall(self, record: CapabilityRecord | None) -> None:  # noqa: B027 (nothing was found out)
         """Take up what an earlier run found out about the endpoint, if anything."""
+
+
+class BatchProvider(Provider):
+    """A judge that also takes many requests in one file, as OpenAI's Batch API does."""
+
+    @abstractmethod
+    def body(self, request: JudgeRequest, drafts: Sequence[Draft] = ()) -> dict[str, object]:
+        """The body of a chat completion."""
+
+    @abstractmethod
+    def read_batched(self, body: str) -> Reply:
+        """The reply in the body of a batch's result. Raises: ValueError when it is none."""

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from equiloss import console
 from equiloss.errors import IncompleteError
-from judge.endpoints.client import Endpoint, api_key, part_of, read_reply
+from judge.endpoints.client import api_key, part_of
+from judge.endpoints.provider import BatchProvider
 from judge.scoring.budget import JudgingBudget
 from judge.scoring.ledger import Ledger
 from judge.scoring.options import ScoreRequest
@@ -46,7 +47,7 @@ class BatchExecutor:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        provider: BatchProvider,
         ledger: Ledger,
         options: ScoreRequest,
         budget: JudgingBudget,
@@ -54,12 +55,12 @@ class BatchExecutor:
         most_requests: int = MOST_REQUESTS,
         most_bytes: int = MOST_BYTES,
     ) -> None:
-        self._endpoint, self._ledger, self._options = endpoint, ledger, options
+        self._provider, self._ledger, self._options = provider, ledger, options
         self._budget, self._requests = budget, requests
         self._most_requests, self._most_bytes = most_requests, most_bytes
-        self._recorder = ReplyRecorder(endpoint, ledger, budget)
+        self._recorder = ReplyRecorder(provider, ledger, budget)
         self._problems: list[str] = []
-        budget.discount = endpoint.batch_discount
+        budget.discount = provider.batch_discount
 
     async def run(self, poll_s: float) -> None:
         """Submit, wait and collect until every request is settled.
@@ -69,7 +70,7 @@ class BatchExecutor:
         """
         from openai import APIConnectionError, APIStatusError, AsyncOpenAI
 
-        url, timeout_s = self._endpoint.base_url, max(60.0, self._options.timeout_s)
+        url, timeout_s = self._provider.base_url, max(60.0, self._options.timeout_s)
         try:
             async with AsyncOpenAI(base_url=url, api_key=api_key(), timeout=timeout_s) as client:
                 await self._settle_all(client, poll_s)
@@ -117,7 +118,7 @@ class BatchExecutor:
                 f.writelines(line.text for line in lines)
             uploaded = await client.files.create(file=path, purpose="batch")
         # Known before it is a batch: a process that dies between the two calls finds it again by its file.
-        self._ledger.keep_batch(uploaded.id, self._endpoint, [line.sha for line in lines])
+        self._ledger.keep_batch(uploaded.id, self._provider, [line.sha for line in lines])
         batch = await client.batches.create(
             input_file_id=uploaded.id, endpoint="/v1/chat/completions", completion_window="24h"
         )
@@ -126,7 +127,7 @@ class BatchExecutor:
 
     async def _collect(self, client: AsyncOpenAI, poll_s: float) -> None:
         """Wait for the batches that are out, and take in what they brought."""
-        if uploaded := set(self._ledger.batches(self._endpoint, "uploaded")):
+        if uploaded := set(self._ledger.batches(self._provider, "uploaded")):
             async for batch in client.batches.list(limit=100):
                 if batch.input_file_id in uploaded:
                     self._ledger.submitted(batch.input_file_id, batch.id)
@@ -135,7 +136,7 @@ class BatchExecutor:
                     break
             for file in uploaded:
                 self._ledger.close_batch(file, "abandoned")
-        waiting = self._ledger.batches(self._endpoint, "submitted")
+        waiting = self._ledger.batches(self._provider, "submitted")
         while waiting:
             for id in list(waiting):
                 batch = await client.batches.retrieve(id)
@@ -173,7 +174,7 @@ class BatchExecutor:
             self._problems.append(str(error.get("message") or error.get("code") or "no reason given"))
             return
         try:
-            reply = read_reply(json.dumps(body), {**self._endpoint.capabilities.form, "batch": True})
+            reply = self._provider.read_batched(json.dumps(body))
         except ValueError as error:
             self._problems.append(str(error))
             return
@@ -186,10 +187,10 @@ class BatchExecutor:
                 continue
             seen.add(sha)
             drafts = self._ledger.drafts(sha)
-            body = self._endpoint.body(request, drafts)
+            body = self._provider.body(request, drafts)
             row = {"custom_id": sha, "method": "POST", "url": "/v1/chat/completions", "body": body}
             line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
-            yield BatchLine(sha, line, self._endpoint.worst_usd(request, drafts))
+            yield BatchLine(sha, line, self._provider.worst_usd(request, drafts))
 
 
 def split(lines: Iterable[BatchLine], most_requests: int, most_bytes: int) -> Iterator[list[BatchLine]]:

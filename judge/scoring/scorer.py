@@ -9,7 +9,7 @@ from pathlib import Path
 from equiloss.errors import BudgetError, EquilossError, IncompleteError, InputError
 from equiloss.records.verdict import ControlVerdict
 from judge.data.control_answers import ControlSummary, summarise
-from judge.endpoints.provider import Provider
+from judge.endpoints.provider import BatchProvider, Provider
 from judge.scoring.batch import BatchExecutor
 from judge.scoring.budget import JudgingBudget
 from judge.scoring.early_stopping import EarlyStopping
@@ -130,8 +130,8 @@ class Scorer:
 
     async def _ask(self, on_settled: Callable[[str], None]) -> None:
         provider, ledger, options = self.provider, self._ledger, self.options
-        if options.batch_poll_s is not None and (endpoint := provider.batch_endpoint) is not None:
-            batches = BatchExecutor(endpoint, ledger, options, self.budget, self._requests)
+        if options.batch_poll_s is not None and isinstance(provider, BatchProvider):
+            batches = BatchExecutor(provider, ledger, options, self.budget, self._requests)
             await batches.run(options.batch_poll_s)
         else:
             executor = RequestExecutor(provider, ledger, options, self.budget, on_settled, self._is_decided)
