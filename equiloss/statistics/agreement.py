@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from equiloss.statistics.bootstrap import Floats, percentile, resampled_means
 from equiloss.statistics.estimate import CONFIDENCE, Interval
-
-IccKind = Literal["1,1", "1,k", "2,1", "2,k", "3,1", "3,k"]
-Weights = Literal["linear", "quadratic"]
 
 
 def krippendorff_alpha(ratings: Floats) -> float | None:
@@ -37,67 +34,73 @@ def alpha_interval(
 
 
 @dataclass(frozen=True)
-class Icc:
-    """An intraclass correlation with its interval from the F distribution."""
+class Reliability:
+    """How far raters agree on units: of one rating, with its interval, and of the mean of all of a unit's ratings."""
 
     value: float
     interval: Interval
+    of_mean: float
 
 
-def icc(ratings: Floats, kind: IccKind, confidence: float = CONFIDENCE) -> Icc | None:
-    """Shrout & Fleiss's (1979) intraclass correlations of (raters, units); units with a missing rating are left out.
+def icc_one_way(ratings: Floats, confidence: float = CONFIDENCE) -> Reliability | None:
+    """ICC(1,1) and ICC(1,k) of (raters, units) where each unit has its own raters, such as repeats of one judge.
 
-    1: each unit has its own raters (repeats of one judge); 2: raters are a sample, absolute agreement; 3: these
-    raters, consistency. "1" is one rating's reliability, "k" that of the mean. None for fewer than two of either.
-    Intervals: McGraw & Wong (1996), table 7.
+    Shrout & Fleiss (1979); interval from the F distribution, McGraw & Wong (1996), table 7. Units with a missing rating
+    are left out. None for fewer than two of either, or where nothing varies.
     """
-    whole = ratings[:, ~np.isnan(ratings).any(axis=0)].T  # (units, raters)
-    if min(whole.shape) < 2:
+    squares = _mean_squares(ratings)
+    if squares is None:
         return None
-    n, k = whole.shape
-    grand = whole.mean()
-    units, raters = whole.mean(axis=1), whole.mean(axis=0)
-    ms_units = k * float(((units - grand) ** 2).sum()) / (n - 1)
-    ms_raters = n * float(((raters - grand) ** 2).sum()) / (k - 1)
-    ms_within = float(((whole - units[:, None]) ** 2).sum()) / (n * (k - 1))
-    ms_error = float(((whole - units[:, None] - raters[None, :] + grand) ** 2).sum()) / ((n - 1) * (k - 1))
-    if ms_units == 0 and ms_within == 0:
+    n, k = squares.n_units, squares.n_raters
+    if squares.within <= 1e-12 * squares.units:
+        return Reliability(1.0, (1.0, 1.0), 1.0)
+    f, tail = squares.units / squares.within, (1 + confidence) / 2
+    low = f / float(stats.f.ppf(tail, n - 1, n * (k - 1)))
+    high = f * float(stats.f.ppf(tail, n * (k - 1), n - 1))
+    single, *ends = ((one - 1) / (one + k - 1) for one in (f, low, high))
+    return Reliability(single, (ends[0], ends[1]), k * single / (1 + (k - 1) * single))  # Spearman (1910), Brown (1910)
+
+
+def icc_two_way(ratings: Floats) -> float | None:
+    """ICC(2,1) of (raters, units), absolute agreement of raters who are a sample; None as for `icc_one_way`."""
+    squares = _mean_squares(ratings)
+    if squares is None:
         return None
-    if (ms_within if kind[0] != "3" else ms_error) <= 1e-12 * ms_units:
-        return Icc(1.0, (1.0, 1.0))
-    tail = (1 + confidence) / 2
-    family, form = kind.split(",")
-    mean = form == "k"
-    if family == "1":
-        f_low, f_high = _f_limits(ms_units, ms_within, n - 1, n * (k - 1), tail)
-        single = _ratio(ms_units - ms_within, ms_units + (k - 1) * ms_within)
-        spans = ((f_low - 1) / (f_low + k - 1), (f_high - 1) / (f_high + k - 1))
-    elif family == "3":
-        f_low, f_high = _f_limits(ms_units, ms_error, n - 1, (n - 1) * (k - 1), tail)
-        single = _ratio(ms_units - ms_error, ms_units + (k - 1) * ms_error)
-        spans = ((f_low - 1) / (f_low + k - 1), (f_high - 1) / (f_high + k - 1))
-    else:
-        single = _ratio(ms_units - ms_error, ms_units + (k - 1) * ms_error + k * (ms_raters - ms_error) / n)
-        spans = _two_way_limits(single, ms_units, ms_raters, ms_error, n, k, tail)
-    if not mean:
-        return Icc(single, spans)
-    return Icc(_stepped_up(single, k), (_stepped_up(spans[0], k), _stepped_up(spans[1], k)))
+    n, k = squares.n_units, squares.n_raters
+    below = squares.units + (k - 1) * squares.error + k * (squares.raters - squares.error) / n
+    return (squares.units - squares.error) / below if below else 0.0
 
 
-@dataclass(frozen=True)
-class Concordance:
-    """Kendall's W, 0 to 1, and the p-value of no agreement (chi-square)."""
-
-    w: float
-    p: float
+class _MeanSquares(NamedTuple):
     n_units: int
+    n_raters: int
+    units: float
+    raters: float
+    within: float
+    error: float
 
 
-def kendalls_w(ratings: Floats) -> Concordance | None:
-    """Kendall's W of (raters, units), corrected for ties; units with a missing rating are left out.
+def _mean_squares(ratings: Floats) -> _MeanSquares | None:
+    whole = ratings[:, ~np.isnan(ratings).any(axis=0)].T  # (units, raters)
+    n, k = whole.shape
+    if min(n, k) < 2 or np.ptp(whole) == 0:
+        return None
+    units, raters, grand = whole.mean(axis=1, keepdims=True), whole.mean(axis=0), whole.mean()
+    return _MeanSquares(
+        n_units=n,
+        n_raters=k,
+        units=k * float(np.square(units - grand).sum()) / (n - 1),
+        raters=n * float(np.square(raters - grand).sum()) / (k - 1),
+        within=float(np.square(whole - units).sum()) / (n * (k - 1)),
+        error=float(np.square(whole - units - raters + grand).sum()) / ((n - 1) * (k - 1)),
+    )
 
-    Kendall & Babington Smith (1939), by Friedman's test. None for fewer than two raters or three units, or where every
-    rater ties everything.
+
+def kendalls_w(ratings: Floats) -> tuple[float, float] | None:
+    """Kendall's W of (raters, units), 0 to 1, corrected for ties, and the p-value of no agreement (chi-square).
+
+    Kendall & Babington Smith (1939), by Friedman's test. Units with a missing rating are left out. None for fewer than
+    two raters or three units, or where every rater ties everything.
     """
     whole = ratings[:, ~np.isnan(ratings).any(axis=0)]
     raters, units = whole.shape
@@ -107,11 +110,11 @@ def kendalls_w(ratings: Floats) -> Concordance | None:
         friedman = stats.friedmanchisquare(*whole.T)
     if np.isnan(friedman.statistic):
         return None
-    return Concordance(float(friedman.statistic) / (raters * (units - 1)), float(friedman.pvalue), units)
+    return float(friedman.statistic) / (raters * (units - 1)), float(friedman.pvalue)
 
 
-def weighted_kappa(first: Floats, second: Floats, weights: Weights = "quadratic") -> float | None:
-    """Cohen's (1968) weighted kappa of two raters' values, distances being those of the values themselves.
+def weighted_kappa(first: Floats, second: Floats) -> float | None:
+    """Cohen's (1968) kappa of two raters' values, weighted by the squares of the values' differences.
 
     NaN is left out. None for fewer than two pairs, or where chance leaves no room to disagree.
     """
@@ -119,10 +122,8 @@ def weighted_kappa(first: Floats, second: Floats, weights: Weights = "quadratic"
     a, b = first[there], second[there]
     if len(a) < 2:
         return None
-    power = 1.0 if weights == "linear" else 2.0
-    observed = float(np.power(np.abs(a - b), power).mean())
-    expected = float(np.power(np.abs(a[:, None] - b[None, :]), power).mean())
-    return 1 - observed / expected if expected > 0 else None
+    expected = float(np.square(a[:, None] - b[None, :]).mean())
+    return 1 - float(np.square(a - b).mean()) / expected if expected > 0 else None
 
 
 def spearman(first: Floats, second: Floats) -> float | None:
@@ -171,38 +172,3 @@ def _alpha(sums: Floats) -> float | None:
     n, total, squares, within = (float(one) for one in sums)
     expected = 2 * (n * squares - total**2) / (n - 1) if n > 1 else 0.0
     return 1 - within / expected if expected > 1e-9 * max(1.0, squares) else None
-
-
-def _f_limits(above: float, below: float, df1: int, df2: int, tail: float) -> Interval:
-    if below == 0:
-        return np.inf, np.inf
-    f = above / below
-    return f / float(stats.f.ppf(tail, df1, df2)), f * float(stats.f.ppf(tail, df2, df1))
-
-
-def _two_way_limits(
-    single: float, ms_units: float, ms_raters: float, ms_error: float, n: int, k: int, tail: float
-) -> Interval:
-    if ms_error == 0 and ms_raters == 0:
-        return single, single
-    a = k * single / (n * (1 - single)) if single < 1 else np.inf
-    b = 1 + k * single * (n - 1) / (n * (1 - single)) if single < 1 else np.inf
-    if not np.isfinite(a):
-        return single, single
-    df = (a * ms_raters + b * ms_error) ** 2 / (
-        (a * ms_raters) ** 2 / (k - 1) + (b * ms_error) ** 2 / ((n - 1) * (k - 1))
-    )
-    f_low, f_high = float(stats.f.ppf(tail, n - 1, df)), float(stats.f.ppf(tail, df, n - 1))
-    rest = k * ms_raters + (k * n - k - n) * ms_error
-    low = n * (ms_units - f_low * ms_error) / (f_low * rest + n * ms_units)
-    high = n * (f_high * ms_units - ms_error) / (rest + n * f_high * ms_units)
-    return low, high
-
-
-def _ratio(above: float, below: float) -> float:
-    return above / below if below != 0 else 0.0
-
-
-def _stepped_up(single: float, k: int) -> float:
-    """The reliability of a mean of k from that of one: Spearman (1910), Brown (1910)."""
-    return k * single / (1 + (k - 1) * single)

@@ -52,7 +52,7 @@ def repeatability(
         return None
     kept = (shares[:, several] - scale[0]) / width
     freedom = (~np.isnan(kept)).sum(axis=0) - 1
-    icc_one, icc_mean = agreement.icc(kept, "1,1", confidence), agreement.icc(kept, "1,k", confidence)
+    reliability = agreement.icc_one_way(kept, confidence)
     shifts = np.nan_to_num(places[:, several]) * (place.value if place else 0.0)
     noise = repeat_noise.estimate(kept, shifts, _step(scores) / width, confidence)
     return Repeatability(
@@ -61,9 +61,9 @@ def repeatability(
         noise=noise.value if noise else None,
         noise_interval=noise.interval if noise else None,
         n_away=noise.n_answers if noise else 0,
-        icc_one=icc_one.value if icc_one else None,
-        icc_one_interval=icc_one.interval if icc_one else None,
-        icc_mean=icc_mean.value if icc_mean else None,
+        icc_one=reliability.value if reliability else None,
+        icc_one_interval=reliability.interval if reliability else None,
+        icc_mean=reliability.of_mean if reliability else None,
         alpha=agreement.krippendorff_alpha(kept),
         alpha_interval=agreement.alpha_interval(kept, confidence, draws, seed),
     )
@@ -181,14 +181,13 @@ def jury(judged: Sequence[Judged], panel: Panel, confidence: float, draws: int, 
     answers = [list(product(scores.generators, scores.ids)) for scores in given]
     columns = [pd.Series(scores.by_item().ravel(), ids) for scores, ids in zip(given, answers, strict=True)]
     ratings = pd.concat(columns, axis=1, keys=judges).sort_index().to_numpy(np.float64).T  # (judges, answers)
-    together = agreement.icc(ratings, "2,1", confidence)
-    w = agreement.kendalls_w(ratings)
+    w, p = agreement.kendalls_w(ratings) or (None, None)
     return Jury(
         judges=judges,
         n_answers=int((~np.isnan(ratings).any(axis=0)).sum()),
         alpha=agreement.krippendorff_alpha(ratings),
         alpha_interval=agreement.alpha_interval(ratings, confidence, draws, seed),
-        icc=together.value if together else None,
-        kendalls_w=w.w if w else None,
-        kendalls_w_p=w.p if w else None,
+        icc=agreement.icc_two_way(ratings),
+        kendalls_w=w,
+        kendalls_w_p=p,
     )
