@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeAlias
 
 from scipy import stats
 
@@ -23,6 +23,7 @@ from equiloss.files import sha256_file
 from equiloss.provenance import provenance
 from equiloss.records.evaluation import EvaluationRecord
 from equiloss.records.file_record import read
+from equiloss.statistics.estimate import Estimate, student
 from equiloss.statistics.multiplicity import holm
 from pretrain.config import FREE_FIELDS
 from pretrain.training.page import SEEDS
@@ -31,7 +32,8 @@ FORMAT = "equiloss.effects.v1"
 LEVEL = 0.95
 POWER = 0.8
 
-Verdict = Literal["better", "worse", "in the noise", "one seed: cannot tell"]
+Config: TypeAlias = Mapping[str, object]
+Decision = Literal["better", "worse", "in the noise", "one seed: cannot tell"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Measured:
     run: str
     arm: str
     loss_nats: float
-    config: Mapping[str, Any]
+    config: Config
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class Effect:
     p_holm: float | None
     detectable_nats: float | None
     """The smallest true effect that so many seeds would have shown with a power of 80 %."""
-    verdict: Verdict
-    changed: Mapping[str, Any]
+    verdict: Decision
+    changed: Config
     """The fields in which the arm differs from the baseline, with its values."""
 
 
@@ -84,21 +86,27 @@ def load(paths: Sequence[Path]) -> tuple[list[Measured], str, int]:
     beside its checkpoint. Raises: InputError when evaluations are not of the same data and split, a run is there
     twice, or the runs of an arm differ in more than seeds.
     """
-    found: list[Measured] = []
-    kinds: dict[tuple[Any, ...], Path] = {}
-    split, tokens = "", 0
+    runs: dict[str, Measured] = {}
+    kinds: dict[tuple[str, str, int], Path] = {}
     for path in files(paths):
         record = read(EvaluationRecord, path, "name .eval.json files that `pretrain eval` wrote")
-        split, tokens = record.data.split, record.data.tokens
-        kinds.setdefault((record.data.sha256, split, tokens), path)
+        kinds.setdefault((record.data.sha256, record.data.split, record.data.tokens), path)
         name = record.checkpoint.name
+        if name in runs:
+            raise InputError(f"the run {name} is there twice", "name one evaluation of each run")
         config = _config(Path(record.checkpoint.path).parent / "config.toml")
-        found.append(Measured(name, arm_of(name), record.loss_nats.value, config))
+        runs[name] = run = Measured(name, arm_of(name), record.loss_nats.value, config)
+        first = next(other for other in runs.values() if other.arm == run.arm)
+        if keys := sorted(changed(first.config, config)):
+            raise InputError(
+                f"{first.run} and {name} differ in {', '.join(keys)}, not in seeds alone",
+                "give runs of different arms names that differ before -SEED",
+            )
     if len(kinds) > 1:
-        first, second = list(kinds.values())[:2]
-        raise InputError(f"{first} and {second} are not of the same test documents", "evaluate all runs on one split")
-    _check(found)
-    return found, split, tokens
+        one, other = list(kinds.values())[:2]
+        raise InputError(f"{one} and {other} are not of the same test documents", "evaluate all runs on one split")
+    _, split, tokens = next(iter(kinds), ("", "", 0))
+    return list(runs.values()), split, tokens
 
 
 def files(paths: Sequence[Path]) -> list[Path]:
@@ -111,67 +119,52 @@ def arm_of(run: str) -> str:
     return re.sub(r"[-_.](seed)?\d+$", "", run)
 
 
-def _config(path: Path) -> dict[str, Any]:
+def changed(before: Config, after: Config) -> Config:
+    """The fields in which two configurations differ, with the second's values."""
+    return {key: after.get(key) for key in {**before, **after} if after.get(key) != before.get(key)}
+
+
+def _config(path: Path) -> Config:
     if not path.is_file():
         raise InputError(f"{path}: the run's configuration is not there", "run this where the evaluations were made")
     return {key: value for key, value in flatten(read_toml(path)).items() if key not in SEEDS | FREE_FIELDS}
 
 
-def _check(found: Sequence[Measured]) -> None:
-    first: dict[str, Measured] = {}
-    names: set[str] = set()
-    for one in found:
-        if one.run in names:
-            raise InputError(f"the run {one.run} is there twice", "name one evaluation of each run")
-        names.add(one.run)
-        other = first.setdefault(one.arm, one)
-        keys = sorted(key for key in {**one.config, **other.config} if one.config.get(key) != other.config.get(key))
-        if keys:
-            raise InputError(
-                f"{other.run} and {one.run} differ in {', '.join(keys)}, not in seeds alone",
-                "give runs of different arms names that differ before -SEED",
-            )
-
-
-def compare(found: Sequence[Measured], baseline: str, split: str = "test", tokens: int = 0) -> Effects:
+def compare(runs: Sequence[Measured], baseline: str, split: str = "test", tokens: int = 0) -> Effects:
     """Every arm against `baseline`, the lowest loss first.
 
     Raises: InputError when there is no such arm, or no other.
     """
     arms: dict[str, list[Measured]] = {}
-    for one in found:
-        arms.setdefault(one.arm, []).append(one)
+    for run in runs:
+        arms.setdefault(run.arm, []).append(run)
     if baseline not in arms:
         raise InputError(f"no run belongs to the baseline {baseline!r}", f"the arms are: {', '.join(arms)}")
-    base = arms.pop(baseline)
-    if not arms:
+    if len(arms) == 1:
         raise InputError("there is nothing but the baseline", "name evaluations of other arms too")
-    losses = [one.loss_nats for one in base]
-    rows = [(arm, ones, welch([one.loss_nats for one in ones], losses)) for arm, ones in arms.items()]
-    adjusted = holm([test.p for _, _, test in rows])
+    losses = {arm: [run.loss_nats for run in members] for arm, members in arms.items()}
+    base = losses.pop(baseline)
+    tests = {arm: welch(values, base) for arm, values in losses.items()}
+    adjusted = holm([difference.p for difference, _ in tests.values()])
     effects = [
         Effect(
             arm=arm,
-            seeds=len(ones),
-            mean_nats=statistics.fmean(one.loss_nats for one in ones),
-            sd_nats=_sd([one.loss_nats for one in ones]),
-            effect_nats=test.difference,
-            low_nats=test.low,
-            high_nats=test.high,
-            p=test.p,
+            seeds=len(losses[arm]),
+            mean_nats=statistics.fmean(losses[arm]),
+            sd_nats=_sd(losses[arm]),
+            effect_nats=difference.value,
+            low_nats=difference.low,
+            high_nats=difference.high,
+            p=difference.p,
             p_holm=p_holm,
-            detectable_nats=test.detectable,
-            verdict=_verdict(test.difference, p_holm),
-            changed={
-                key: ones[0].config.get(key)
-                for key in {**base[0].config, **ones[0].config}
-                if ones[0].config.get(key) != base[0].config.get(key)
-            },
+            detectable_nats=detectable,
+            verdict=_verdict(difference.value, p_holm),
+            changed=changed(arms[baseline][0].config, arms[arm][0].config),
         )
-        for (arm, ones, test), p_holm in zip(rows, adjusted, strict=True)
+        for (arm, (difference, detectable)), p_holm in zip(tests.items(), adjusted, strict=True)
     ]
     effects.sort(key=lambda effect: effect.effect_nats)
-    return Effects(baseline, len(base), statistics.fmean(losses), _sd(losses), split, tokens, tuple(effects))
+    return Effects(baseline, len(base), statistics.fmean(base), _sd(base), split, tokens, tuple(effects))
 
 
 def effects_document(effects: Effects, runs: Sequence[Measured], paths: Sequence[Path]) -> dict[str, object]:
@@ -186,32 +179,24 @@ def effects_document(effects: Effects, runs: Sequence[Measured], paths: Sequence
     }
 
 
-@dataclass(frozen=True)
-class Welch:
-    """The difference of two means, its interval, its two-sided p, and what would have been seen with `POWER`."""
+def welch(first: Sequence[float], second: Sequence[float], level: float = LEVEL) -> tuple[Estimate, float | None]:
+    """Welch's t-test of mean(first) - mean(second), and the true difference that it would have seen with `POWER`.
 
-    difference: float
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
-    detectable: float | None = None
-
-
-def welch(first: Sequence[float], second: Sequence[float], level: float = LEVEL) -> Welch:
-    """Welch's t-test of mean(first) - mean(second); without an interval when a side has fewer than two values."""
+    Without an interval when a side has fewer than two values.
+    """
     difference = statistics.fmean(first) - statistics.fmean(second)
-    if len(first) < 2 or len(second) < 2:
-        return Welch(difference)
+    if min(len(first), len(second)) < 2:
+        return Estimate(value=difference, note="one seed on a side"), None
     if not any(statistics.variance(values) for values in (first, second)):
-        return Welch(difference, difference, difference, 1.0 if difference == 0 else 0.0, 0.0)
+        return student(difference, 0.0, 1, confidence=level), 0.0
     test = stats.ttest_ind(first, second, equal_var=False)
     low, high = map(float, test.confidence_interval(level))
     t = stats.t(test.df)
     detectable = (high - low) / 2 * (1 + float(t.ppf(POWER)) / float(t.ppf((1 + level) / 2)))
-    return Welch(difference, low, high, float(test.pvalue), detectable)
+    return Estimate(value=difference, low=low, high=high, confidence=level, p=float(test.pvalue)), detectable
 
 
-def _verdict(difference: float, p_holm: float | None) -> Verdict:
+def _verdict(difference: float, p_holm: float | None) -> Decision:
     if p_holm is None:
         return "one seed: cannot tell"
     if p_holm > 1 - LEVEL:
