@@ -117,15 +117,15 @@ def _frame(records: Mapping[Path, Sequence[BaseModel]], dtypes: Mapping[str, str
 
 def _files(paths: Paths, pattern: str, schema: str = "") -> list[Path]:
     """The files that are named, and in directories those with a fitting name and the schema on their first line."""
-    found: list[Path] = []
+    files: list[Path] = []
     for place in [paths] if isinstance(paths, str | Path) else paths:
         if Path(place).is_dir():
-            found += [path for path in sorted(Path(place).glob(pattern)) if schema in _first_line(path)]
+            files += [path for path in sorted(Path(place).glob(pattern)) if schema in _first_line(path)]
         else:
-            found += map(Path, sorted(glob.glob(str(place))) or [place])
-    if not found:
+            files += map(Path, sorted(glob.glob(str(place))) or [place])
+    if not files:
         raise InputError(f"{paths}: holds no file of this kind ({pattern})", "name the files, or another directory")
-    return found
+    return files
 
 
 def _first_line(path: Path) -> str:

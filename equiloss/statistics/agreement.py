@@ -118,8 +118,8 @@ def weighted_kappa(first: Floats, second: Floats) -> float | None:
 
     NaN is left out. None for fewer than two pairs, or where chance leaves no room to disagree.
     """
-    there = ~(np.isnan(first) | np.isnan(second))
-    a, b = first[there], second[there]
+    present = ~(np.isnan(first) | np.isnan(second))
+    a, b = first[present], second[present]
     if len(a) < 2:
         return None
     expected = float(np.square(a[:, None] - b[None, :]).mean())
@@ -128,8 +128,8 @@ def weighted_kappa(first: Floats, second: Floats) -> float | None:
 
 def spearman(first: Floats, second: Floats) -> float | None:
     """Spearman's rank correlation; NaN is left out. None for fewer than three pairs or where one does not vary."""
-    there = ~(np.isnan(first) | np.isnan(second))
-    a, b = first[there], second[there]
+    present = ~(np.isnan(first) | np.isnan(second))
+    a, b = first[present], second[present]
     if len(a) < 3 or float(np.ptp(a)) == 0 or float(np.ptp(b)) == 0:
         return None
     return float(stats.spearmanr(a, b).statistic)
@@ -158,9 +158,9 @@ def _percentile_of_known(replicates: Sequence[float | None], confidence: float) 
 
 def _unit_sums(ratings: Floats) -> Floats:
     """Per unit with at least two ratings: how many, their sum, their sum of squares, and its part of disagreement."""
-    there = ~np.isnan(ratings)
-    count = there.sum(axis=0).astype(np.float64)
-    shifted = np.where(there, ratings - (np.nanmean(ratings) if there.any() else 0.0), 0.0)
+    present = ~np.isnan(ratings)
+    count = present.sum(axis=0).astype(np.float64)
+    shifted = np.where(present, ratings - (np.nanmean(ratings) if present.any() else 0.0), 0.0)
     total, squares = shifted.sum(axis=0), (shifted**2).sum(axis=0)
     kept = count >= 2
     within = 2 * (count * squares - total**2)[kept] / (count[kept] - 1)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from equiloss.statistics.bootstrap import Floats, percentile
 from equiloss.statistics.estimate import Estimate, student
 from equiloss.statistics.missing import present_mean
-from equiloss.statistics.nested import NestedGap, Side, nested_gap
+from equiloss.statistics.nested import NestedGap, SideScores, nested_gap
 
 DRAWS = 1000
 
@@ -56,9 +56,9 @@ class Gap:
     bases: tuple[tuple[Hashable, ...], tuple[Hashable, ...]] = ((), ())
 
     @cached_property
-    def sides(self) -> tuple[Side, Side]:
+    def sides(self) -> tuple[SideScores, SideScores]:
         """A and B as the nested design takes them."""
-        return Side(self.a[:, :, None], self.bases[0]), Side(self.b[:, :, None], self.bases[1])
+        return SideScores(self.a[:, :, None], self.bases[0]), SideScores(self.b[:, :, None], self.bases[1])
 
     @cached_property
     def filled(self) -> tuple[Floats, Floats]:

@@ -31,8 +31,8 @@ def adjusted(
     differences, by least squares with HC3 errors (MacKinnon & White 1985). None with fewer than ten items or where
     the lengths do not differ.
     """
-    there = ~(np.isnan(gap) | np.isnan(lengths_a) | np.isnan(lengths_b))
-    y, longer = gap[there], (lengths_a - lengths_b)[there]
+    present = ~(np.isnan(gap) | np.isnan(lengths_a) | np.isnan(lengths_b))
+    y, longer = gap[present], (lengths_a - lengths_b)[present]
     if len(y) < 10 or float(longer.std()) == 0.0:
         return None
     fit = regress(y, [np.tanh(longer / longer.std())])

@@ -33,7 +33,7 @@ LIMIT = 1_000_000
 
 
 @dataclass(frozen=True)
-class Side:
+class SideScores:
     """One side's scores (S, I, R) by run, item and repeat, NaN where none was given.
 
     `bases` (S,) names the base of each run. Without `bases` all runs come from one base model. A run without any score
@@ -187,7 +187,7 @@ class NestedGap:
         return min(max(1.0, total**2 / squares), 1e9) if squares > 0 else 1e9
 
 
-def nested_gap(a: Side, b: Side, clusters: Clusters | None = None) -> NestedGap | None:
+def nested_gap(a: SideScores, b: SideScores, clusters: Clusters | None = None) -> NestedGap | None:
     """The gap A minus B over the items (I,) that both sides have; `clusters` (I,) numbers items that go together.
 
     None for fewer than two such items (or clusters).
@@ -221,7 +221,7 @@ def nested_gap(a: Side, b: Side, clusters: Clusters | None = None) -> NestedGap 
     )
 
 
-def nested_mean(side: Side, clusters: Clusters | None = None) -> tuple[Crossed, Crossed | None] | None:
+def nested_mean(side: SideScores, clusters: Clusters | None = None) -> tuple[Crossed, Crossed | None] | None:
     """A model's mean score: uncertain over items, and over items and runs; None for fewer than two items."""
     kept: NDArray[np.bool_] = np.asarray(~np.isnan(side.cells).any(axis=0))
     if clusters is not None:
@@ -278,7 +278,7 @@ def _components(
     }
 
 
-def _residual(a: Side, b: Side) -> float | None:
+def _residual(a: SideScores, b: SideScores) -> float | None:
     """Variance between the judge's repeats of one answer, without what a repeat of an item does to all runs alike.
 
     Answers judged in one prompt share a part of the noise, which cancels from their difference. None without repeats.
@@ -290,13 +290,13 @@ def _residual(a: Side, b: Side) -> float | None:
     centred = scores - present_mean(scores, 2)[:, :, None]
     if runs > 1:
         centred = centred - present_mean(centred)[None]
-    there = ~np.isnan(centred)
+    present = ~np.isnan(centred)
     df = (
-        float((there.sum(axis=2) - 1).clip(min=0).sum()) * (runs - 1) / runs
+        float((present.sum(axis=2) - 1).clip(min=0).sum()) * (runs - 1) / runs
         if runs > 1
-        else float((there.sum(axis=2) - 1).clip(min=0).sum())
+        else float((present.sum(axis=2) - 1).clip(min=0).sum())
     )
-    return float((np.where(there, centred, 0.0) ** 2).sum()) / df if df > 0 else None
+    return float((np.where(present, centred, 0.0) ** 2).sum()) / df if df > 0 else None
 
 
 def _least(detectable: Callable[[int], float], effect: float, first: int) -> int | None:

@@ -54,13 +54,13 @@ def mean(
     Zrnic (2023), "PPI++", arXiv 2311.01453, section 6.1. None with fewer than five labels or two unlabelled answers.
     """
     judge, human = np.atleast_2d(judge), np.atleast_2d(human)
-    there = ~np.isnan(judge)
-    labelled, bare = there & ~np.isnan(human), there & np.isnan(human)
+    present = ~np.isnan(judge)
+    labelled, bare = present & ~np.isnan(human), present & np.isnan(human)
     n, rest = int(labelled.sum()), int(bare.sum())
     if n < FEWEST_LABELS or rest < 2:
         return None
     y, seen, unseen = human[labelled], judge[labelled], judge[bare]
-    spread = float(judge[there].var(ddof=1))
+    spread = float(judge[present].var(ddof=1))
     covariance = float(np.cov(y, seen, ddof=1)[0, 1])
     weight = 0.0 if spread == 0 else min(1.0, max(0.0, covariance / ((1 + n / rest) * spread)))
     rectifier = y - weight * seen

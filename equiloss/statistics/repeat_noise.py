@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from equiloss.statistics.bootstrap import Floats
@@ -32,10 +33,10 @@ def estimate(shares: Floats, shifts: Floats, step: float, confidence: float = 0.
     deviations away from them; choosing by the mean does no harm, since deviations from it do not depend on it. The
     interval holds for noise of any shape: it is made of the spread of the answers' variances.
     """
-    there = ~np.isnan(shares)
-    counts = there.sum(axis=0)
-    values = np.where(there, shares - shifts, 0.0)[:, counts >= 2]
-    present, counts = there[:, counts >= 2], counts[counts >= 2]
+    repeated = (~np.isnan(shares)).sum(axis=0) >= 2
+    present: NDArray[np.bool_] = np.asarray(~np.isnan(shares[:, repeated]))
+    counts = present.sum(axis=0)
+    values = np.where(present, (shares - shifts)[:, repeated], 0.0)
     if len(counts) < _FEWEST:
         return None
     middles = values.sum(axis=0) / counts

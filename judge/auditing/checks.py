@@ -15,7 +15,8 @@ from equiloss.statistics import agreement, bootstrap, repeat_noise
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.estimate import Interval
 from judge.auditing.documents import Agreement, Bias, ControlAnswerResult, FailureRate, Jury, Repeatability, ScaleUse
-from judge.auditing.effects import Effects
+from judge.auditing.effects import ScoreEffects
+from judge.data.control_answers import summarise
 from judge.data.scores import Scores, panels_of
 from judge.data.verdicts import Judged, Panel
 from judge.labelling.label import Label, first_ratings, fitting, retests
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-def bias(measured: Effects, name: str) -> Bias | None:
+def bias(measured: ScoreEffects, name: str) -> Bias | None:
     """An effect as the document has it; None where the data do not vary in it."""
     given, behind = measured.as_given.get(name), measured.behind.get(name)
     main = given if given and (behind is None or measured.share_at_ends > 0.5) else behind
@@ -113,7 +114,7 @@ def with_people(
     given = dict(zip(product(scores.generators, scores.ids), scores.by_item().ravel().tolist(), strict=True))
     mine = fitting(labels, scores.panel.rubric, scale)
     pairs = [(given[answer], rating) for answer, rating in first_ratings(mine).items() if answer in given]
-    found: list[Agreement] = []
+    agreements: list[Agreement] = []
     for name, ratings in (("a person's blind ratings", pairs), ("the person's own second ratings", retests(mine))):
         if len(ratings) < 3:
             continue
@@ -122,7 +123,7 @@ def with_people(
             (statistic(left, right), agreement.pair_interval(left, right, statistic, confidence, draws, seed))
             for statistic in (agreement.spearman, agreement.weighted_kappa)
         )
-        found.append(
+        agreements.append(
             Agreement(
                 with_=name,
                 n=len(ratings),
@@ -132,27 +133,19 @@ def with_people(
                 kappa_interval=kappa[1],
             )
         )
-    return found
+    return agreements
 
 
 def control_answers(
     planted: Sequence[ControlVerdict], scale: Interval, confidence: float, draws: int, seed: int
 ) -> dict[str, ControlAnswerResult]:
     """What the judge gave each kind of control answer."""
-    width = scale[1] - scale[0]
-    found: dict[str, ControlAnswerResult] = {}
-    for kind in sorted({one.kind for one in planted}):
-        mine = [one for one in planted if one.kind == kind]
-        values = np.array([(one.value - scale[0]) / width for one in mine])
-        replicates = bootstrap.resampled_means(values[None], draws, seed)[:, 0]
-        twins = [abs(one.value - one.host_value) / width for one in mine if one.host_value is not None]
-        found[kind] = ControlAnswerResult(
-            n=len(mine),
-            mean=float(values.mean()),
-            interval=bootstrap.percentile(replicates, confidence),
-            mean_abs_difference=sum(twins) / len(twins) if twins and kind == "duplicate" else None,
-        )
-    return found
+    results: dict[str, ControlAnswerResult] = {}
+    for kind, summary in sorted(summarise(planted, *scale)["kinds"].items()):
+        values = np.array([line.value for line in planted if line.kind == kind])
+        replicates = bootstrap.resampled_means((values[None] - scale[0]) / (scale[1] - scale[0]), draws, seed)[:, 0]
+        results[kind] = ControlAnswerResult(interval=bootstrap.percentile(replicates, confidence), **summary)
+    return results
 
 
 def failures(judged: Sequence[Judged], panel: Panel) -> FailureRate:

@@ -65,15 +65,15 @@ def _beside_reference(output: str, expected: str) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Effects:
-    """Effects on the scores as given, and behind the ends of the scale; None where the data do not vary in it."""
+class ScoreEffects:
+    """ScoreEffects on the scores as given, and behind the ends of the scale; None where the data do not vary in it."""
 
     as_given: dict[str, Estimate]
     behind: dict[str, Estimate]
     share_at_ends: float
 
 
-def estimate(rows: DataFrame, confidence: float = CONFIDENCE) -> Effects:
+def estimate(rows: DataFrame, confidence: float = CONFIDENCE) -> ScoreEffects:
     """The effects of place, length and order, each with the others and the answer's agreement held fixed.
 
     As given: least squares, within prompts where prompts show several answers and the effect varies in them. Behind
@@ -88,7 +88,7 @@ def estimate(rows: DataFrame, confidence: float = CONFIDENCE) -> Effects:
     known = columns.notna().all(axis=1)
     rows, columns = rows[known], _varying(columns[known])
     if len(rows) < 3 * (columns.shape[1] + 2):
-        return Effects({}, {}, 0.0)
+        return ScoreEffects({}, {}, 0.0)
     share, items = rows["share"], rows["item"].to_numpy()
     x: Floats = np.column_stack([np.ones(len(rows)), columns.to_numpy()])
     names = ["level", *columns.columns]
@@ -100,7 +100,7 @@ def estimate(rows: DataFrame, confidence: float = CONFIDENCE) -> Effects:
             fit = regress_clustered(moving.to_numpy(), y.to_numpy(), items)
             as_given |= _named(fit, [*map(str, moving)], confidence)
     behind = _named(tobit(x, share.to_numpy(), items), names, confidence)
-    return Effects(as_given, behind, float(((share <= 1e-9) | (share >= 1 - 1e-9)).mean()))
+    return ScoreEffects(as_given, behind, float(((share <= 1e-9) | (share >= 1 - 1e-9)).mean()))
 
 
 def _varying(columns: DataFrame) -> DataFrame:

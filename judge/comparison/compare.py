@@ -14,7 +14,7 @@ from equiloss.errors import InputError
 from equiloss.statistics import bootstrap, length_adjustment, missing, multiplicity, prediction_powered
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.estimate import Interval
-from equiloss.statistics.nested import Side, nested_gap
+from equiloss.statistics.nested import SideScores, nested_gap
 from equiloss.statistics.prediction_powered import PredictionPoweredMean
 from equiloss.statistics.regression import standard_error
 from judge.comparison import ranking
@@ -49,9 +49,9 @@ class ModelValues:
     bases: tuple[str | None, ...] = ()
 
     @property
-    def side(self) -> Side:
+    def side(self) -> SideScores:
         """The scores as the nested design takes them: runs of one base model, or of several."""
-        return Side(self.repeats, self.bases)
+        return SideScores(self.repeats, self.bases)
 
     @property
     def values(self) -> Floats:
@@ -237,16 +237,16 @@ def _differences(table: _Table) -> list[Difference]:
 
 def _difference(table: _Table, a: int, b: int, replicates: Floats, flipped: float) -> Difference:
     left, right = table.models[a], table.models[b]
-    there: NDArray[np.bool_] = np.asarray(~np.isnan(table.stacked[a] - table.stacked[b]))
-    gap = (table.stacked[a] - table.stacked[b])[there]
+    present: NDArray[np.bool_] = np.asarray(~np.isnan(table.stacked[a] - table.stacked[b]))
+    gap = (table.stacked[a] - table.stacked[b])[present]
     bounds = missing.difference_bounds(table.stacked[a], table.stacked[b], table.scale)
     if not len(gap):
         return Difference(a=left.name, b=right.name, n_items=0, bounds=bounds)
-    clustered, confidence = table.clustered(there), table.confidence
+    clustered, confidence = table.clustered(present), table.confidence
     split = nested_gap(left.side, right.side, table.clusters)
     measured = split.best if split is not None and (split.bases or split.recipes) else None
     if measured:
-        sides = [left.values[:, there], right.values[:, there]]
+        sides = [left.values[:, present], right.values[:, present]]
         crossed = bootstrap.resampled_crossed_means(sides, table.draws, table.seed)
         replicates = crossed[:, 0] - crossed[:, 1]
     wins = ranking.win_rate(np.where(gap > 0, 1.0, np.where(gap == 0, 0.5, 0.0)))

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from equiloss.statistics.nested import Side, nested_gap, nested_mean, range_of_equals
+from equiloss.statistics.nested import SideScores, nested_gap, nested_mean, range_of_equals
 
 
 def side(
     rng: np.random.Generator, seeds: list[int], base_sd: float = 0.0, items: int = 110, level: float = 50.0
-) -> Side:
+) -> SideScores:
     rows, names = [], []
     for base, n in enumerate(seeds):
         shift = rng.normal(0, base_sd)
         rows += [level + shift + rng.normal(0, 2) + rng.normal(0, 15, items) for _ in range(n)]
         names += [f"base {base}"] * n
-    return Side(np.stack(rows)[:, :, None], tuple(names))
+    return SideScores(np.stack(rows)[:, :, None], tuple(names))
 
 
 def test_which_questions_are_answered_follows_from_what_was_varied():
@@ -45,7 +45,7 @@ def test_two_bases_with_three_fine_tunings_are_two_units_not_six():
     false = {"recipes": 0, "runs as units": 0}
     for _ in range(300):
         a, b = side(rng, [3, 3], 6.0), side(rng, [3, 3], 6.0)
-        found, pooled = nested_gap(a, b), nested_gap(Side(a.scores), Side(b.scores))
+        found, pooled = nested_gap(a, b), nested_gap(SideScores(a.scores), SideScores(b.scores))
         assert found is not None
         assert found.recipes is not None
         assert pooled is not None
@@ -62,12 +62,12 @@ def test_a_missing_score_neither_drops_its_item_nor_shifts_the_gap():
     a, b = (np.stack([50 + items + rng.normal(0, 0.5, 40) for _ in range(3)])[:, :, None] for _ in range(2))
     hard = np.argsort(items)[:8]
     a[0, hard] = np.nan  # the judge refused A's first run on the hardest items
-    found = nested_gap(Side(a), Side(b))
+    found = nested_gap(SideScores(a), SideScores(b))
     assert found is not None
     assert found.n_items == 40
     assert abs(found.best.value) < 1
     a[:, hard] = np.nan
-    found = nested_gap(Side(a), Side(b))
+    found = nested_gap(SideScores(a), SideScores(b))
     assert found is not None
     assert found.n_items == 32
     assert abs(found.best.value) < 1
@@ -78,7 +78,7 @@ def test_repeats_count_as_what_they_are():
     truth = rng.normal(50, 10, (1, 60, 1))
     judged = truth + rng.normal(0, 4, (1, 60, 5))
     judged[0, :10, 3:] = np.nan
-    found = nested_gap(Side(judged), Side(truth + rng.normal(0, 4, (1, 60, 5))))
+    found = nested_gap(SideScores(judged), SideScores(truth + rng.normal(0, 4, (1, 60, 5))))
     assert found is not None
     assert found.n_items == 60
     assert found.residual == pytest.approx(16, rel=0.25)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from equiloss.statistics.nested import Side, nested_gap
+from equiloss.statistics.nested import SideScores, nested_gap
 
 TRUE = {"seed": 4.0, "model_item": 9.0, "seed_item": 16.0, "residual": 25.0}
 
@@ -28,7 +28,7 @@ def sample(rng, seeds=(4, 4), items=60, repeats=3, gap=0.0, shared=0.0, true=TRU
 
 
 def found(a, b):
-    split = nested_gap(Side(a), Side(b))
+    split = nested_gap(SideScores(a), SideScores(b))
     assert split is not None
     return split
 
@@ -151,7 +151,7 @@ def test_missing_scores():
     split = found(a, b)
     assert split.n_items == 20
     assert split.residual is not None
-    assert nested_gap(Side(np.full((1, 5, 1), np.nan)), Side(np.zeros((1, 5, 1)))) is None
+    assert nested_gap(SideScores(np.full((1, 5, 1), np.nan)), SideScores(np.zeros((1, 5, 1)))) is None
 
 
 @given(shift=st.floats(-50, 50), seed=st.integers(0, 1000))
