@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from equiloss import files as runs
 from equiloss.errors import InputError
@@ -111,17 +111,13 @@ def _file(path: Path, domain: str, fields: Fields) -> Iterator[Document]:
     return _documents(read(path), domain, fields)
 
 
-def _open(path: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path, "rb")) if path.name.lower().endswith(".gz") else path.open("rb")
-
-
 def _texts(path: Path, separator: str | None) -> Iterator[str]:
     """The text of a file, read in pieces: whole, or cut at each `separator` and without the line ends around it."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     pending = ""
     offset = 0
     try:
-        with _open(path) as f:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as f:
             while piece := f.read(READ_BYTES):
                 pending += decoder.decode(piece)
                 offset += len(piece)
@@ -141,32 +137,21 @@ def _texts(path: Path, separator: str | None) -> Iterator[str]:
 
 def _lines(path: Path) -> Iterator[tuple[str, Any]]:
     """The rows of a JSON Lines file, each with the place to name in errors."""
-    try:
-        with _open(path) as f:
-            for number, line in enumerate(f, start=1):
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                if not text.strip():
-                    continue
-                where = f"{path}: line {number}"
-                try:
-                    yield where, json.loads(text)
-                except json.JSONDecodeError as error:
-                    raise InputError(f"{where} is not JSON: {error.msg}", "mend or delete that line") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error.reason})", "convert it to UTF-8") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: broken gzip file: {error}", "fetch it again") from None
+    for number, text in enumerate(_texts(path, "\n"), start=1):
+        if text.strip():
+            try:
+                yield f"{path}: line {number}", json.loads(text)
+            except json.JSONDecodeError as error:
+                hint = "mend or delete that line"
+                raise InputError(f"{path}: line {number} is not JSON: {error.msg}", hint) from None
 
 
 def _list(path: Path) -> Iterator[tuple[str, Any]]:
     """The rows of a JSON file that holds one list."""
-    if path.name.lower().endswith(".gz"):
-        try:
-            rows: Any = json.loads("".join(_texts(path, None)))
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}: not JSON: {error.msg} on line {error.lineno}", "mend the file") from None
-    else:
-        rows = runs.read_json(path)
+    try:
+        rows: Any = json.loads("".join(_texts(path, None)))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not JSON: {error.msg} on line {error.lineno}", "mend the file") from None
     if not isinstance(rows, list):
         raise InputError(
             f"{path}: not a list of records", "a .json file must hold one list; one record a line is .jsonl"
