@@ -23,6 +23,7 @@ from equiloss.records.evaluation import (
 )
 from equiloss.statistics.estimate import ClusteredMean
 from pretrain.config import RunConfig
+from study.cli.tables import emit_effects
 from study.effects import Measured, arm_of, compare, load, welch
 from study.effects_page import html
 from study.executors.process import argv_of
@@ -167,3 +168,9 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path, monkeypatch: p
     other.write_text("{}")
     with pytest.raises(InputError, match="not of the format"):
         load([other])
+
+
+def test_the_table_has_a_row_for_every_arm(capsys: pytest.CaptureFixture[str]) -> None:
+    emit_effects(compare(measured(base=[4.0, 4.01, 3.99], fast=[3.5, 3.51, 3.49], one=[4.0]), "base"))
+    shown = capsys.readouterr().out
+    assert [name in shown for name in ("(the baseline)", "no: better", "one seed: cannot tell")] == [True] * 3
