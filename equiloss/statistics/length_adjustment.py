@@ -13,7 +13,11 @@ from equiloss.statistics.regression import regress
 
 @dataclass(frozen=True)
 class LengthAdjusted:
-    """The gap at equal length, and how many points go with one standard deviation of the difference in length."""
+    """The gap at equal length of the answers, and how scores go with length.
+
+    `slope`: the points that go with an answer longer by about one standard deviation; `mean_length_difference`: in
+    characters, a minus b.
+    """
 
     difference: float
     interval: Interval

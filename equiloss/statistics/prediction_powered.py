@@ -34,7 +34,7 @@ class PredictionPoweredMean:
 
 @dataclass(frozen=True)
 class PredictionPoweredGap:
-    """The gap that people would see between two models: a minus b."""
+    """The gap that people would see between two models: a minus b; `n_labelled` are the labelled answers of each."""
 
     difference: float
     standard_error: float

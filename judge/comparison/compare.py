@@ -24,8 +24,6 @@ from judge.comparison.document import (
     Comparison,
     Difference,
     HumanEstimate,
-    HumanGap,
-    LengthEffect,
     ModelScore,
     Needed,
     VarianceSplit,
@@ -269,11 +267,11 @@ def _difference(table: _Table, a: int, b: int, replicates: Floats, flipped: floa
         win_rate=wins.rate,
         win_rate_standard_error=wins.standard_error,
         bounds=bounds,
-        length_adjusted=LengthEffect.of(longer),
+        length_adjusted=longer,
         variance=VarianceSplit.of(split),
         minimum_detectable=split.detectable(POWER, 1 - confidence) if split else None,
         needed=Needed(effect=table.effect, **split.needed(table.effect, POWER, 1 - confidence)) if split else None,
-        human=HumanGap.of(human),
+        human=human,
     )
 
 

@@ -7,6 +7,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from equiloss.statistics.estimate import Interval
+from equiloss.statistics.length_adjustment import LengthAdjusted
+from equiloss.statistics.prediction_powered import PredictionPoweredGap
 
 COMPARISON_SCHEMA = "equiloss.comparison.v1"
 
@@ -41,16 +43,6 @@ class HumanEstimate(ResultDocument):
     labels_only_standard_error: float
 
 
-class HumanGap(ResultDocument):
-    """The gap that this person would see (prediction-powered inference, paired over items)."""
-
-    difference: float
-    standard_error: float
-    interval: Interval
-    p: float
-    n_labelled: tuple[int, int] = Field(description="labelled answers of a and of b")
-
-
 class ModelScore(ResultDocument):
     """One model's mean score."""
 
@@ -68,16 +60,6 @@ class ModelScore(ResultDocument):
     failures: dict[str, int] = Field(description="the judge's failures on this model's answers, by reason")
     strength: Strength | None = Field(default=None, description="Bradley–Terry; null where wins do not determine it")
     human: HumanEstimate | None = Field(default=None, description="null without human labels")
-
-
-class LengthEffect(ResultDocument):
-    """The gap at equal length of the answers, and how scores go with length."""
-
-    difference: float = Field(description="the gap at equal length")
-    interval: Interval
-    slope: float = Field(description="points that go with an answer longer by about one standard deviation")
-    slope_interval: Interval
-    mean_length_difference: float = Field(description="characters, a minus b")
 
 
 class VarianceSplit(ResultDocument):
@@ -128,11 +110,11 @@ class Difference(ResultDocument):
     win_rate: float | None = Field(default=None, description="wins plus half the ties, over items; 0 to 1")
     win_rate_standard_error: float | None = None
     bounds: Interval | None = Field(default=None, description="over all items, missing scores at worst and at best")
-    length_adjusted: LengthEffect | None = None
+    length_adjusted: LengthAdjusted | None = None
     variance: VarianceSplit | None = None
     minimum_detectable: float | None = Field(default=None, description="the gap that this design finds with 80 % power")
     needed: Needed | None = None
-    human: HumanGap | None = Field(default=None, description="null without human labels for both")
+    human: PredictionPoweredGap | None = Field(default=None, description="null without human labels for both")
 
 
 class ControlAnswerScore(ResultDocument):

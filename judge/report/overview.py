@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def people(comparison: Comparison, scale: tuple[float, float]) -> Section:
     body = fill("people", models=models, gaps=gaps, digits=numerals.digits_for(*scale), scale=scale)
     data = {
         "models": {model.name: model.human.model_dump(mode="json") for model in models if model.human},
-        "gaps": [{"a": gap.a, "b": gap.b, **gap.human.model_dump(mode="json")} for gap in gaps if gap.human],
+        "gaps": [{"a": gap.a, "b": gap.b, **asdict(gap.human)} for gap in gaps if gap.human],
     }
     return Section("people", "As a person scores", body, data)
 

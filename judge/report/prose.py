@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from equiloss import templates
 from equiloss.numerals import digits_for, plain
@@ -42,8 +43,8 @@ def from_ahead(gap: Difference) -> Difference:
         return gap
     adjusted = gap.length_adjusted
     if adjusted is not None:
-        mirrored = {"difference": -adjusted.difference, "interval": _mirrored(adjusted.interval)}
-        adjusted = adjusted.model_copy(update=mirrored)
+        low, high = adjusted.interval
+        adjusted = replace(adjusted, difference=-adjusted.difference, interval=(-high, -low))
     changes = {
         "a": gap.b,
         "b": gap.a,
