@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -35,10 +35,16 @@ FIXED = {
     "add_cross_attention": False,
 }
 """What transformers' GPT-2 can vary and this model cannot."""
+RENAMED: dict[Layout, dict[str, str]] = {
+    "gpt2": {"context": "n_positions", "tie_weights": "tie_word_embeddings"},
+    "diary": {"n_layer": "n_layers", "n_head": "n_heads", "n_embd": "emb_dim", "context": "context_length"},
+    "nanogpt": {"context": "block_size", "qkv_bias": "bias"},
+}
+"""What a layout calls those fields of a model's shape that ModelConfig calls otherwise."""
 
 
 @dataclass
-class Imported:
+class ImportedModel:
     """A model in this project's layout, not yet written."""
 
     config: ModelConfig
@@ -49,25 +55,25 @@ class Imported:
     notes: list[str]
 
 
-def import_checkpoint(source: Path, output: Path, tokenizer_name: str | None = None) -> Imported:
+def import_checkpoint(source: Path, output: Path, tokenizer_name: str | None = None) -> ImportedModel:
     """Read a checkpoint from elsewhere and write it as checkpoint.pt.
 
     `tokenizer_name`: gpt2 or a file (default: the source's own, or GPT-2's where the vocabulary has its size).
     Raises: InputError for an unknown layout, tensors that do not fit, or a vocabulary smaller than the tokenizer's.
     """
-    found = read(source, tokenizer_name)
+    model = read(source, tokenizer_name)
     record = CheckpointRun(
         kind="import",
         name=source.resolve().name,
-        source=ImportedFrom(path=str(source), layout=found.layout, sha256=files.sha256_file(found.weights)),
-        notes=found.notes,
+        source=ImportedFrom(path=str(source), layout=model.layout, sha256=files.sha256_file(model.weights)),
+        notes=model.notes,
         provenance=provenance.provenance(),
     )
-    checkpoint.save_state(output, found.config, found.state, tokenizer.to_record(found.encoding), record)
-    return found
+    checkpoint.save_state(output, model.config, model.state, tokenizer.to_record(model.encoding), record)
+    return model
 
 
-def read(source: Path, tokenizer_name: str | None = None) -> Imported:
+def read(source: Path, tokenizer_name: str | None = None) -> ImportedModel:
     """Read a checkpoint from elsewhere without writing anything (see `import_checkpoint`)."""
     if not source.exists():
         raise InputError(f"{source}: no such file or directory", HINT)
@@ -77,19 +83,29 @@ def read(source: Path, tokenizer_name: str | None = None) -> Imported:
     if source.suffix in (".pt", ".pth", ".ckpt") and source.name != "pytorch_model.bin":
         layout: Layout = "nanogpt"
         weights = source
-        config, state = _nanogpt(source)
+        config, tensors = _nanogpt(source)
         notes.append("nanoGPT computes GELU exactly, this model in GPT-2's tanh form: logits differ by about 0.001")
     elif (directory / "config.json").exists():
         layout = "gpt2"
-        weights, config, state = _gpt2(directory)
+        weights, config, tensors = _gpt2(directory)
         own = tokenizer_files.read(directory)
     else:
         layout = "diary"
-        weights, settings = _diary_files(source)
-        config, state = _diary(weights, settings)
+        weights, config, tensors = _diary(source)
+    state = layouts.READERS[layout](config, tensors, str(weights))
+    _check_shapes(config, state, weights)
     encoding = _encoding(tokenizer_name, own, config, source)
     config, state = _trim(config, state, encoding, source, notes)
-    return Imported(config, state, encoding, layout, weights, notes)
+    return ImportedModel(config, state, encoding, layout, weights, notes)
+
+
+def _shape(layout: Layout, settings: Mapping[str, object], path: Path, **defaults: object) -> ModelConfig:
+    names = {field: RENAMED[layout].get(field, field) for field in ModelConfig.model_fields if field != "dropout"}
+    fields = defaults | {field: settings[name] for field, name in names.items() if name in settings}
+    for field in ("n_layer", "n_head", "n_embd", "context", "vocab_size"):
+        if field not in fields:
+            raise InputError(f"{path}: no field {names[field]!r} of the model's shape", HINT)
+    return validate(ModelConfig, fields, str(path))
 
 
 def _weights(directory: Path) -> Path:
@@ -109,7 +125,7 @@ def _load(path: Path) -> State:
             return load_file(path)
         except (SafetensorError, OSError, ValueError) as error:
             raise InputError(f"{path}: not a safetensors file: {error}", "fetch it again") from None
-    return cast("State", _torch(path))
+    return _torch(path)
 
 
 def _torch(path: Path) -> Any:
@@ -129,28 +145,19 @@ def _gpt2(directory: Path) -> tuple[Path, ModelConfig, State]:
     for key, value in FIXED.items():
         if settings.get(key, value) != value:
             raise InputError(f"{path}: {key} is {settings[key]!r}", f"only {value!r} can be imported")
-    width = settings.get("n_embd", 768)
-    if settings.get("n_inner") not in (None, 4 * width):
-        raise InputError(f"{path}: n_inner is {settings['n_inner']}", f"only 4 x n_embd = {4 * width} can be imported")
+    if "n_ctx" in settings:
+        settings.setdefault("n_positions", settings["n_ctx"])
+    usual = ModelConfig(vocab_size=tokenizer.GPT2_VOCABULARY)
+    config = _shape("gpt2", {**settings, **settings.get(MARK, {})}, path, **usual.model_dump())
+    if settings.get("n_inner") not in (None, 4 * config.n_embd):
+        hint = f"only 4 x n_embd = {4 * config.n_embd} can be imported"
+        raise InputError(f"{path}: n_inner is {settings['n_inner']}", hint)
     weights = _weights(directory)
-    state = _load(weights)
-    head = state.get("lm_head.weight")
-    tied = bool(settings.get("tie_word_embeddings", True))
-    own = cast("Mapping[str, Any]", settings.get(MARK) or {})
-    config = _config(
-        path,
-        n_layer=settings.get("n_layer", 12),
-        n_head=settings.get("n_head", 12),
-        n_embd=width,
-        context=settings.get("n_positions", settings.get("n_ctx", 1024)),
-        vocab_size=settings.get("vocab_size", 50257),
-        tie_weights=tied,
-        qkv_bias=own.get("qkv_bias", True),
-    )
-    embedding = state.get("transformer.wte.weight", state.get("wte.weight"))
-    if tied and head is not None and embedding is not None and not torch.equal(head, embedding):
+    tensors = _load(weights)
+    head, embedding = tensors.get("lm_head.weight"), tensors.get("transformer.wte.weight", tensors.get("wte.weight"))
+    if config.tie_weights and head is not None and embedding is not None and not torch.equal(head, embedding):
         raise InputError(f"{weights}: lm_head differs from the embedding, yet {path} says they are tied", "mend one")
-    return weights, config, _fits(config, layouts.from_hugging_face(config, state, str(weights)), weights)
+    return weights, config, tensors
 
 
 def _diary_files(source: Path) -> tuple[Path, Path]:
@@ -166,60 +173,29 @@ def _diary_files(source: Path) -> tuple[Path, Path]:
     raise InputError(f"{source}: no model that can be read", HINT)
 
 
-def _diary(weights: Path, path: Path) -> tuple[ModelConfig, State]:
+def _diary(source: Path) -> tuple[Path, ModelConfig, State]:
+    weights, path = _diary_files(source)
     settings = _object(path)
     if "moe" in settings:
         raise InputError(f"{path}: a mixture of experts", "only dense models can be imported")
-    try:
-        config = _config(
-            path,
-            n_layer=settings["n_layers"],
-            n_head=settings["n_heads"],
-            n_embd=settings["emb_dim"],
-            context=settings["context_length"],
-            vocab_size=settings["vocab_size"],
-            tie_weights=settings.get("tie_weights", False),
-            qkv_bias=settings.get("qkv_bias", False),
-        )
-    except KeyError as error:
-        raise InputError(f"{path}: no field {error.args[0]!r}", "is it the model.json of this model?") from None
-    return config, _fits(config, layouts.from_diary(config, _load(weights), str(weights)), weights)
+    return weights, _shape("diary", settings, path, tie_weights=False, qkv_bias=False), _load(weights)
 
 
 def _nanogpt(path: Path) -> tuple[ModelConfig, State]:
     document = _torch(path)
-    if not isinstance(document, dict) or not {"model", "model_args"} <= set(cast("dict[str, Any]", document)):
+    if not isinstance(document, dict) or not {"model", "model_args"} <= document.keys():
         raise InputError(f"{path}: not a nanoGPT checkpoint (no `model` and `model_args` in it)", HINT)
-    settings = cast("dict[str, Any]", document["model_args"])
-    state = cast("State", document["model"])
-    try:
-        config = _config(
-            path,
-            n_layer=settings["n_layer"],
-            n_head=settings["n_head"],
-            n_embd=settings["n_embd"],
-            context=settings["block_size"],
-            vocab_size=settings["vocab_size"],
-            tie_weights=True,
-            qkv_bias=bool(settings.get("bias", True)),
-        )
-    except KeyError as error:
-        raise InputError(f"{path}: no `{error.args[0]}` in its model_args", HINT) from None
-    return config, _fits(config, layouts.from_nanogpt(config, state, str(path)), path)
+    return _shape("nanogpt", document["model_args"], path), document["model"]
 
 
-def _object(path: Path) -> dict[str, Any]:
+def _object(path: Path) -> Any:
     document = files.read_json(path)
     if not isinstance(document, dict):
         raise InputError(f"{path}: not a JSON object", HINT)
-    return cast("dict[str, Any]", document)
+    return document
 
 
-def _config(path: Path, **fields: Any) -> ModelConfig:
-    return validate(ModelConfig, fields, str(path))
-
-
-def _fits(config: ModelConfig, state: State, where: Path) -> State:
+def _check_shapes(config: ModelConfig, state: State, where: Path) -> None:
     """Raise InputError when a tensor has not the shape that the config says."""
     from pretrain.model.decoder import GPT
 
@@ -231,7 +207,6 @@ def _fits(config: ModelConfig, state: State, where: Path) -> State:
                 f"{where}: {name} is {tuple(value.shape)}, its config says {tuple(expected[name].shape)}",
                 "do the two files belong together?",
             )
-    return state
 
 
 def _encoding(name: str | None, own: Encoding | None, config: ModelConfig, source: Path) -> Encoding:
@@ -239,10 +214,7 @@ def _encoding(name: str | None, own: Encoding | None, config: ModelConfig, sourc
         return tokenizer.load(name)
     if own is not None:
         return own
-    if (
-        config.vocab_size is not None
-        and tokenizer.GPT2_VOCABULARY <= config.vocab_size < tokenizer.GPT2_VOCABULARY + 128
-    ):
+    if 0 <= (config.vocab_size or 0) - tokenizer.GPT2_VOCABULARY < PADDING:
         return tokenizer.gpt2()
     raise InputError(
         f"{source}: which tokenizer its {config.vocab_size:,} ids belong to is not in it", "name one with --tokenizer"

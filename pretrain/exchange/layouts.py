@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from equiloss.errors import InputError
 from pretrain.config import ModelConfig
+from pretrain.model.decoder import GPT
 
 State = dict[str, Tensor]
 
@@ -52,12 +52,9 @@ TRANSPOSED = ("attention.qkv.weight", "attention.out.weight", "mlp.up.weight", "
 
 def names(config: ModelConfig) -> list[str]:
     """The parameters of a model of this shape, all biases of the attention input included."""
-    block = [f"{part}.{kind}" for part in ("attention_norm", "attention.qkv", "attention.out", "mlp_norm", "mlp.up",
-             "mlp.down") for kind in ("weight", "bias")]  # fmt: skip
-    found = ["token_embedding.weight", "position_embedding.weight"]
-    found += [f"blocks.{layer}.{name}" for layer in range(config.n_layer) for name in block]
-    found += ["final_norm.weight", "final_norm.bias"]
-    return found if config.tie_weights else [*found, "unembedding.weight"]
+    with torch.device("meta"):
+        model = GPT(config.model_copy(update={"qkv_bias": True}))
+    return list(model.state_dict())
 
 
 def foreign_name(name: str, table: Mapping[str, str], block: str) -> str:
@@ -134,7 +131,7 @@ def from_diary(config: ModelConfig, state: Mapping[str, Tensor], where: str) -> 
     return _collect(config, take, own, where)
 
 
-def _collect(config: ModelConfig, take: Callable[[str], Tensor], left: Mapping[str, Any], where: str) -> State:
+def _collect(config: ModelConfig, take: Callable[[str], Tensor], left: Mapping[str, Tensor], where: str) -> State:
     expected = [n for n in names(config) if config.qkv_bias or not n.endswith("attention.qkv.bias")]
     try:
         state = {name: take(name).float().contiguous().clone() for name in expected}
@@ -147,3 +144,7 @@ def _collect(config: ModelConfig, take: Callable[[str], Tensor], left: Mapping[s
             f"{where}: holds {len(left)} tensors that GPT-2 has not, such as {min(left)!r}", "another architecture?"
         )
     return state
+
+
+READERS = {"gpt2": from_hugging_face, "nanogpt": from_nanogpt, "diary": from_diary}
+"""How each layout's tensors become those of this model."""

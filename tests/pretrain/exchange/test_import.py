@@ -17,7 +17,7 @@ from torch import Tensor  # noqa: E402
 
 from equiloss import tokenizer  # noqa: E402
 from equiloss.errors import InputError  # noqa: E402
-from pretrain.exchange.importing import Imported, import_checkpoint, read  # noqa: E402
+from pretrain.exchange.importing import ImportedModel, import_checkpoint, read  # noqa: E402
 from pretrain.model import checkpoint  # noqa: E402
 from pretrain.model.decoder import GPT  # noqa: E402
 
@@ -26,7 +26,7 @@ V, C, T, H, L = TRAINED.n_vocab, 16, 12, 2, 2
 IDS = torch.randint(0, V, (2, T), generator=torch.Generator().manual_seed(0))
 
 
-def logits(found: Imported) -> Tensor:
+def logits(found: ImportedModel) -> Tensor:
     model = GPT(found.config).eval()
     model.load_state_dict(found.state)
     with torch.no_grad():
