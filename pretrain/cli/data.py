@@ -43,7 +43,8 @@ def data(
 
     from equiloss.progress import counting
     from pretrain.data.corpus import Fields
-    from pretrain.data.shard_writer import Fractions, write_source, written
+    from pretrain.data.shard_writer import write_source, written
+    from pretrain.data.splits import Fractions
     from pretrain.data.token_files import is_token_source, write_token_files
 
     text = partial(

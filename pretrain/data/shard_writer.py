@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,10 +25,11 @@ from equiloss import tokenizer as tokenizers
 from equiloss.errors import EquilossError, InputError
 from equiloss.numerals import number
 from equiloss.provenance import provenance
-from equiloss.records.token_data import DuplicatesRemoved, SplitFile, SplitName, TextSource, TokenData
+from equiloss.records.token_data import SplitFile, SplitName, TextSource, TokenData
 from pretrain.data.corpus import Fields, describe, read_documents
 from pretrain.data.document import Document
 from pretrain.data.shards import DTYPES, SPLITS, Shards
+from pretrain.data.splits import USUAL, Fractions, Kept, Splitter
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -40,43 +41,7 @@ PARTIAL = ".partial"
 MAX_DOMAINS = 1 << 16
 
 
-@dataclass(frozen=True)
-class Fractions:
-    """The shares of documents that go to validation and to test; the rest is for training."""
-
-    validation: float = 0.05
-    test: float = 0.05
-
-    def __post_init__(self) -> None:
-        if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
-            raise InputError(
-                f"--validation {self.validation} and --test {self.test} leave nothing to train on",
-                "both are shares from 0 on, together under 1",
-            )
-
-
 UNNAMED = TextSource()
-Kept = tuple[Document, SplitName, int]
-"""A document that stays, its split, and its UTF-8 bytes."""
-
-
-@dataclass
-class Counts:
-    """What was dropped, and which splits each text was seen in."""
-
-    seen: dict[bytes, SplitName] = field(default_factory=dict[bytes, SplitName])
-    within: int = 0
-    across: int = 0
-    empty: int = 0
-
-
-def choose_split(digest: bytes, seed: int, fractions: Fractions) -> SplitName:
-    """The split of a document, from its text's digest and the seed alone: adding documents moves none."""
-    keyed = hashlib.blake2b(digest, digest_size=8, key=f"split:{seed}".encode()).digest()
-    place = int.from_bytes(keyed, "big") / 2**64
-    if place < fractions.test:
-        return "test"
-    return "validation" if place < fractions.test + fractions.validation else "train"
 
 
 def write_source(
@@ -87,7 +52,7 @@ def write_source(
     train_tokenizer: int | None = None,
     fields: Fields | None = None,
     seed: int = 0,
-    fractions: Fractions | None = None,
+    fractions: Fractions = USUAL,
     workers: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Shards:
@@ -100,8 +65,8 @@ def write_source(
     if train_tokenizer is None:
         encoding = tokenizers.load(tokenizer)
     else:
-        texts = _training_texts(read_documents(source, fields), seed, fractions or Fractions())
-        encoding = tokenizers.train_bpe(texts, train_tokenizer)
+        kept = Splitter(seed, fractions).keep(read_documents(source, fields))
+        encoding = tokenizers.train_bpe(_training_texts(kept), train_tokenizer)
     about = describe(source).model_copy(update=asdict(fields or Fields()))
     return write_shards(
         documents,
@@ -115,10 +80,10 @@ def write_source(
     )
 
 
-def _training_texts(documents: Iterable[Document], seed: int, fractions: Fractions) -> Iterator[str]:
+def _training_texts(kept: Iterable[Kept]) -> Iterator[str]:
     """What a tokenizer may see: the documents of the training split, up to TOKENIZER_CHARACTERS."""
     characters = 0
-    for document, split, _ in _kept(documents, Counts(), seed, fractions):
+    for document, split, _ in kept:
         if split == "train":
             yield document.text
             characters += len(document.text)
@@ -133,7 +98,7 @@ def write_shards(
     *,
     source: TextSource = UNNAMED,
     seed: int = 0,
-    fractions: Fractions | None = None,
+    fractions: Fractions = USUAL,
     workers: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Shards:
@@ -146,21 +111,17 @@ def write_shards(
     so far. An older data directory is replaced.
     Raises: InputError when there is no document for training, or too many domains.
     """
-    fractions = fractions or Fractions()
-    counts = Counts()
-    kept = _kept(documents, counts, seed, fractions)
-    tokenized = _tokenized(_batches(kept), encoding, workers or os.cpu_count() or 1)
-    return write_tokenized(tokenized, counts, directory, encoding, source, seed, fractions, on_progress)
+    splitter = Splitter(seed, fractions)
+    tokenized = _tokenized(_batches(splitter.keep(documents)), encoding, workers or os.cpu_count() or 1)
+    return write_tokenized(tokenized, splitter, directory, encoding, source, on_progress)
 
 
 def write_tokenized(
     batches: Iterable[tuple[list[Kept], list[bytes]]],
-    counts: Counts,
+    splitter: Splitter,
     directory: Path,
     encoding: Encoding,
     source: TextSource,
-    seed: int,
-    fractions: Fractions,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Shards:
     """Write documents with their ids (uint32, as bytes, without the end of text); the rest is as in `write_shards`."""
@@ -180,9 +141,8 @@ def write_tokenized(
             if on_progress:
                 on_progress(sum(len(w.starts) for w in writers.values()), sum(w.tokens for w in writers.values()))
         if not writers["train"].starts:
-            found = counts.empty + len(counts.seen)
             raise InputError(
-                f"no document is left to train on (of {found} read, {counts.empty} were empty)",
+                f"no document is left to train on (of {splitter.read} read, {splitter.empty} were empty)",
                 "lower --validation and --test, or cut a single long text with --separator",
             )
         splits: dict[SplitName, SplitFile] = {
@@ -191,14 +151,14 @@ def write_tokenized(
         tokenizers.save(encoding, partial / "tokenizer.json")
         record = TokenData(
             source=source,
-            seed=seed,
-            fractions=asdict(fractions),
+            seed=splitter.seed,
+            fractions=asdict(splitter.fractions),
             dtype=dtype_name,
             vocab_size=encoding.n_vocab,
             splits=splits,
             domains=list(domains),
-            duplicates_removed=DuplicatesRemoved(within_splits=counts.within, across_splits=counts.across),
-            empty_removed=counts.empty,
+            duplicates_removed=splitter.duplicates,
+            empty_removed=splitter.empty,
             provenance=provenance(),
             tokenizer=tokenizers.to_record(encoding),
         )
@@ -243,39 +203,6 @@ class _SplitWriter:
         return SplitFile(
             tokens=self.tokens, documents=len(self.starts), bytes=sum(self.bytes), sha256=self.sha256.hexdigest()
         )
-
-
-def place(data: bytes, asked: str | None, counts: Counts, seed: int, fractions: Fractions) -> SplitName | None:
-    """The split of a document with this content (`asked`: as its source says); None for a duplicate, which is counted.
-
-    Raises: InputError for a split that there is not.
-    """
-    digest = hashlib.blake2b(data, digest_size=16).digest()
-    split = asked or choose_split(digest, seed, fractions)
-    if split not in SPLITS:
-        raise InputError(f"a document of the split {split!r}", f"splits: {', '.join(SPLITS)}")
-    first = counts.seen.get(digest)
-    if first is None:
-        counts.seen[digest] = split
-    elif first != split:
-        counts.across += 1
-        return None
-    elif asked is None:  # a source that sets the split repeats a text on purpose
-        counts.within += 1
-        return None
-    return split
-
-
-def _kept(documents: Iterable[Document], counts: Counts, seed: int, fractions: Fractions) -> Iterator[Kept]:
-    """The documents that stay, each with its split and its UTF-8 bytes."""
-    for document in documents:
-        if not document.text.strip():
-            counts.empty += 1
-            continue
-        data = document.text.encode("utf-8", "replace")  # a lone surrogate becomes "?", as no encoding can hold it
-        split = place(data, document.split, counts, seed, fractions)
-        if split is not None:
-            yield Document(data.decode(), document.domain, split), split, len(data)
 
 
 def _batches(kept: Iterable[Kept]) -> Iterator[list[Kept]]:

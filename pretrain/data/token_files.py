@@ -15,8 +15,9 @@ from equiloss import tokenizer as tokenizers
 from equiloss.errors import InputError
 from pretrain.data.corpus import describe
 from pretrain.data.document import Document
-from pretrain.data.shard_writer import Counts, Fractions, Kept, place, write_tokenized
+from pretrain.data.shard_writer import write_tokenized
 from pretrain.data.shards import SPLITS, Shards
+from pretrain.data.splits import USUAL, Fractions, Kept, Splitter
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -38,7 +39,7 @@ def write_token_files(
     *,
     tokenizer: str = "gpt2",
     seed: int = 0,
-    fractions: Fractions | None = None,
+    fractions: Fractions = USUAL,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Shards:
     """Write token files as a data directory.
@@ -55,21 +56,16 @@ def write_token_files(
         else {None: path}
     )
     encoding = tokenizers.load(tokenizer)
-    fractions = fractions or Fractions()
-    counts = Counts()
+    splitter = Splitter(seed, fractions)
     with ExitStack() as stack:
         opened = ((name, file, _open(file, stack)) for name, file in files.items())
-        batches = _batches(opened, encoding, counts, seed, fractions)
+        batches = _batches(opened, encoding, splitter)
         about = describe(source).model_copy(update={"tokens": True})
-        return write_tokenized(batches, counts, directory, encoding, about, seed, fractions, on_progress)
+        return write_tokenized(batches, splitter, directory, encoding, about, on_progress)
 
 
 def _batches(
-    opened: Iterable[tuple[str | None, Path, Any]],
-    encoding: Encoding,
-    counts: Counts,
-    seed: int,
-    fractions: Fractions,
+    opened: Iterable[tuple[str | None, Path, Any]], encoding: Encoding, splitter: Splitter
 ) -> Iterator[tuple[list[Kept], list[bytes]]]:
     """The documents that stay, with their ids; their text is never made, only its length in bytes."""
     sizes = np.array([len(token) for token in (*tokenizers.ranks_of(encoding), b"")])
@@ -78,10 +74,10 @@ def _batches(
     for name, path, tokens in opened:
         for ids in _documents(tokens, path, encoding.eot_token, encoding.n_vocab):
             if not len(ids):
-                counts.empty += 1
+                splitter.empty += 1
                 continue
             data = ids.astype(np.uint32).tobytes()
-            split = place(data, name, counts, seed, fractions)
+            split = splitter.place(data, name)
             if split is not None:
                 batch.append((Document("", path.parent.name or path.stem, split), split, int(sizes[ids].sum())))
                 lists.append(data)

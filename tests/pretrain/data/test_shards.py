@@ -15,8 +15,9 @@ from equiloss import tokenizer
 from equiloss.errors import EquilossError, InputError
 from pretrain.data import shard_writer
 from pretrain.data.document import Document
-from pretrain.data.shard_writer import Fractions, choose_split, write_shards
+from pretrain.data.shard_writer import write_shards
 from pretrain.data.shards import SPLITS, Shards
+from pretrain.data.splits import Fractions, choose_split
 
 SMALL = tokenizer.train_bpe(["some words to merge, some words"] * 2, 280)
 

@@ -14,8 +14,8 @@ from safetensors.numpy import save_file
 from equiloss import tokenizer
 from equiloss.errors import InputError
 from pretrain.data import token_files
-from pretrain.data.shard_writer import Fractions
 from pretrain.data.shards import SPLITS, Shards
+from pretrain.data.splits import Fractions
 from pretrain.data.token_files import write_token_files
 
 GPT2 = tokenizer.gpt2()
