@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,13 +16,12 @@ from equiloss.records.base_run import CheckpointRun, ImportedFrom
 from pretrain.config import ModelConfig
 from pretrain.exchange import layouts, tokenizer_files
 from pretrain.exchange.export import MARK
-from pretrain.exchange.layouts import State
+from pretrain.exchange.layouts import Layout, State
 from pretrain.model import checkpoint
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
 
-Layout = Literal["gpt2", "diary", "nanogpt"]
 HINT = "known: a GPT-2 directory, model.json with model.safetensors, a nanoGPT ckpt.pt"
 PADDING = 128
 """Vocabularies are padded to a multiple of at most this."""
@@ -92,7 +90,7 @@ def read(source: Path, tokenizer_name: str | None = None) -> ImportedModel:
     else:
         layout = "diary"
         weights, config, tensors = _diary(source)
-    state = layouts.READERS[layout](config, tensors, str(weights))
+    state = layouts.from_layout(layout, config, tensors, str(weights))
     _check_shapes(config, state, weights)
     encoding = _encoding(tokenizer_name, own, config, source)
     config, state = _trim(config, state, encoding, source, notes)
@@ -125,16 +123,7 @@ def _load(path: Path) -> State:
             return load_file(path)
         except (SafetensorError, OSError, ValueError) as error:
             raise InputError(f"{path}: not a safetensors file: {error}", "fetch it again") from None
-    return _torch(path)
-
-
-def _torch(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise InputError(f"{path}: holds something other than plain tensors, so it is not opened", HINT) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError):
-        raise InputError(f"{path}: not a checkpoint, or damaged", HINT) from None
+    return checkpoint.load_plain(path, HINT)
 
 
 def _gpt2(directory: Path) -> tuple[Path, ModelConfig, State]:
@@ -182,7 +171,7 @@ def _diary(source: Path) -> tuple[Path, ModelConfig, State]:
 
 
 def _nanogpt(path: Path) -> tuple[ModelConfig, State]:
-    document = _torch(path)
+    document = checkpoint.load_plain(path, HINT)
     if not isinstance(document, dict) or not {"model", "model_args"} <= document.keys():
         raise InputError(f"{path}: not a nanoGPT checkpoint (no `model` and `model_args` in it)", HINT)
     return _shape("nanogpt", document["model_args"], path), document["model"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from pretrain.config import ModelConfig
 from pretrain.model.decoder import GPT
 
 State = dict[str, Tensor]
+Layout = Literal["gpt2", "diary", "nanogpt"]
 
 HUGGING_FACE = {
     "token_embedding.weight": "transformer.wte.weight",
@@ -36,6 +38,7 @@ DIARY = {
     "unembedding.weight": "out_head.weight",
     "attention_norm.weight": "norm1.scale",
     "attention_norm.bias": "norm1.shift",
+    "attention.qkv": "att.{}",
     "attention.out": "att.out_proj",
     "mlp_norm.weight": "norm2.scale",
     "mlp_norm.bias": "norm2.shift",
@@ -45,6 +48,9 @@ DIARY = {
 """The names of `GPTModel` in "Build a Large Language Model (From Scratch)" and in gpjt/ddp-base-model-from-scratch."""
 
 QKV = ("W_query", "W_key", "W_value")
+"""The diary's three matrices in the place of one."""
+MASKS = (".attn.bias", ".attn.masked_bias", ".att.mask")
+"""Causal masks that are stored among the weights."""
 BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
 TRANSPOSED = ("attention.qkv.weight", "attention.out.weight", "mlp.up.weight", "mlp.down.weight")
 """What transformers' Conv1D keeps as (in, out) where torch's Linear has (out, in)."""
@@ -79,72 +85,39 @@ def to_hugging_face(config: ModelConfig, state: Mapping[str, Tensor]) -> State:
     return result
 
 
-def from_hugging_face(config: ModelConfig, state: Mapping[str, Tensor], where: str) -> State:
-    """The other way round. Raises: InputError when a tensor is missing, left over or of another shape."""
-    named = {
-        key if key.startswith(("transformer.", "lm_head.")) else f"transformer.{key}": v for key, v in state.items()
-    }
-    own = {key: v for key, v in named.items() if not key.endswith((".attn.bias", ".attn.masked_bias"))}  # causal masks
+def from_layout(layout: Layout, config: ModelConfig, tensors: Mapping[str, Tensor], where: str) -> State:
+    """This model's state dict from that of another layout; nanoGPT's without biases gets biases of 0.
 
-    def take(name: str) -> Tensor:
-        value = own.pop(foreign_name(name, HUGGING_FACE, "transformer.h"))
-        return value.T if name.endswith(TRANSPOSED) and value.ndim == 2 else value
-
-    if config.tie_weights:
-        own.pop("lm_head.weight", None)
-    return _collect(config, take, own, where)
-
-
-def from_nanogpt(config: ModelConfig, state: Mapping[str, Tensor], where: str) -> State:
-    """nanoGPT's state dict; without biases it gets biases of 0. Raises: InputError as `from_hugging_face`."""
-    own = {key.removeprefix("_orig_mod."): v for key, v in state.items()}
-    own = {key: v for key, v in own.items() if not key.endswith(".attn.bias")}
-    if config.tie_weights:
-        own.pop("lm_head.weight", None)
-
-    def take(name: str) -> Tensor:
-        foreign = foreign_name(name, HUGGING_FACE, "transformer.h")
-        if name.endswith(".bias") and foreign not in own:
-            weight = foreign.removesuffix("bias") + "weight"
-            return torch.zeros(shapes[weight])
-        return own.pop(foreign)
-
-    shapes = {key: v.shape[0] for key, v in own.items() if v.ndim}
-    return _collect(config, take, own, where)
-
-
-def from_diary(config: ModelConfig, state: Mapping[str, Tensor], where: str) -> State:
-    """The diary's state dict: three matrices become one. Raises: InputError as `from_hugging_face`."""
-    own = {key: v for key, v in state.items() if not key.endswith(".att.mask")}
-    if config.tie_weights:  # safetensors keeps one of two names for one tensor
-        head = own.pop("out_head.weight", None)
-        if head is not None:
-            own.setdefault("tok_emb.weight", head)
-
-    def take(name: str) -> Tensor:
-        match = BLOCK.fullmatch(name)
-        if match and match[2].startswith("attention.qkv."):
-            kind = match[2].rpartition(".")[2]
-            return torch.cat([own.pop(f"trf_blocks.{match[1]}.att.{part}.{kind}") for part in QKV])
-        return own.pop(foreign_name(name, DIARY, "trf_blocks"))
-
-    return _collect(config, take, own, where)
-
-
-def _collect(config: ModelConfig, take: Callable[[str], Tensor], left: Mapping[str, Tensor], where: str) -> State:
-    expected = [n for n in names(config) if config.qkv_bias or not n.endswith("attention.qkv.bias")]
+    Raises: InputError when a tensor is missing or left over.
+    """
+    table, block = (DIARY, "trf_blocks") if layout == "diary" else (HUGGING_FACE, "transformer.h")
+    own = {_full_name(key, layout): value for key, value in tensors.items() if not key.endswith(MASKS)}
+    if config.tie_weights and (head := own.pop(table["unembedding.weight"], None)) is not None:
+        own.setdefault(table["token_embedding.weight"], head)  # safetensors keeps one of two names for one tensor
+    state: State = {}
     try:
-        state = {name: take(name).float().contiguous().clone() for name in expected}
+        for name in names(config):
+            foreign = foreign_name(name, table, block)
+            if name.endswith("attention.qkv.bias") and not config.qkv_bias:
+                own.pop(foreign, None)
+                continue
+            if layout == "nanogpt" and name.endswith(".bias"):
+                own.setdefault(foreign, torch.zeros(len(state[name.removesuffix("bias") + "weight"])))
+            parts = [own.pop(foreign.format(part)) for part in (QKV if "{}" in foreign else ("",))]
+            value = torch.cat(parts)
+            if layout == "gpt2" and name.endswith(TRANSPOSED) and value.ndim == 2:
+                value = value.T
+            state[name] = value.float().contiguous().clone()
     except KeyError as error:
         raise InputError(f"{where}: no tensor {error.args[0]!r}", "is it a GPT-2 model of this layout?") from None
-    if not config.qkv_bias:
-        left = {key: v for key, v in left.items() if not key.endswith("attn.c_attn.bias")}
-    if left:
+    if own:
         raise InputError(
-            f"{where}: holds {len(left)} tensors that GPT-2 has not, such as {min(left)!r}", "another architecture?"
+            f"{where}: holds {len(own)} tensors that GPT-2 has not, such as {min(own)!r}", "another architecture?"
         )
     return state
 
 
-READERS = {"gpt2": from_hugging_face, "nanogpt": from_nanogpt, "diary": from_diary}
-"""How each layout's tensors become those of this model."""
+def _full_name(key: str, layout: Layout) -> str:
+    """A tensor's name without the prefix that torch.compile leaves, and with that which GPT-2's own files leave out."""
+    key = key.removeprefix("_orig_mod.")
+    return key if layout == "diary" or key.startswith(("transformer.", "lm_head.")) else f"transformer.{key}"

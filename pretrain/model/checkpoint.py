@@ -71,6 +71,21 @@ def save_state(
         torch.save(document, f)
 
 
+def load_plain(path: Path, hint: str) -> Any:
+    """What a file of torch.save holds, on the CPU, where that is tensors and plain data: nothing of it is executed.
+
+    Raises: InputError when it is missing or damaged, or holds anything else.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file", hint) from None
+    except pickle.UnpicklingError:
+        raise InputError(f"{path}: holds something other than plain tensors, so it is not opened", hint) from None
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError):
+        raise InputError(f"{path}: not a checkpoint, or damaged", hint) from None
+
+
 def load(path: Path | str, device: str | torch.device = "cpu", dropout: float = 0.0) -> Checkpoint:
     """Load a checkpoint; the model is in evaluation mode and has the `dropout` asked for here, not the base run's.
 
@@ -81,16 +96,7 @@ def load(path: Path | str, device: str | torch.device = "cpu", dropout: float = 
         raise InputError(f"{path}: is a directory", "name the checkpoint.pt in it")
     if path.exists() and not zipfile.is_zipfile(path):  # cut short, or an old-style pickle
         raise InputError(f"{path}: not a checkpoint, or damaged", HINT)
-    try:
-        document: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file", HINT) from None
-    except pickle.UnpicklingError as error:
-        if "weights_only" in str(error) or "WeightsUnpickler" in str(error):
-            raise InputError(f"{path}: holds something other than plain tensors, so it is not opened", HINT) from None
-        raise InputError(f"{path}: not a checkpoint", HINT) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, UnicodeDecodeError, AttributeError):
-        raise InputError(f"{path}: not a checkpoint, or damaged", HINT) from None
+    document = load_plain(path, HINT)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"{path}: not a checkpoint of format {FORMAT}", HINT)
     missing = {"config", "state_dict", "tokenizer", "run"} - document.keys()
