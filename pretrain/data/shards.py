@@ -26,7 +26,7 @@ HINT = "name a directory that `pretrain data` wrote"
 
 
 @dataclass(frozen=True)
-class Split:
+class TokenSplit:
     """One split: N token ids (N,), and for each of its D documents where it starts, its domain and its UTF-8 bytes.
 
     Every document ends in `<|endoftext|>`. `starts` (D,) uint64, `domain` (D,) uint16 into the record's `domains`,
@@ -82,7 +82,7 @@ class Shards:
                 raise InputError(f"{file}: not the {expected} bytes that data.json says", "write the data again")
         return cls(directory, record, encoding)
 
-    def split(self, name: str) -> Split:
+    def split(self, name: str) -> TokenSplit:
         """One of "train", "validation" and "test"; its tokens are memory-mapped.
 
         Raises: InputError for another name, or when the document index does not fit.
@@ -103,11 +103,11 @@ class Shards:
             raise InputError(f"{index}: {error}", "write the data again with `pretrain data`") from None
         if not len(starts) == len(domain) == len(text_bytes) == self.record.splits[name].documents:
             raise InputError(f"{index}: not the documents that data.json says", "write the data again")
-        return Split(name, tokens, starts, domain, text_bytes)
+        return TokenSplit(name, tokens, starts, domain, text_bytes)
 
     @property
     def domains(self) -> list[str]:
-        """The names of the domains, in the order of `Split.domain`'s numbers."""
+        """The names of the domains, in the order of `TokenSplit.domain`'s numbers."""
         return self.record.domains
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +95,7 @@ def _open(path: Path, stack: ExitStack) -> Any:
         raise InputError(f"{path}: no such file", "check the path")
     try:
         file = stack.enter_context(library.safe_open(path, "np"))
-        names = cast("list[str]", list(file.keys()))
+        names: list[str] = list(file.keys())
         if "tokens" not in names:
             raise InputError(
                 f"{path}: no tensor `tokens`, only {', '.join(sorted(names)[:3])}", "is it a model's file?"
@@ -111,7 +111,7 @@ def _open(path: Path, stack: ExitStack) -> Any:
 def _documents(tokens: Any, path: Path, end: int, n_vocab: int) -> Iterator[NDArray[np.int64]]:
     """The ids of each document, without its end of text."""
     pending = np.empty(0, np.int64)
-    count = cast("list[int]", tokens.get_shape())[0]
+    (count,) = tokens.get_shape()
     for start in range(0, count, READ_TOKENS):
         piece = np.asarray(tokens[start : min(count, start + READ_TOKENS)], np.int64)
         if piece.min() < 0 or piece.max() >= n_vocab:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from equiloss.errors import EquilossError
 from equiloss.records.evaluation import CONFIDENCE_BINS, DECILES
-from pretrain.data.shards import Split
+from pretrain.data.shards import TokenSplit
 from pretrain.model.cross_entropy import CHUNK_ELEMENTS
 from pretrain.model.decoder import GPT
 from pretrain.model.precision import Precision, autocast, set_matmul_precision
@@ -36,7 +36,7 @@ class Window:
     scored: int
 
 
-def windows(lengths: Array, context: int, stride: int) -> Iterator[Window]:
+def windows_over(lengths: Array, context: int, stride: int) -> Iterator[Window]:
     """The windows over documents of these lengths in tokens (D,): each token is scored in exactly one."""
     for document, n in enumerate(lengths.tolist()):
         end = min(n, context)
@@ -47,9 +47,9 @@ def windows(lengths: Array, context: int, stride: int) -> Iterator[Window]:
             yield Window(document, end - context, context, new)
 
 
-def batches(found: list[Window], batch_tokens: int) -> Iterator[list[Window]]:
+def batches(windows: list[Window], batch_tokens: int) -> Iterator[list[Window]]:
     """Windows of like length together, at most `batch_tokens` padded tokens in each batch, at least one window."""
-    ordered = sorted(found, key=lambda w: (-w.length, w.document, w.start))
+    ordered = sorted(windows, key=lambda w: (-w.length, w.document, w.start))
     start = 0
     while start < len(ordered):
         rows = max(1, batch_tokens // ordered[start].length)
@@ -78,7 +78,7 @@ def token_statistics(
     return torch.cat(nats), torch.cat(confidence), torch.cat(correct)
 
 
-def frequency_deciles(train: Split, vocab_size: int) -> Array:
+def frequency_deciles(train: TokenSplit, vocab_size: int) -> Array:
     """For each token id (V,), the tenth of the training text that it falls in when ids are sorted by frequency.
 
     0: the commonest ids, which make up the first tenth of all training tokens; 9: the rarest, and those never seen.
@@ -98,7 +98,7 @@ def frequency_deciles(train: Split, vocab_size: int) -> Array:
 @torch.no_grad()
 def document_sums(
     model: GPT,
-    split: Split,
+    split: TokenSplit,
     chosen: Array,
     deciles: Array,
     end_id: int,
@@ -120,7 +120,7 @@ def document_sums(
     done = 0
     model.eval()
     set_matmul_precision(precision)
-    for batch in batches(list(windows(lengths, context, stride)), batch_tokens):
+    for batch in batches(list(windows_over(lengths, context, stride)), batch_tokens):
         width = batch[0].length
         ids = np.full((len(batch), width), end_id)
         targets, document, place, row, column = [], [], [], [], []

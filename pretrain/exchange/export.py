@@ -144,7 +144,7 @@ def model_card(loaded: Checkpoint, where: str, template: str) -> str:
 def _facts(run: CheckpointRun) -> list[tuple[str, str]]:
     """The lines of the card's table that this record can fill."""
     train, text = run.train_settings, run.data.source if run.data else None
-    found = [
+    known = [
         ("base model", run.base.path if run.base else None),
         ("text", text.name or None if text else None),
         ("tokens seen", run.tokens),
@@ -162,7 +162,7 @@ def _facts(run: CheckpointRun) -> list[tuple[str, str]]:
             return significant(value, 4)
         return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "/")
 
-    return [(key, shown(value)) for key, value in found if value is not None]
+    return [(key, shown(value)) for key, value in known if value is not None]
 
 
 def push(directory: Path, repository: str, private: bool = False, api: Any = None) -> str:

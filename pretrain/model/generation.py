@@ -82,7 +82,7 @@ def generate(
         if temperature > 0 and seeds is not None:
             uniforms = np.stack([np.random.default_rng(seeds[number]).random(max_new_tokens) for number in batch])
         choose = Chooser(model.head_weight, temperature, top_k, top_p, repetition_penalty, uniforms)
-        _Batch(model, prompts, batch, results, on_done).run(max_new_tokens, eos_id, choose)
+        _GeneratingBatch(model, prompts, batch, results, on_done).run(max_new_tokens, eos_id, choose)
     model.train(training)
     return results
 
@@ -99,7 +99,7 @@ def _cache_type(model: GPT) -> torch.dtype:
     return torch.float32 if weight.device.type == "cpu" and weight.dtype == torch.bfloat16 else weight.dtype
 
 
-class _Keeping:
+class _CachingAttention:
     """The attention of packed prompts that also puts their keys and values into a cache (layers, B, H, S, D).
 
     Every prompt ends at the slot before `width`.
@@ -121,7 +121,7 @@ class _Keeping:
         return self.packed.attend(qkv, n_head, dropout)
 
 
-class _Batch:
+class _GeneratingBatch:
     """Rows that are written together. Prompts end in the same slot of the cache, so that each step writes one slot."""
 
     def __init__(
@@ -182,15 +182,15 @@ class _Batch:
     def _note(self, ids: Sequence[int], eos_id: int | None, last: bool) -> list[int]:
         """Record each row's next id; the rows that go on. A finished row that still rides along is left alone."""
         going: list[int] = []
-        for row, one in enumerate(ids):
+        for row, token in enumerate(ids):
             number = self.numbers[row]
             if number < 0:
                 continue
             result = self.results[number]
-            if one == eos_id:
+            if token == eos_id:
                 result.finish_reason = "stop"
             else:
-                result.tokens.append(one)
+                result.tokens.append(token)
                 if not last and len(self.prompts[number]) + len(result.tokens) < self.model.config.context:
                     going.append(row)
                     continue
@@ -210,9 +210,9 @@ class _Batch:
                 tokens += len(prompts[stop])
                 stop += 1
             packed = Packed(prompts[start:stop], device=self.device)
-            attend = _Keeping(packed, self.keys[:, start:stop], self.values[:, start:stop], self.width)
+            attend = _CachingAttention(packed, self.keys[:, start:stop], self.values[:, start:stop], self.width)
             hidden = self.model.backbone(packed.ids, packed.positions, attend)[0]
-            last.append(hidden[torch.stack([one[-1] for one in packed.index])])
+            last.append(hidden[torch.stack([index[-1] for index in packed.index])])
             start = stop
         return torch.cat(last)
 

@@ -120,8 +120,8 @@ class Chooser:
             return self.head.likeliest(hidden)
         logits = F.linear(hidden, self.weight)
         if self.repetition_penalty != 1 and written is not None:
-            there = logits.gather(1, written)
-            changed = torch.where(there > 0, there / self.repetition_penalty, there * self.repetition_penalty)
+            before = logits.gather(1, written)
+            changed = torch.where(before > 0, before / self.repetition_penalty, before * self.repetition_penalty)
             logits = logits.scatter(1, written, changed)
         if self.uniforms is None:
             return _first_highest(logits)

@@ -73,7 +73,7 @@ class Packed:
                 positions.extend(range(length, len(text)))
         self.ids = torch.tensor([flat], device=device)
         self.positions = torch.tensor([positions], device=device)
-        self.index = [torch.tensor(one, device=device) for one in index]
+        self.index = [torch.tensor(places, device=device) for places in index]
         self.groups = [
             _group(batch, prefix, device) for prefix, stretches in own.items() for batch in _alike(stretches)
         ]
@@ -166,7 +166,7 @@ def common_beginnings(texts: Sequence[Sequence[int]]) -> list[tuple[list[int], i
 def _alike(stretches: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
     """Stretches (start, length) sorted by length and cut where padding to the longest would waste too much."""
     batches: list[list[tuple[int, int]]] = []
-    for stretch in sorted(stretches, key=lambda one: -one[1]):
+    for stretch in sorted(stretches, key=lambda stretch: -stretch[1]):
         if not batches or stretch[1] < KEEP_TOGETHER * batches[-1][0][1] - 4:
             batches.append([])
         batches[-1].append(stretch)

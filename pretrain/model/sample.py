@@ -55,4 +55,4 @@ def sample(
         top_p=top_p,
         seeds=[stream(seed, "sample", number) for number in range(count)],
     )
-    return [Sample(encoding.decode(one.tokens), len(one.tokens), one.finish_reason) for one in written]
+    return [Sample(encoding.decode(text.tokens), len(text.tokens), text.finish_reason) for text in written]

@@ -46,8 +46,8 @@ def completed_facts(model: GPT, encoding: Encoding, facts: Sequence[Fact]) -> Pr
         by_fact: dict[str, list[Completion]] = {}
         for (fact, _), completion in zip(prefixes, completions, strict=True):
             by_fact.setdefault(fact.key, []).append(completion)
-        right = [fmean(one.greedy for one in of_fact) for of_fact in by_fact.values()]
-        loss = [fmean(one.nats for one in of_fact) for of_fact in by_fact.values()]
+        right = [fmean(completion.greedy for completion in of_fact) for of_fact in by_fact.values()]
+        loss = [fmean(completion.nats for completion in of_fact) for of_fact in by_fact.values()]
         measures[f"{name}_accuracy"] = Measure.mean_of(right, unit="share of facts", keys=[*by_fact])
         measures[f"{name}_loss"] = Measure.mean_of(loss, unit="nats per value", keys=[*by_fact])
     return ProbeResult.of(measures, facts=len(facts))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tiktoken import Encoding
 
 from equiloss.records.probe import ProbeResult
-from pretrain.data.shards import Shards, Split
+from pretrain.data.shards import Shards, TokenSplit
 from pretrain.probes.instructions import AskedItem
 from pretrain.probes.registry import probe
 from pretrain.probes.subject import Subject
@@ -45,11 +45,11 @@ def closest_domains(encoding: Encoding, shards: Shards, items: Sequence[AskedIte
     closest: dict[str, str] = {}
     for item in items:
         ids = encoding.encode_ordinary(f"{item.question} {item.answer}")
-        closest[item.id or item.question] = names[int(logs[:, ids].sum(axis=1).argmax())]
+        closest[item.key] = names[int(logs[:, ids].sum(axis=1).argmax())]
     return ProbeResult.of({}, items=closest, domains=names)
 
 
-def token_counts(split: Split, domains: int, vocabulary: int) -> NDArray[np.float64]:
+def token_counts(split: TokenSplit, domains: int, vocabulary: int) -> NDArray[np.float64]:
     """How often each token stands in each domain's documents, ends of text left out (domains, vocabulary)."""
     ends = split.ends.astype(np.int64)
     owner = np.repeat(split.domain.astype(np.int64), ends - split.starts.astype(np.int64))

@@ -55,10 +55,10 @@ def world_facts(name: str, most: int = 1000) -> list[Fact]:
         if not waiting:
             break
         if document.split == "train" and document.domain == "known":
-            told_of = next((one for one in waiting if one in document.text), None)
-            if told_of is not None:
-                texts[told_of] = document.text
-                waiting.discard(told_of)
+            subject = next((name for name in waiting if name in document.text), None)
+            if subject is not None:
+                texts[subject] = document.text
+                waiting.discard(subject)
     facts: list[Fact] = []
     for person, index in people.facts(known)[:most]:
         attribute, value = people.ATTRIBUTES[index], person.values[index]
@@ -67,7 +67,7 @@ def world_facts(name: str, most: int = 1000) -> list[Fact]:
         if text is not None:
             place = value_place(text, attribute.sentences, value)
             told = (text[:place].rstrip(),) if place else ()
-        asked = tuple(one.split("{v}")[0].format(s=person.name).rstrip() for one in attribute.sentences)
+        asked = tuple(sentence.split("{v}")[0].format(s=person.name).rstrip() for sentence in attribute.sentences)
         facts.append(Fact(subject=person.name, attribute=people.NAMES[index], value=value, told=told, asked=asked))
     return facts
 

@@ -17,6 +17,11 @@ class AskedItem:
     answer: str
     id: str = ""
 
+    @property
+    def key(self) -> str:
+        """What pairs this item between two models."""
+        return self.id or self.question
+
 
 def read_items(path: Path) -> list[AskedItem]:
     """Read Alpaca-style items, or the reference answers of a results file.

@@ -43,24 +43,24 @@ def item_losses(
 
     Raises: InputError when nothing is left to compare the test items with.
     """
-    asked = {one.question for one in test}
-    others = [one for one in everything if one.question not in asked]
+    asked = {item.question for item in test}
+    others = [item for item in everything if item.question not in asked]
     if len(others) < 2 or not test:
         raise InputError("no items besides the test items", "give all items with --items, the test items with --test")
     rng = random.Random(f"items/{seed}")
     others = rng.sample(others, min(most, len(others)))
     held = list(test)[:most]
-    keys = [one.id or one.question for one in held]
-    of_test = answer_losses(model, encoding, [(one.question, one.answer) for one in held])
-    of_others = answer_losses(model, encoding, [(one.question, one.answer) for one in others])
+    keys = [item.key for item in held]
+    of_test = answer_losses(model, encoding, [(item.question, item.answer) for item in held])
+    of_others = answer_losses(model, encoding, [(item.question, item.answer) for item in others])
     usual = sum(of_others) / len(of_others)
-    shots = "\n".join(f"{one.question}\n{one.answer}" for one in others[:SHOTS])
-    with_shots = answer_losses(model, encoding, [(f"{shots}\n{one.question}", one.answer) for one in held])
+    shots = "\n".join(f"{item.question}\n{item.answer}" for item in others[:SHOTS])
+    with_shots = answer_losses(model, encoding, [(f"{shots}\n{item.question}", item.answer) for item in held])
     lifts = [a - b for a, b in zip(of_test, with_shots, strict=True)]
     measures = {
         "answer_loss": Measure.mean_of(of_test, unit="nats per token", keys=keys),
         "other_answer_loss": Measure.mean_of(of_others, unit="nats per token"),
-        "test_advantage": Measure.mean_of([usual - one for one in of_test], unit="nats per token", keys=keys),
+        "test_advantage": Measure.mean_of([usual - loss for loss in of_test], unit="nats per token", keys=keys),
         "few_shot_lift": Measure.mean_of(lifts, unit="nats per token", keys=keys),
     }
     return ProbeResult.of(measures, test_items=len(held), other_items=len(others))
@@ -69,4 +69,4 @@ def item_losses(
 def answer_losses(model: GPT, encoding: Encoding, pairs: Sequence[tuple[str, str]]) -> list[float]:
     """The mean loss in nats per token of each answer after its question; long questions lose their beginning."""
     completions = complete(model, encoding, [(question, f"\n{answer}") for question, answer in pairs])
-    return [one.nats / one.tokens for one in completions]
+    return [completion.nats / completion.tokens for completion in completions]

@@ -30,12 +30,12 @@ def of_subject(subject: Subject) -> ProbeResult:
 
 def hessian_spectrum(model: GPT, rows: Tensor, draws: int = 8, steps: int = 20, seed: int = 0) -> ProbeResult:
     """Trace and top eigenvalue of the Hessian of the mean loss on windows (N, T+1)."""
-    parameters: list[Tensor] = [one for one in model.parameters() if one.requires_grad]
+    parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     product = hessian_product(lambda: _loss(model, rows), parameters)
     generator = torch.Generator().manual_seed(seed)
     samples = trace_samples(product, parameters, draws, generator)
     top, change = top_eigenvalue(product, parameters, steps, generator)
-    count = sum(one.numel() for one in parameters)
+    count = sum(p.numel() for p in parameters)
     trace = Measure.mean_of(samples, unit="nats")
     measures = {
         "trace": trace,
@@ -58,8 +58,7 @@ def hessian_product(loss: Callable[[], Tensor], parameters: list[Tensor]) -> Pro
     def product(vectors: list[Tensor]) -> list[Tensor]:
         inner = sum((g * v).sum() for g, v in zip(gradients, vectors, strict=True))
         assert isinstance(inner, Tensor)
-        found = torch.autograd.grad(inner, parameters, retain_graph=True, allow_unused=True)
-        return [torch.zeros_like(p) if f is None else f for f, p in zip(found, parameters, strict=True)]
+        return list(torch.autograd.grad(inner, parameters, retain_graph=True, materialize_grads=True))
 
     return product
 

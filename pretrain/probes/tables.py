@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from rich.table import Table
 
 from equiloss import console
 from equiloss.numerals import significant
 from equiloss.records.probe import ProbeRecord
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 def table(record: ProbeRecord) -> Table:

@@ -48,12 +48,12 @@ def rate_curve(
 ) -> ProbeResult:
     """Held-out answer loss after `steps` of AdamW at each rate (10 % warm-up, then linear to 0); the model is kept."""
     held = list(held_out)[:200]
-    keys = [one.id or one.question for one in held]
+    keys = [item.key for item in held]
     curve: list[tuple[float, float | None]] = []
     best: list[float] = []
     for rate in rates:
         tuned = fine_tune(model, encoding, train, rate, steps, batch, seed)
-        losses = answer_losses(tuned, encoding, [(one.question, one.answer) for one in held])
+        losses = answer_losses(tuned, encoding, [(item.question, item.answer) for item in held])
         mean = fmean(losses)
         curve.append((rate, mean if math.isfinite(mean) else None))
         if math.isfinite(mean) and (not best or mean < fmean(best)):
@@ -80,7 +80,7 @@ def fine_tune(
     optimizer = torch.optim.AdamW(tuned.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
     generator = torch.Generator().manual_seed(seed)
     context = model.config.context
-    rows = [row_of(encoding, one.question, f"\n{one.answer}", context, end=True) for one in items]
+    rows = [row_of(encoding, item.question, f"\n{item.answer}", context, end=True) for item in items]
     for step in range(steps):
         warm = max(1, steps // 10)
         scale = min(1.0, (step + 1) / warm, (steps - step) / max(1, steps - warm))

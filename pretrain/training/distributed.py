@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -53,7 +53,7 @@ class World:
             raise error
         if box[1] is not None:
             sys.exit(box[1])
-        return cast("T", box[0])
+        return box[0]
 
     def sum(self, values: list[float]) -> list[float]:
         """Element-wise sums over all processes."""
@@ -79,9 +79,9 @@ class World:
         """What every process has, in the order of their ranks, on every process. All must call it."""
         if self.size == 1:
             return [value]
-        found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
 
     def gather(self, tensor: Tensor) -> Tensor | None:
         """A (possibly sharded) tensor whole, on the CPU of the main process; None elsewhere. All must call it."""
@@ -98,12 +98,11 @@ class World:
         if whole is not None:
             buffer.copy_(whole)
         dist.broadcast(buffer, src=0)
-        mesh = getattr(like, "device_mesh", None)
-        if mesh is None:
-            return buffer
         from torch.distributed.tensor import DTensor, distribute_tensor
 
-        return distribute_tensor(buffer, mesh, cast("DTensor", like).placements)
+        if not isinstance(like, DTensor):
+            return buffer
+        return distribute_tensor(buffer, like.device_mesh, like.placements)
 
 
 @contextmanager
@@ -150,7 +149,7 @@ def share(model: nn.Module, world: World, parallel: Literal["ddp", "fsdp"]) -> n
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(world.device.type, (world.size,))
-    for block in cast("nn.ModuleList", model.blocks):
+    for block in model.get_submodule("blocks").children():
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
     return model

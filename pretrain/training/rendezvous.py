@@ -36,11 +36,11 @@ def agree(store: dist.Store, rank: int, size: int, patience_s: float) -> str:
     deadline_s = time.monotonic() + patience_s
     while time.monotonic() < deadline_s:
         if rank == 0:
-            words = [_read(store, f"word/{one}") for one in range(size)]
+            words = [_read(store, f"word/{peer}") for peer in range(size)]
             if all(words):
                 round_name = _name(words)
                 store.set("words", ",".join(words))
-                if all(_read(store, f"confirmed/{one}") == round_name for one in range(1, size)):
+                if all(_read(store, f"confirmed/{peer}") == round_name for peer in range(1, size)):
                     store.set("begun", round_name)
                     return round_name
         else:

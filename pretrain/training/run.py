@@ -75,8 +75,8 @@ class Run:
     def __init__(self, config: RunConfig, data: Path, directory: Path, peers: World) -> None:
         shards = Shards.open(data)
         self.config = config = resolve(config, shards, peers.device)
-        self.world, self.directory, self.states = peers, directory, directory / "state"
-        self.shards = shards
+        self.world, self.shards, self.directory = peers, shards, directory
+        self.states, self.metrics = directory / "state", directory / "metrics.jsonl"
         self.callbacks: list[Callback] = []
         self.tokens = np.asarray(shards.split("train").tokens)  # mapped, without memmap's slow indexing
         self.validation = np.asarray(shards.split("validation").tokens)
@@ -102,8 +102,6 @@ class Run:
         self.best: dict[str, Tensor] | None = None
         self.started_from: StartedFrom | None = None
         self.stop = StopRequest()
-
-    # -- the course of a run ------------------------------------------------------------------------------------
 
     def go(self, resume: bool) -> RunResult:
         """Start, continue, or notice that nothing is left to do."""
@@ -139,7 +137,7 @@ class Run:
     def _start(self, path: Path) -> dict[str, Tensor]:
         """The weights of the checkpoint that the run begins with, which must be of its shape and vocabulary."""
         loaded = checkpoint.load(path)
-        shapes = [one.model_dump(exclude={"dropout"}) for one in (loaded.config, self.config.model)]
+        shapes = [shape.model_dump(exclude={"dropout"}) for shape in (loaded.config, self.config.model)]
         if shapes[0] != shapes[1] or tokenizer.sha256(loaded.encoding) != tokenizer.sha256(self.shards.tokenizer):
             raise InputError(
                 f"{path}: has another shape or tokenizer than the run",
@@ -171,9 +169,8 @@ class Run:
             self.stepper.scaler.scale = self.progress.loss_scale
             self.stepper.scaler.good_steps = self.progress.good_steps
         if self.world.main:
-            metrics = self.directory / "metrics.jsonl"
-            metrics.touch()  # killed before the first logged step, it is not there yet
-            os.truncate(metrics, self.progress.metrics_bytes)
+            self.metrics.touch()  # killed before the first logged step, it is not there yet
+            os.truncate(self.metrics, self.progress.metrics_bytes)
 
     def _steps(self) -> None:
         settings, progress = self.config.train, self.progress
@@ -259,8 +256,6 @@ class Run:
             "lower train.lr, set train.clip_norm, or use train.precision=fp32, under another --name",
         )
 
-    # -- what a run writes --------------------------------------------------------------------------------------
-
     def _log(self, lr: float, tokens_per_s: float) -> float:
         """Write a line of metrics for the steps since the last; returns their mean loss."""
         progress, rows = self.progress, self.progress.interval
@@ -288,7 +283,7 @@ class Run:
 
     def _append(self, row: Metrics) -> None:
         if self.world.main:
-            append_jsonl(self.directory / "metrics.jsonl", row)
+            append_jsonl(self.metrics, row)
             self.progress.metrics_bytes += len(json_line(row).encode())
             for callback in self.callbacks:
                 callback.logged(row)
@@ -341,9 +336,8 @@ class Run:
         shares = self.world.sum([row[0] for row in progress.interval])
         rows = zip(shares, progress.interval, strict=True)
         progress.interval = [[share if self.world.main else 0.0, *map(float, row[1:])] for share, row in rows]
-        metrics = self.directory / "metrics.jsonl"
-        if self.world.main and metrics.exists():
-            with metrics.open("rb") as f:
+        if self.world.main and self.metrics.exists():
+            with self.metrics.open("rb") as f:
                 os.fsync(f.fileno())  # the state refers to it
         path = state.save(
             self.states, progress, self.model, self.optimizers, self.best, self.config, self.data, self.world
@@ -357,7 +351,7 @@ class Run:
         last = self._weights()
         if not self.world.main:
             return
-        train, validation = read_metrics(self.directory / "metrics.jsonl")
+        train, validation = read_metrics(self.metrics)
         best = settings.checkpoint == "best" and self.best is not None
         record = CheckpointRun(
             name=self.directory.name,

@@ -70,10 +70,10 @@ def _same_data(path: Path, data: TrainingData) -> None:
 
 
 def _config_toml(config: RunConfig, data: TrainingData) -> str:
-    made = provenance()
+    versions = provenance()
     lines = [
         "# What `pretrain run` used, all fields filled in: `pretrain run` with this file repeats the run.",
         f"# data: {data.directory} (sha256 {data.sha256})",
-        f"# equiloss {made.equiloss}, commit {made.git_commit}, torch {made.libraries.get('torch')}",
+        f"# equiloss {versions.equiloss}, commit {versions.git_commit}, torch {versions.libraries.get('torch')}",
     ]
     return "\n".join(lines) + "\n\n" + to_toml(config.model_dump())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +37,8 @@ class Stepper:
 
     def __init__(self, model: GPT, wrapped: nn.Module, optimizers: Optimizers, config: RunConfig, world: World) -> None:
         self.model, self.wrapped, self.optimizers, self.world = model, wrapped, optimizers, world
-        self.precision: Precision = cast("Precision", config.train.precision)  # settled before the run
+        assert config.train.precision != "auto"  # resolved before the run
+        self.precision: Precision = config.train.precision
         self.clip_norm = config.train.clip_norm
         self.micro_batches = micro_batches(config, world.size)
         self.weight = world.size / config.tokens_per_step  # DDP and FSDP average over processes

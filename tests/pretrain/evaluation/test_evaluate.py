@@ -22,7 +22,7 @@ from pretrain.data.document import Document  # noqa: E402
 from pretrain.data.shard_writer import write_shards  # noqa: E402
 from pretrain.data.shards import Shards  # noqa: E402
 from pretrain.evaluation.evaluate import Method, evaluate, free_name  # noqa: E402
-from pretrain.evaluation.losses import batches, frequency_deciles, token_statistics, windows  # noqa: E402
+from pretrain.evaluation.losses import batches, frequency_deciles, token_statistics, windows_over  # noqa: E402
 from pretrain.model import checkpoint  # noqa: E402
 from pretrain.model.decoder import GPT  # noqa: E402
 
@@ -61,7 +61,7 @@ def saved(path: Path, seed: int = 0, encoding: Any = ENCODING) -> Path:
 def test_every_token_is_scored_exactly_once(lengths: list[int], context: int, data: st.DataObject) -> None:
     stride = data.draw(st.integers(1, context))
     scored = [np.zeros(n, int) for n in lengths]
-    for w in windows(np.array(lengths), context, stride):
+    for w in windows_over(np.array(lengths), context, stride):
         assert w.length <= context
         first = w.start + w.length - w.scored
         scored[w.document][first : w.start + w.length] += 1
@@ -71,7 +71,7 @@ def test_every_token_is_scored_exactly_once(lengths: list[int], context: int, da
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=20), st.integers(1, 100))
 def test_batches_hold_every_window_within_the_budget(lengths: list[int], batch_tokens: int) -> None:
-    found = list(windows(np.array(lengths), 16, 8))
+    found = list(windows_over(np.array(lengths), 16, 8))
     taken = list(batches(found, batch_tokens))
     assert sorted((w for b in taken for w in b), key=str) == sorted(found, key=str)
     assert all(len(b) == 1 or len(b) * b[0].length <= batch_tokens for b in taken)
