@@ -15,7 +15,7 @@ from torch import Tensor
 from equiloss.errors import EquilossError
 from equiloss.records.evaluation import CONFIDENCE_BINS, DECILES
 from pretrain.data.shards import TokenSplit
-from pretrain.model.cross_entropy import CHUNK_ELEMENTS
+from pretrain.model.cross_entropy import CHUNK_ELEMENTS, IGNORE
 from pretrain.model.decoder import GPT
 from pretrain.model.precision import Precision, autocast, set_matmul_precision
 
@@ -123,26 +123,25 @@ def document_sums(
     for batch in batches(list(windows_over(lengths, context, stride)), batch_tokens):
         width = batch[0].length
         ids = np.full((len(batch), width), end_id)
-        targets, document, place, row, column = [], [], [], [], []
+        targets = np.full((len(batch), width), IGNORE)
         for number, w in enumerate(batch):
             text = documents[w.document]
             ids[number, :1] = end_id if w.start == 0 else text[w.start - 1]
             ids[number, 1 : w.length] = text[w.start : w.start + w.length - 1]
             first = w.length - w.scored
-            targets.append(text[w.start + first : w.start + w.length])
-            document.append(np.full(w.scored, w.document))
-            place.append(places[w.start + first : w.start + w.length])
-            row.append(np.full(w.scored, number))
-            column.append(np.arange(first, w.length))
-        target = np.concatenate(targets)
+            targets[number, first : w.length] = text[w.start + first : w.start + w.length]
+        row, column = np.nonzero(targets != IGNORE)  # (N,)
+        target = targets[row, column]
+        document = np.array([w.document for w in batch])[row]
+        place = places[np.array([w.start for w in batch])[row] + column]
         with autocast(precision, device):
             hidden = model.backbone(torch.from_numpy(ids).to(device))  # (B, T, C)
-            scored = hidden[torch.from_numpy(np.concatenate(row)), torch.from_numpy(np.concatenate(column))]  # (N, C)
+            scored = hidden[torch.from_numpy(row), torch.from_numpy(column)]  # (N, C)
             statistics = token_statistics(scored, model.head_weight, torch.from_numpy(target).to(device))
         nats, confidence, correct = (x.double().cpu().numpy() for x in statistics)
         if not np.isfinite(nats).all():
             raise EquilossError("the model gives losses that are not finite", "was its training stopped by NaN?")
-        _add(sums, np.concatenate(document), np.concatenate(place), deciles[target], nats, confidence, correct)
+        _add(sums, document, place, deciles[target], nats, confidence, correct)
         done += len(target)
         if on_progress:
             on_progress(len(documents), done)

@@ -19,7 +19,7 @@ def available_bytes(device: torch.device) -> int:
     """What a process could still take: free GPU memory, or RAM within the container's limit."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    free = [_meminfo()]
+    free = [_entry(MEMINFO, "MemAvailable") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2]
     with suppress(OSError, ValueError):  # "max" is no number: no limit
         limit = int((CGROUP / "memory.max").read_text())
         free.append(limit - int((CGROUP / "memory.current").read_text()))
@@ -35,21 +35,20 @@ def forget_peak(device: torch.device) -> None:
         (SELF / "clear_refs").write_text("5")
 
 
-def _meminfo() -> int:
+def _entry(path: Path, name: str) -> int | None:
+    """The bytes that an entry of a file in /proc gives in kB; None where there is none."""
     with suppress(OSError):
-        for line in MEMINFO.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
+        for line in path.read_text().splitlines():
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return None
 
 
 def peak_bytes(device: torch.device) -> int:
     """The most memory this process has had since `forget_peak`, or so far: on the GPU, or resident in RAM."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
-    with suppress(OSError):
-        for line in (SELF / "status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    if (highest := _entry(SELF / "status", "VmHWM")) is not None:
+        return highest
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -42,13 +41,17 @@ class Optimizers:
         for name, parameter in model.named_parameters():
             inside = config.optimizer == "muon" and parameter.ndim == 2 and name.startswith("blocks.")
             (muon if inside else adamw).append(parameter)
+        groups = [
+            {"params": [p for p in adamw if decays(p, config)], "weight_decay": config.weight_decay},
+            {"params": [p for p in adamw if not decays(p, config)], "weight_decay": 0.0},
+        ]
         self.all: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(
-                _groups(adamw, config),
+                [group for group in groups if group["params"]],
                 lr=config.lr,
                 betas=(config.beta1, config.beta2),
                 eps=config.eps,
-                **_fused(adamw),
+                fused=True if adamw[0].device.type in ("cpu", "cuda", "mps") else None,
             )
         ]
         if muon:
@@ -98,18 +101,6 @@ class Optimizers:
 def decays(parameter: Tensor, config: TrainConfig) -> bool:
     """Whether weight decay pulls at this parameter: matrices (embeddings too), or everything."""
     return config.decay_on == "everything" or parameter.ndim >= 2
-
-
-def _groups(parameters: list[nn.Parameter], config: TrainConfig) -> list[dict[str, Any]]:
-    decayed = [p for p in parameters if decays(p, config)]
-    spared = [p for p in parameters if not decays(p, config)]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": spared, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
-
-
-def _fused(parameters: list[nn.Parameter]) -> dict[str, bool]:
-    available = "fused" in inspect.signature(torch.optim.AdamW).parameters
-    return {"fused": True} if available and parameters[0].device.type in ("cpu", "cuda", "mps") else {}
 
 
 @dataclass
