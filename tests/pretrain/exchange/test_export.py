@@ -116,13 +116,13 @@ def test_the_chat_template_gives_the_prompt_of_the_instruction_template(tmp_path
     theirs = AutoTokenizer.from_pretrained(tmp_path / "hf")
     own = prompts.load(template)
     one = [{"role": "user", "content": "Name a <b>capital</b>."}]
-    expected = own.prompt_text(Example(id="", instruction=one[0]["content"]))
+    expected = "".join(s.text for s in own.prompt(Example(id="", instruction=one[0]["content"])))
     assert theirs.apply_chat_template(one, tokenize=False, add_generation_prompt=True) == expected
     two = [*one, {"role": "assistant", "content": "Oslo"}, {"role": "user", "content": "Another."}]
     history = [{"instruction": one[0]["content"], "response": "Oslo"}]
     example = Example.model_validate({"id": "", "instruction": "Another.", "history": history, "system": "Be brief."})
     system = [{"role": "system", "content": "Be brief."}]
-    assert theirs.apply_chat_template(system + two, tokenize=False) == own.prompt_text(example)
+    assert theirs.apply_chat_template(system + two, tokenize=False) == "".join(s.text for s in own.prompt(example))
     answered = theirs.apply_chat_template([*one, {"role": "assistant", "content": "Oslo"}], tokenize=False)
     segments = own.segments(Example(id="", instruction=one[0]["content"]), "Oslo")
     assert answered == "".join(segment.text for segment in segments) + "<|endoftext|>"
