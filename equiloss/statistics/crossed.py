@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,17 +105,22 @@ def over_items(strata: Sequence[Stratum], clusters: Clusters | None = None) -> C
     n = _count(len(series), clusters)
     if n < 2:
         return None
-    return Crossed(float(series.mean()), _variance_of_mean(series[None, :], clusters)[0], n - 1.0)
+    return Crossed(float(series.mean()), variance_of_mean(series[None, :], clusters)[0], n - 1.0)
 
 
 def over_units_and_items(strata: Sequence[Stratum], clusters: Clusters | None = None) -> Crossed | None:
-    """The weighted sum of the strata's means, uncertain over units and items.
+    """The weighted sum of the strata's means, uncertain over units and items (see `with_units`)."""
+    fixed = over_items(strata, clusters)
+    return None if fixed is None else with_units(fixed, strata, clusters)
+
+
+def with_units(items: Crossed, strata: Sequence[Stratum], clusters: Clusters | None = None) -> Crossed | None:
+    """A quantity known over `items`, made uncertain over units too: what it owes to each unit is in `strata`.
 
     A stratum of a single unit borrows the spread of the other strata of its side, else of the other side: the variance
-    between units is then assumed to be the same there. None where no stratum has two units, or for less than two items.
+    between units is then assumed to be the same there. None where no stratum has two units.
     """
-    fixed = over_items(strata, clusters)
-    if fixed is None or all(one.spread is None for one in strata):
+    if all(stratum.spread is None for stratum in strata):
         return None
     factors = [0.0] * len(strata)  # how often each stratum's spread counts in the variance, its own and lent
     for index, stratum in enumerate(strata):
@@ -131,7 +136,8 @@ def over_units_and_items(strata: Sequence[Stratum], clusters: Clusters | None = 
             both += factor * _interaction(stratum, clusters)
             below += (factor * spread) ** 2 / (len(stratum.values) - 1)
     borrowed = any(stratum.spread is None for stratum in strata)
-    return Crossed(fixed.value, fixed.items, fixed.df_items, units, both, units**2 / below if below else 1.0, borrowed)
+    df_units = units**2 / below if below else 1.0
+    return replace(items, units=units, both=both, df_units=df_units, borrowed=borrowed)
 
 
 def complete(values: Floats) -> Floats:
@@ -167,10 +173,10 @@ def _interaction(stratum: Stratum, clusters: Clusters | None) -> float:
     values = stratum.values
     n = len(values)
     residual = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0, keepdims=True) + values.mean()
-    return float(_variance_of_mean(residual, clusters).sum()) / (n - 1)
+    return float(variance_of_mean(residual, clusters).sum()) / (n - 1)
 
 
-def _variance_of_mean(rows: Floats, clusters: Clusters | None) -> Floats:
+def variance_of_mean(rows: Floats, clusters: Clusters | None) -> Floats:
     """For each row of (n, I): the variance of its mean over items or clusters of items, (n,)."""
     centred = rows - rows.mean(axis=1, keepdims=True)
     if clusters is not None:

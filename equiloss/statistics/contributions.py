@@ -1,0 +1,65 @@
+"""What kinds of items carry a gap: its parts in signed points, and what is left over.
+
+The gap of item i is d_i = x_i' beta + rest. Part k of the gap is mean(x_k) beta_k: what the items of that kind (or with
+that much of a measure) add to the mean gap beyond what all items share. Parts and rest sum to the gap. Where hardly any
+item is outside all kinds, nothing is shared by all (no intercept): the kinds then divide the whole gap among them.
+
+Uncertainty over items is that of the influence values (least squares with leverage corrected as in HC3, MacKinnon &
+White 1985, and the items' mix as a sample too); over units as in `crossed`: a part is a weighted mean of the scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.crossed import Clusters, Crossed, Stratum, variance_of_mean, with_units
+
+LEAST_ITEMS = 8
+"""Items inside a kind, and outside of all, for the one to be told from the other."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a gap by column of the pattern, and the rest; each uncertain over items, or items and units."""
+
+    parts: tuple[Crossed, ...]
+    rest: Crossed
+
+
+def parts(strata: Sequence[Stratum], pattern: Floats, clusters: Clusters | None = None) -> Parts | None:
+    """The gap of `strata` (weights +, - by side) taken apart by `pattern` (I, K), 0 or 1 or a measure of each item.
+
+    None where the columns cannot be told apart (or from what all items share), or where there are too few items.
+    """
+    items, kinds = pattern.shape
+    series = np.sum([stratum.weight * stratum.values.mean(axis=0) for stratum in strata], axis=0)  # (I,)
+    outside = int((pattern == 0).all(axis=1).sum())
+    shared = outside >= LEAST_ITEMS
+    x = np.column_stack([pattern, np.ones(items)]) if shared else pattern
+    if items < x.shape[1] + 3 or np.linalg.matrix_rank(x) < x.shape[1] or np.linalg.cond(x) > 1e6:
+        return None
+    inverse = np.linalg.inv(x.T @ x)
+    weights = inverse @ x.T  # (K or K + 1, I): the coefficients are weights @ series
+    beta = weights @ series
+    leverage = np.einsum("ij,jk,ik->i", x, inverse, x)
+    residual = (series - x @ beta) / np.maximum(1 - leverage, 1e-9)
+    mix = pattern.mean(axis=0)  # (K,)
+    influence = items * mix[:, None] * weights[:kinds] * residual + (pattern - mix).T * beta[:kinds, None]  # (K, I)
+    factors = items * mix[:, None] * weights[:kinds]  # (K, I): a part is the mean of factors * series
+    df = (items if clusters is None else len(np.unique(clusters))) - x.shape[1]
+    by_kind = [_crossed(factors[k], influence[k], strata, clusters, df) for k in range(kinds)]
+    rest = _crossed(1 - factors.sum(axis=0), series - series.mean() - influence.sum(axis=0), strata, clusters, df)
+    return Parts(tuple(by_kind), rest)
+
+
+def _crossed(
+    factor: Floats, influence: Floats, strata: Sequence[Stratum], clusters: Clusters | None, df: int
+) -> Crossed:
+    scaled = [replace(stratum, values=stratum.values * factor) for stratum in strata]
+    value = float(sum(stratum.weight * stratum.values.mean() for stratum in scaled))
+    fixed = Crossed(value, float(variance_of_mean(influence[None, :], clusters)[0]), float(max(1, df)))
+    return with_units(fixed, scaled, clusters) or fixed
