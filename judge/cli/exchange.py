@@ -43,8 +43,7 @@ def exchange(
 ) -> None:
     """Write result FILES, with their verdicts, for other tools; or read other tools' FILES into result files.
 
-    Described in docs/exchange.md. AlpacaEval's model_outputs.json and the diary's file are read by all commands as
-    they are.
+    Described in docs/exchange.md. All commands read AlpacaEval's model_outputs.json and the diary's file as they are.
 
     \b
       judge exchange results/run1.jsonl results/run2.jsonl --to csv -o verdicts.csv

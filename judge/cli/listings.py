@@ -59,8 +59,7 @@ def emit_ledger(ledger: Ledger, *, as_json: bool) -> None:
     rows: list[tuple[str, ...]] = []
     for total in totals:
         counts = (total.requests, total.failures, total.replies, total.prompt_tokens, total.completion_tokens)
-        cells = [f"{count:,}" for count in counts]
-        rows.append((total.judge, total.rubric, *cells, usd(total.cost_usd), total.last))
+        rows.append((total.judge, total.rubric, *(f"{n:,}" for n in counts), usd(total.cost_usd), total.last))
     console.emit_table(console.table(str(ledger.path), "llrrrrrrl", headings, rows))
 
 

@@ -6,6 +6,5 @@ from equiloss import cli
 from judge.cli import comparison, diagnosis, exchange, label, ledger, score, simulate
 
 SUMMARY = "Let a stronger model judge the answers, and say which differences are real."
-
 program = cli.program(SUMMARY, score, comparison, diagnosis, label, exchange, ledger, simulate)
 main = partial(cli.run, program, "judge")

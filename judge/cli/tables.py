@@ -24,8 +24,7 @@ def emit_comparison(comparison: Comparison) -> None:
         console.emit_table(differences(comparison))
     if comparison.categories:
         console.emit_table(categories(comparison))
-    if line := control_answers(comparison):
-        console.say(line)
+    console.say(*control_answers(comparison))
 
 
 def emit_audit(audit: Audit) -> None:
@@ -93,15 +92,15 @@ def categories(comparison: Comparison) -> Table:
     return console.table("by category", "wr" + "r" * len(names), ("category", "items", *names), rows)
 
 
-def control_answers(comparison: Comparison) -> str:
-    """What the judge gave the control answers, on one line; empty without any."""
+def control_answers(comparison: Comparison) -> list[str]:
+    """What the judge gave the control answers, on one line; none without any."""
     parts = [
         f"{kind} {percent(score.mean)}"
         if score.mean_abs_difference is None
         else f"{kind} {percent(score.mean_abs_difference)} apart"
         for kind, score in comparison.control_answers.items()
     ]
-    return f"control answers (mean share of the scale): {', '.join(parts)}" if parts else ""
+    return [f"control answers (mean share of the scale): {', '.join(parts)}"] if parts else []
 
 
 def checks(audit: Audit) -> Iterator[tuple[str, str, str, str]]:
