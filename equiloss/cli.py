@@ -2,12 +2,15 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, Protocol
 
 import typer
 from typer.main import get_command
 
 from equiloss.errors import EquilossError
+from equiloss.files import disk_is_full
+from equiloss.redaction import visible
 
 INTERRUPTED = 130
 
@@ -121,12 +124,15 @@ def run(program: typer.Typer, name: str) -> NoReturn:
         if os.environ.get("EQUILOSS_TRACEBACK"):
             raise
         where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}", code=1)
+        full = disk_is_full(error, Path())
+        _fail(f"{where}{error.strerror or error}", "make room" if full else "", code=3 if full else 1)
+    except MemoryError:
+        _fail("out of memory", "use a smaller model, batch or file", code=1)
     sys.exit(0)
 
 
 def _fail(message: str, hint: str = "", *, code: int) -> NoReturn:
-    text = " ".join(message.split())
+    text = visible(" ".join(message.split()))
     ending = " " if text.endswith("?") else ". "
     sys.stderr.write(f"error: {text.rstrip('.')}{ending + hint if hint else ''}\n")
     sys.exit(code)

@@ -11,13 +11,13 @@ from typing import Any, TypeVar, cast, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from equiloss.errors import InputError
-from equiloss.files import read_text
+from equiloss.files import MAX_DEPTH, read_text, reading
 
 
 class Config(BaseModel):
     """Base of every configuration: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 C = TypeVar("C", bound=Config)
@@ -37,7 +37,7 @@ def validate(cls: type[C], data: dict[str, Any], where: str) -> C:
         if first["type"] == "extra_forbidden":
             known = _known_keys(cls, [str(part) for part in first["loc"][:-1]])
             raise InputError(f"{where}: unknown key {key!r}", _nearest(str(first["loc"][-1]), known)) from None
-        given = "" if first["type"] == "missing" else f", not {first['input']!r}"
+        given = "" if first["type"] == "missing" else f", not {first['input']!r:.60}"
         message = first["msg"][0].lower() + first["msg"][1:]
         raise InputError(
             f"{where}: {key}: {message}{given}" if key else f"{where}: {message}", "mend that field"
@@ -68,10 +68,21 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     Raises: InputError when it is missing, empty or broken.
     """
-    try:
-        return _without_none(tomllib.loads(read_text(path)))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not TOML: {error}", "mend the file") from None
+    with reading(path, "TOML", "mend the file"):
+        data = tomllib.loads(read_text(path))
+        _check_bounds(data)
+        return _without_none(data)
+
+
+def _check_bounds(value: Any, depth: int = 0) -> None:
+    """Raises: ValueError where a number has more than 64 bits, or for too deep a nesting."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("a number of more than 64 bits")
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    inner: list[Any] = [*value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []  # pyright: ignore
+    for part in inner:
+        _check_bounds(part, depth + 1)
 
 
 def _without_none(data: dict[str, Any]) -> dict[str, Any]:
@@ -98,8 +109,10 @@ def apply_sets(data: dict[str, Any], sets: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"--set {item!r} is not KEY=VALUE", "write for example --set train.lr=0.001")
         try:
             value: Any = tomllib.loads(f"value = {text.strip()}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             value = text.strip()
+        with reading("--set", "KEY=VALUE", "choose a smaller value"):
+            _check_bounds(value)
         table = result
         for part in parts[:-1]:
             inner: Any = table.setdefault(part, {})

@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from equiloss.files import plain
+from equiloss.redaction import scrub, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,12 +36,12 @@ def out() -> Console:
 def say(*messages: str) -> None:
     """Lines for the person on stderr. Square brackets stay text: data is never markup."""
     for message in messages:
-        err().print(message, markup=False)
+        err().print(visible(message), markup=False)
 
 
 def warn(message: str) -> None:
     """A warning on stderr that the person should act on."""
-    err().print(f"warning: {message}", markup=False, style="yellow")
+    err().print(f"warning: {visible(message)}", markup=False, style="yellow")
 
 
 def read_line(prompt: str = "> ") -> str | None:
@@ -54,7 +55,8 @@ def read_line(prompt: str = "> ") -> str | None:
 
 def emit_json(document: Any) -> None:
     """Print one JSON document on stdout: what `--json` promises."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False, default=plain) + "\n")
+    text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False, default=plain)
+    sys.stdout.write(scrub(text).encode("utf-8", "replace").decode() + "\n")
 
 
 def emit_table(table: Table) -> None:
@@ -74,12 +76,12 @@ def table(
     from rich.text import Text
 
     shown = Table(
-        title=escape(title), title_justify="left", caption=caption and escape(caption), caption_justify="left"
+        title=escape(visible(title)), title_justify="left", caption=caption and escape(caption), caption_justify="left"
     )
     for letter, heading in zip(align, headings, strict=True):
         shown.add_column(
             Text(heading), justify="right" if letter == "r" else "left", no_wrap=letter == "w", overflow="fold"
         )
     for row in rows:
-        shown.add_row(*(Text(cell) for _, cell in zip(align, row, strict=True)))
+        shown.add_row(*(Text(visible(cell)) for _, cell in zip(align, row, strict=True)))
     return shown

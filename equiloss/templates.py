@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import re
+import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from equiloss import numerals
 from equiloss.errors import InputError
+from equiloss.files import read_text
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
+
+LARGEST = 1_000_000
+"""The longest text that an operator of a template may make, and the largest base of a power."""
+LONGEST_S = 5.0
+"""How long a template may take."""
+PADDING = ("center", "ljust", "rjust", "zfill", "expandtabs", "format", "format_map")
+"""What makes a long text of a short one."""
+WIDE = re.compile(r"\d{4}|\*|\{[^{}]*\{")
+"""A width in a format that is large, or comes from elsewhere."""
 
 NUMERALS = {
     form.__name__: form
@@ -52,12 +69,9 @@ def source(kind: str, name: str) -> str:
     path = prompts_directory() / kind / f"{name}.j2"
     if "/" in name or name.endswith(".j2"):
         path = Path(name)
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        raise InputError(
-            f"no template {name!r} for {kind}", f"known: {', '.join(names(kind))}; or give a path"
-        ) from None
+    if not path.is_file():
+        raise InputError(f"no template {name!r} for {kind}", f"known: {', '.join(names(kind))}; or give a path")
+    return read_text(path)
 
 
 @cache
@@ -66,13 +80,36 @@ def environment(autoescape: bool = False) -> SandboxedEnvironment:
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    return ImmutableSandboxedEnvironment(
+    class BoundedEnvironment(ImmutableSandboxedEnvironment):
+        """A sandbox whose operators make nothing large, however short the template."""
+
+        intercepted_binops = frozenset(("*", "**", "%"))
+
+        @override
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            for value, count in ((left, right), (right, left)):
+                sized = hasattr(value, "__len__") and isinstance(count, int) and operator == "*"
+                wide = operator == "%" and isinstance(value, str) and WIDE.search(value)
+                if wide or (sized and len(value) * count > LARGEST):
+                    raise ValueError("a text this long is not made by a template")
+            if operator == "**" and not (abs(left) <= LARGEST and abs(right) <= 16):
+                raise ValueError("a number this large is not made by a template")
+            return super().call_binop(context, operator, left, right)
+
+        @override
+        def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+            plain = attr == "format" and not WIDE.search(str(obj))
+            return (plain or attr not in PADDING) and super().is_safe_attribute(obj, attr, value)
+
+    made = BoundedEnvironment(
         undefined=StrictUndefined,
         autoescape=autoescape,
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters = {name: filter for name, filter in made.filters.items() if name not in PADDING}  # pyright: ignore
+    return made
 
 
 def report_page(name: str, **values: Any) -> str:
@@ -91,11 +128,38 @@ def report_text(name: str, **values: Any) -> str:
 def render(template: str, where: str, **values: Any) -> str:
     """Render a template's text with `values`; `where` names it in errors.
 
-    Raises: InputError for a syntax error, an unknown name, or anything the sandbox refuses.
+    Raises: InputError for a syntax error, an unknown name, anything the sandbox refuses or a value does not allow, and
+    for what takes longer than LONGEST_S.
     """
-    from jinja2 import TemplateError
+    return render_in(environment(), template, where, **values)
 
+
+def render_in(chosen: SandboxedEnvironment, template: str, where: str, **values: Any) -> str:
+    """As `render`, in an environment of one's own."""
     try:
-        return environment().from_string(template).render(**values)
-    except TemplateError as error:
-        raise InputError(f"template {where}: {error.message or error}", "mend the template") from None
+        with _time_limit():
+            return chosen.from_string(template).render(**values)
+    except TimeoutError:
+        raise InputError(f"template {where}: takes longer than {LONGEST_S:g} s", "mend its loops") from None
+    except Exception as error:  # a template can raise whatever its expressions do
+        why = getattr(error, "message", None) or str(error) or type(error).__name__
+        raise InputError(f"template {where}: {' '.join(str(why).split())[:200]}", "mend the template") from None
+
+
+@contextmanager
+def _time_limit() -> Generator[None]:
+    """Raise TimeoutError in the body after LONGEST_S; only the main thread can be stopped so."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    timer = signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, before)

@@ -100,7 +100,7 @@ class Template:
         }
         values: dict[str, Any] = {"turns": [*turns, last], "history": turns, "system": example.system, **last}
         mark = f"\x00{secrets.token_hex(16)}\x00"  # nothing in the data can pass for it
-        text = _render(self.text, self.name, {**values, "_mark": mark})
+        text = templates.render_in(_environment(), self.text, self.name, **values, _mark=mark)
         parts = text.split(mark)
         segments = [Segment(part, generated=index % 2 == 1) for index, part in enumerate(parts)]
         if len(segments) < 3 or segments.pop().text:
@@ -161,15 +161,6 @@ def load(name: str) -> Template:
                 "mark {{ response }} alone, or with a blank before it",
             )
     return template
-
-
-def _render(text: str, where: str, values: dict[str, Any]) -> str:
-    from jinja2 import TemplateError
-
-    try:
-        return _environment().from_string(text).render(**values)
-    except TemplateError as error:
-        raise InputError(f"template {where}: {error.message or error}", "mend the template") from None
 
 
 def _environment() -> SandboxedEnvironment:

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from equiloss.errors import InputError
 from equiloss.files import read_json
 
 R = TypeVar("R", bound=BaseModel)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+"""A finite number: not true or false, which pydantic would take for 1 and 0."""
 
 
 class FileRecord(BaseModel):
@@ -38,12 +58,24 @@ def parse(cls: type[R], document: Any, where: str, hint: str) -> R:
     field = cls.model_fields.get("format")
     if field is not None and not (isinstance(document, dict) and document.get("format") == field.default):  # pyright: ignore[reportUnknownMemberType]
         raise InputError(f"{where}: not of the format {field.default}", hint)
-    try:
+    with wrong_fields(where, hint):
         return cls.model_validate(document)
+
+
+@contextmanager
+def wrong_fields(where: str, hint: str) -> Generator[None]:
+    """Turn pydantic's account of what does not fit into one line: where, the first field, what it should be."""
+    try:
+        yield
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InputError(f"{where}: {place}: {first['msg']}" if place else f"{where}: {first['msg']}", hint) from None
+        raise InputError(f"{where}: {first_error(error)}", hint) from None
+
+
+def first_error(error: ValidationError) -> str:
+    """The first field that does not fit, by its path, and what is wrong with it."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else first["msg"]
 
 
 def read(cls: type[R], path: Path, hint: str) -> R:

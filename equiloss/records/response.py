@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from equiloss import commands
 from equiloss.errors import InputError
-from equiloss.files import read_json, read_jsonl, read_text, write_jsonl
+from equiloss.files import json_rows, write_jsonl
+from equiloss.records.file_record import wrong_fields
 
 RESPONSE_SCHEMA = "equiloss.response.v1"
 
@@ -33,11 +34,16 @@ def conversation_id(instruction: str, input: str, history: Sequence[Turn], syste
 
 def number_repeats(ids: Sequence[str]) -> list[str]:
     """Make ids unique: the second item that asks the same gets "-2", the third "-3", in the order of the file."""
+    taken = Counter(ids)
     seen: Counter[str] = Counter()
     unique: list[str] = []
-    for one in ids:
-        seen[one] += 1
-        unique.append(one if seen[one] == 1 else f"{one}-{seen[one]}")
+    for id in ids:
+        seen[id] += 1
+        own = id
+        while seen[id] > 1 and (own := f"{id}-{seen[id]}") in taken:  # another item bears that very id
+            seen[id] += 1
+        taken[own] += 1
+        unique.append(own)
     return unique
 
 
@@ -110,18 +116,15 @@ def read_responses(path: Path) -> list[Response]:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON array or of a JSON Lines file.
+    """The objects of a JSON file (see `equiloss.files.json_rows`).
 
     Raises: InputError when it is neither, or when an entry is not an object.
     """
-    if read_text(path).lstrip().startswith("["):
-        document = read_json(path)
-        rows = cast("list[Any]", document)
-    else:
-        rows = read_jsonl(path)
-    for number, row in enumerate(rows, start=1):
+    rows: list[dict[str, Any]] = []
+    for where, row in json_rows(path):
         if not isinstance(row, dict):
-            raise InputError(f"{path}: item {number} is not an object", "each item needs named fields")
+            raise InputError(f"{where} is not an object", "each item needs named fields")
+        rows.append(cast("dict[str, Any]", row))
     if not rows:
         raise InputError(f"{path}: holds no items", "was the program that writes it interrupted?")
     return rows
@@ -152,11 +155,8 @@ def response_from_row(row: dict[str, Any], generator: str, where: str) -> Respon
     row["reference"] = row.get("reference") or ""
     row.setdefault("generator", generator)
     row.setdefault("id", item_id(str(row["instruction"]), str(row["input"])))
-    try:
+    with wrong_fields(where, "mend that field"):
         return Response.model_validate(row)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{where}: {first['loc'][0]}: {first['msg']}", "mend that field") from None
 
 
 def stem_of(path: Path) -> str:

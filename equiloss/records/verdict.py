@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from equiloss.errors import InputError
-from equiloss.files import read_jsonl, write_jsonl
+from equiloss.files import json_lines, sha256_of, write_jsonl
+from equiloss.records.file_record import Number, wrong_fields
 
 VERDICT_SCHEMA = "equiloss.verdict.v1"
 FAILURE_SCHEMA = "equiloss.failure.v1"
@@ -40,7 +41,7 @@ class Verdict(BaseModel):
     id: str
     generator: str
     criterion: str
-    value: float
+    value: Number
     explanation: str = ""
     repeat: int = 0
     position: int = 0
@@ -57,6 +58,12 @@ class Verdict(BaseModel):
     weight: float | None = None
     judge_is_llm: bool | None = None
     shared_with: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _on_its_scale(self) -> Self:
+        if self.scale is not None and not self.scale[0] <= self.value <= self.scale[1]:
+            raise ValueError(f"value {self.value:g} is off the scale from {self.scale[0]:g} to {self.scale[1]:g}")
+        return self
 
 
 class Failure(BaseModel):
@@ -96,8 +103,14 @@ Line = TypeVar("Line", Verdict, Failure, ControlVerdict)
 
 
 def safe_name(text: str) -> str:
-    """A part of a file's name: what a name cannot hold is replaced by "-"."""
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-")
+    """A part of a file's name, of letters and digits of any script: what a name cannot hold is replaced by "-".
+
+    What would be empty, hidden or too long gets a hash of the whole text.
+    """
+    name = re.sub(r"[^\w.+-]+", "-", text).strip("-")
+    if name.strip(".") and not name.startswith(".") and len(name.encode()) <= 80:
+        return name
+    return f"{name.encode()[:60].decode(errors='ignore').strip('.-')}-{sha256_of(text)[:8]}".strip("-")
 
 
 def file_name(generator: str, rubric: str, judge: str, failures: bool = False) -> str:
@@ -138,14 +151,10 @@ def verdict_row(verdict: Verdict | Failure) -> dict[str, object]:
 def _read(path: Path, kind: type[Line]) -> list[Line]:
     schema = str(kind.model_fields["schema_"].default).rpartition(".")[0]  # of any version
     lines: list[Line] = []
-    for number, row in enumerate(read_jsonl(path), start=1):
+    for where, row in json_lines(path):
         if not (isinstance(row, dict) and str(row.get("schema", "")).startswith(schema)):  # pyright: ignore
             what = schema.rpartition(".")[2]
-            raise InputError(f"{path}: line {number} is not a {what}", "name a file that `judge score` wrote")
-        try:
+            raise InputError(f"{where} is not a {what}", "name a file that `judge score` wrote")
+        with wrong_fields(where, "judge the answers again"):
             lines.append(kind.model_validate(row))
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise InputError(f"{path}: line {number}: {place}: {first['msg']}", "judge the answers again") from None
     return lines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from equiloss.errors import InputError
-from equiloss.files import parse_json, read_text
-from equiloss.records.response import Response, read_rows, response_from_row, stem_of
+from equiloss.files import json_document, json_lines, packed, parse_json
+from equiloss.records.response import Response, number_repeats, response_from_row, stem_of
 from judge.rubrics import Item
 
 
@@ -32,8 +31,8 @@ class AnswerFile(Mapping[str, Response]):
         self.stem = stem_of(path)
         self.generator = ""
         self._stream, self._unit = _lines_of(path)
-        self._index: dict[str, tuple[int, int]] = {}  # by id: where its line begins, in bytes, and its number
-        seen: Counter[str] = Counter()
+        ids: list[str] = []
+        places: list[tuple[int, int]] = []  # of each id: where its line begins, in bytes, and its number
         start = 0
         for number, raw in enumerate(self._stream, start=1):
             if raw.strip():
@@ -45,10 +44,10 @@ class AnswerFile(Mapping[str, Response]):
                         f"({self.generator}, {response.generator})",
                         "split it into one file a model",
                     )
-                seen[response.id] += 1
-                count = seen[response.id]
-                self._index[response.id if count == 1 else f"{response.id}-{count}"] = (start, number)
+                ids.append(response.id)
+                places.append((start, number))
             start += len(raw)
+        self._index = dict(zip(number_repeats(ids), places, strict=True))
 
     def __enter__(self) -> AnswerFile:
         return self
@@ -68,7 +67,7 @@ class AnswerFile(Mapping[str, Response]):
     def __getitem__(self, id: str) -> Response:
         start, number = self._index[id]
         self._stream.seek(start)
-        response = _clean(self._parse(self._stream.readline(), number))
+        response = self._parse(self._stream.readline(), number)
         return response if response.id == id else response.model_copy(update={"id": id})
 
     def close(self) -> None:
@@ -125,30 +124,15 @@ def open_jointly(paths: Sequence[Path]) -> JointAnswers:
 
 
 def _lines_of(path: Path) -> tuple[IO[bytes], str]:
-    """The file and "line"; of a JSON array, a temporary file with its items as lines, and "item".
+    """The file and "line"; of one document, or of a packed file, a temporary file with its rows as lines, and "item".
 
     Raises: InputError when it is missing, a directory, empty or not UTF-8.
     """
-    try:
-        with path.open("rb") as f:
-            start = next((text for raw in f if (text := raw.removeprefix(b"\xef\xbb\xbf").strip())), b"")
-    except OSError:
-        start = b""
-    if not start:
-        read_text(path)  # raises, saying why
-    if not start.startswith(b"["):
+    document = json_document(path)
+    if document is None and not packed(path):
         return path.open("rb"), "line"
-    stream = TemporaryFile()  # noqa: SIM115 (closed with the answers)
-    stream.writelines(json.dumps(row).encode() + b"\n" for row in read_rows(path))
-    stream.seek(0)
-    return stream, "item"
-
-
-def _clean(response: Response) -> Response:
-    """Lone surrogates, which JSON can smuggle in and no HTTP body can hold, become question marks."""
-    texts = {name: getattr(response, name) for name in ("instruction", "input", "output", "reference")}
-    if all(text.isascii() for text in texts.values()):
-        return response
-    return response.model_copy(
-        update={name: text.encode("utf-8", "replace").decode("utf-8") for name, text in texts.items()}
-    )
+    rows = (row for _, row in json_lines(path)) if document is None else document
+    kept = TemporaryFile()  # noqa: SIM115 (closed with the answers)
+    kept.writelines(json.dumps(row).encode() + b"\n" for row in rows)
+    kept.seek(0)
+    return kept, "item"

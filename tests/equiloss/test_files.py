@@ -1,3 +1,5 @@
+import errno
+import gzip
 import json
 import os
 import stat
@@ -7,10 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from equiloss import files, provenance
-from equiloss.errors import InputError
+from equiloss.errors import IncompleteError, InputError
 
+int64 = st.integers(-(2**63), 2**63 - 1)
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=10,
 )
@@ -96,3 +103,117 @@ def test_records_are_written_as_their_fields_wherever_they_stand(tmp_path):
     assert files.read_json(tmp_path / "a.json") == {"made": [record.model_dump()]}
     with pytest.raises(TypeError, match="object is not JSON"):
         files.json_line({"a": object()})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("[" * 200 + "]" * 200, "nested too deeply"),
+        ("9" * 5000, "too large"),
+        ("1e999", "too large"),
+        ("[1, -Infinity]", "Infinity is no number"),
+    ],
+)
+def test_json_is_read_within_bounds(text, message):
+    with pytest.raises(InputError, match=message):
+        files.parse_json(text, "x")
+
+
+def test_json_of_other_programs_is_read_alike_everywhere():
+    read = files.parse_json(
+        '{"\\ud83d": "half \\udc00, whole \\ud83d\\ude00, \\\\ud83d", "n": NaN, "i": 1' + "0" * 30 + "}", "x"
+    )
+    assert read == {"�": "half �, whole 😀, \\ud83d", "n": None, "i": 1e30}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"a": 1}\n{"a": 2}\n',
+        b'[{"a": 1}, {"a": 2}]',
+        b'\xef\xbb\xbf[\n {"a": 1},\n {"a": 2}\n]\n',
+        b'{"version": 1, "data": [{"a": 1}, {"a": 2}]}',
+        b'{\n "data": [\n  {"a": 1}, {"a": 2}\n ]\n}',
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_rows_are_found_by_content_not_by_name(tmp_path, content, packed):
+    path = tmp_path / "rows.json"
+    path.write_bytes(gzip.compress(content) if packed else content)
+    assert [row for _, row in files.json_rows(path)] == [{"a": 1}, {"a": 2}]
+
+
+def test_a_line_is_never_glued_to_one_without_an_end(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": 1}')
+    files.append_jsonl(path, {"a": 2})
+    assert files.read_jsonl(path) == [{"a": 1}, {"a": 2}]
+
+
+def test_no_secret_and_no_lone_surrogate_reaches_a_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_API_KEY", "sk-planted-1")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://me:pass-planted-2@host/v1")
+    document = {
+        "a": "sk-planted-1",
+        "b": "pass-planted-2",
+        "c": "https://u:pw@host/x",
+        "d": "Bearer abcdefghij",
+        "e": "\ud800",
+    }
+    files.write_json(tmp_path / "a.json", document)
+    files.write_jsonl(tmp_path / "a.jsonl", [document])
+    files.append_jsonl(tmp_path / "a.jsonl", document)
+    for path in tmp_path.iterdir():
+        text = path.read_text()
+        assert "planted" not in text
+        assert "u:pw" not in text
+        assert "abcdefghij" not in text
+        assert '"e": "?"' in text
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "/etc/x", "a/b", "a\\b", "a\nb", "x" * 300])
+def test_a_name_never_leaves_its_folder(tmp_path, name):
+    with pytest.raises(InputError, match="no name for a file"):
+        files.child(tmp_path, name)
+
+
+def test_a_symbolic_link_is_followed_before_a_name_is_believed(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "x").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="leads out of"):
+        files.child(tmp_path / "runs", "x")
+    assert files.child(tmp_path / "runs", "模型.1").name == "模型.1"
+
+
+def test_what_nobody_recorded_is_not_replaced(tmp_path):
+    (tmp_path / "a").write_text("mine")
+    with pytest.raises(InputError, match="no record says"):
+        files.claim(tmp_path / "a", ours=False)
+    files.claim(tmp_path / "a", ours=True)
+    files.claim(tmp_path / "b", ours=False)
+
+
+def test_a_lock_is_held_by_one_and_free_again(tmp_path):
+    lock = tmp_path / "lock"
+    with (
+        files.locked(lock, "pretrain run"),
+        pytest.raises(InputError, match=rf"at work there \(process {os.getpid()} on"),
+        files.locked(lock, "pretrain run"),
+    ):
+        pass
+    with files.locked(lock, "pretrain run"):
+        pass
+
+
+def test_a_full_disk_is_told_whatever_hides_it(tmp_path):
+    def write() -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise RuntimeError("unexpected pos 12 vs 10")  # noqa: B904  (as torch does)
+
+    with pytest.raises(IncompleteError, match="no space left"), files.room_for(tmp_path / "x"):
+        write()
+    with pytest.raises(RuntimeError), files.room_for(tmp_path / "x"):
+        raise RuntimeError("another fault")

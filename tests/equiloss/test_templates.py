@@ -35,3 +35,21 @@ def test_a_template_is_read_by_path(tmp_path):
     path = tmp_path / "mine.j2"
     path.write_text("hello")
     assert templates.source("judge", str(path)) == "hello"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{{ 1 / 0 }}", "{{ none|length }}", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "{{ 'a' * 10000000000 }}",
+     "{{ 9 ** 99999 }}", "{{ 'a'.ljust(9999999999) }}", "{{ '%9999999999d' % 1 }}", "{{ '{:9999999999}'.format(1) }}",
+     "{{ 'a'|center(9999999999) }}", "{{ range(10000000) }}"],
+)  # fmt: skip
+def test_a_template_ends_in_one_line_whatever_its_expressions_do(text):
+    with pytest.raises(InputError, match="template mine"):
+        templates.render(text, "mine")
+
+
+def test_a_template_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(templates, "LONGEST_S", 0.2)
+    loops = "".join(f"{{% for {name} in range(9999) %}}" for name in "abc") + "{% endfor %}" * 3
+    with pytest.raises(InputError, match="takes longer than"):
+        templates.render(loops, "mine")

@@ -1,0 +1,36 @@
+"""What must not leave the program: keys and passwords in any text, and control characters on a terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+
+_SECRET_NAME = re.compile(r"(^|_)(API_?KEY|ACCESS_?KEY|SECRET_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD)$", re.IGNORECASE)
+_IN_URL = re.compile(r"(?<=://)[^\s/@\"'<>]+(?=@[^\s/@])")
+_AUTHORIZATION = re.compile(r"\b(Bearer|Basic)(\s+)[A-Za-z0-9._~+/=-]{8,}")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+SHORTEST = 6
+"""A secret shorter than this would blot out ordinary words; nobody gives out such keys."""
+MASK = "***"
+
+
+def secrets() -> tuple[str, ...]:
+    """The values of the environment's keys, tokens and passwords, and the passwords in its URLs; the longest first."""
+    values = {value for name, value in os.environ.items() if _SECRET_NAME.search(name)}
+    for value in os.environ.values():
+        values.update(part for found in _IN_URL.findall(value) for part in (found, *found.split(":", 1)[1:]))
+    return tuple(sorted((value for value in values if len(value) >= SHORTEST), key=len, reverse=True))
+
+
+def scrub(text: str) -> str:
+    """`text` without any secret of the environment, user and password of any URL, and credentials of a header."""
+    for secret in secrets():
+        text = text.replace(secret, MASK)
+    if "://" in text and "@" in text:
+        text = _IN_URL.sub(MASK, text)
+    return _AUTHORIZATION.sub(rf"\1\2{MASK}", text) if "Bearer" in text or "Basic" in text else text
+
+
+def visible(text: str) -> str:
+    """`text` as a terminal may get it: no secret, and control characters of data written as escapes, not sent."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), scrub(text))
