@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import product
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
 from equiloss.statistics.estimate import Interval
 
@@ -63,61 +61,11 @@ def percentile(replicates: Floats, confidence: float = 0.95) -> Interval:
     return float(low), float(high)
 
 
-def bca(values: Floats, replicates: Floats, confidence: float = 0.95) -> Interval:
-    """Bias-corrected and accelerated interval of a mean: Efron (1987), "Better bootstrap confidence intervals".
-
-    `values` (I,) without NaN, `replicates` (draws,) of their mean. All values equal: that value twice.
-    """
-    mean = float(values.mean())
-    if len(values) < 2 or float(np.ptp(values)) == 0.0:
-        return mean, mean
-    below = float((replicates < mean).mean() + 0.5 * (replicates == mean).mean())
-    edge = 1 / (2 * len(replicates))
-    bias = float(ndtri(min(max(below, edge), 1 - edge)))
-    centred = values - mean  # the jackknife means of a mean differ from it by -centred / (I - 1)
-    acceleration = float((centred**3).sum() / (6 * (centred**2).sum() ** 1.5))
-    tail = (1 - confidence) / 2
-    z = ndtri(np.array([tail, 1 - tail]))
-    levels = ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
-    low, high = np.quantile(replicates, levels)
-    return float(low), float(high)
-
-
 def sums_by_cluster(values: Floats, clusters: NDArray[np.intp]) -> Floats:
     """Sums of rows (I, K) that belong to one cluster: (C, K)."""
     summed = np.zeros((int(clusters.max()) + 1, values.shape[1]))
     np.add.at(summed, clusters, values)
     return summed
-
-
-def sign_flip_p(
-    differences: Floats, draws: int = DRAWS, seed: int = 0, clusters: NDArray[np.intp] | None = None
-) -> Floats:
-    """Two-sided p of "no difference" for every row of paired differences (K, I; NaN: no pair), by flipping signs.
-
-    With `clusters` (I,), numbers from 0, the items of a cluster are flipped together.
-
-    Exact over all flips for at most 13 items, else by `draws` random flips, counting the observed one:
-    Phipson & Smyth (2010), "Permutation p-values should never be zero".
-    """
-    filled = np.where(np.isnan(differences), 0.0, differences)
-    if clusters is not None:
-        filled = sums_by_cluster(filled.T, clusters).T
-    rows, items = filled.shape
-    observed = np.abs(filled.sum(axis=1))
-    tolerance = 1e-9 * np.maximum(1.0, np.abs(filled).sum(axis=1))
-    if items <= 13:
-        flipped = np.array(list(product((1.0, -1.0), repeat=items)))
-        totals = np.abs(flipped @ filled.T)
-        return (totals >= observed - tolerance).mean(axis=0)
-    rng = np.random.default_rng([seed, 2])
-    reached = np.zeros(rows)
-    chunk = max(1, _CHUNK_VALUES // items)
-    for first in range(0, draws, chunk):
-        size = min(chunk, draws - first)
-        signs = 1.0 - 2.0 * rng.integers(0, 2, size=(size, items), dtype=np.int8)
-        reached += (np.abs(signs @ filled.T) >= observed - tolerance).sum(axis=0)
-    return (reached + 1) / (draws + 1)
 
 
 def _item_counts(items: int, draws: int, seed: int) -> Iterator[tuple[int, Floats]]:

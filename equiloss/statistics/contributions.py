@@ -11,12 +11,12 @@ White 1985, and the items' mix as a sample too); over units as in `crossed`: a p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from equiloss.statistics.bootstrap import Floats
-from equiloss.statistics.crossed import Clusters, Crossed, Stratum, variance_of_mean, with_units
+from equiloss.statistics.crossed import Clusters, Crossed, Stratum, weighted
 
 LEAST_ITEMS = 8
 """Items inside a kind, and outside of all, for the one to be told from the other."""
@@ -51,15 +51,6 @@ def parts(strata: Sequence[Stratum], pattern: Floats, clusters: Clusters | None 
     influence = items * mix[:, None] * weights[:kinds] * residual + (pattern - mix).T * beta[:kinds, None]  # (K, I)
     factors = items * mix[:, None] * weights[:kinds]  # (K, I): a part is the mean of factors * series
     df = (items if clusters is None else len(np.unique(clusters))) - x.shape[1]
-    by_kind = [_crossed(factors[k], influence[k], strata, clusters, df) for k in range(kinds)]
-    rest = _crossed(1 - factors.sum(axis=0), series - series.mean() - influence.sum(axis=0), strata, clusters, df)
+    by_kind = [weighted(factors[k], influence[k], strata, df, clusters) for k in range(kinds)]
+    rest = weighted(1 - factors.sum(axis=0), series - series.mean() - influence.sum(axis=0), strata, df, clusters)
     return Parts(tuple(by_kind), rest)
-
-
-def _crossed(
-    factor: Floats, influence: Floats, strata: Sequence[Stratum], clusters: Clusters | None, df: int
-) -> Crossed:
-    scaled = [replace(stratum, values=stratum.values * factor) for stratum in strata]
-    value = float(sum(stratum.weight * stratum.values.mean() for stratum in scaled))
-    fixed = Crossed(value, float(variance_of_mean(influence[None, :], clusters)[0]), float(max(1, df)))
-    return with_units(fixed, scaled, clusters) or fixed

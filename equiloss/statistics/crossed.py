@@ -140,6 +140,19 @@ def with_units(items: Crossed, strata: Sequence[Stratum], clusters: Clusters | N
     return replace(items, units=units, both=both, df_units=df_units, borrowed=borrowed)
 
 
+def weighted(
+    factor: Floats, influence: Floats, strata: Sequence[Stratum], df: float, clusters: Clusters | None = None
+) -> Crossed:
+    """The weighted sum of the strata's means of factor x values, uncertain over items by its `influence`, and units.
+
+    `factor`, `influence` (I,): what an item counts in the value, and what it moves the value by. For coefficients.
+    """
+    scaled = [replace(stratum, values=stratum.values * factor) for stratum in strata]
+    value = float(sum(stratum.weight * stratum.values.mean() for stratum in scaled))
+    fixed = Crossed(value, float(variance_of_mean(influence[None, :], clusters)[0]), max(1.0, df))
+    return with_units(fixed, scaled, clusters) or fixed
+
+
 def complete(values: Floats) -> Floats:
     """Missing cells of (n, I) filled in by unit + item, from what is there; columns without any value stay NaN.
 

@@ -38,19 +38,19 @@ class Estimate(BaseModel):
 
 def student_interval(value: float, error: float, df: float, confidence: float = CONFIDENCE) -> Interval:
     """Student's interval of an estimate with this standard error on `df` degrees of freedom."""
-    from scipy import stats
+    from scipy.special import stdtrit
 
-    half = float(stats.t.ppf((1 + confidence) / 2, df)) * error if error > 0 else 0.0
+    half = float(stdtrit(df, (1 + confidence) / 2)) * error if error > 0 else 0.0
     return value - half, value + half
 
 
 def student_p(value: float, error: float, df: float) -> float:
     """Two-sided p of "the true value is 0", by Student's t; certain where nothing varies."""
-    from scipy import stats
+    from scipy.special import stdtr
 
     if error == 0:
         return 1.0 if value == 0 else 0.0
-    return float(2 * stats.t.sf(abs(value) / error, df))
+    return float(2 * stdtr(df, -abs(value) / error))
 
 
 def student(

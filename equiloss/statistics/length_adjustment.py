@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equiloss.statistics.bootstrap import Floats
-from equiloss.statistics.estimate import CONFIDENCE, Interval, student_interval
-from equiloss.statistics.regression import regress
+from equiloss.statistics.crossed import Clusters, weighted
+from equiloss.statistics.estimate import CONFIDENCE, Interval
+from equiloss.statistics.nested import SideScores, highest, renumbered
 
 
 @dataclass(frozen=True)
@@ -27,26 +29,38 @@ class LengthAdjusted:
 
 
 def adjusted(
-    gap: Floats, lengths_a: Floats, lengths_b: Floats, confidence: float = CONFIDENCE
+    a: SideScores,
+    b: SideScores,
+    longer: Floats,
+    clusters: Clusters | None = None,
+    confidence: float = CONFIDENCE,
 ) -> LengthAdjusted | None:
-    """The gap of items (I,) regressed on tanh of the standardised difference in length, read at zero difference.
+    """The gap of items regressed on tanh of the standardised difference in length (I,), read at zero difference.
 
     The shape of the length term is AlpacaEval's: Dubois et al. (2024), arXiv 2404.04475, equation 2; here for score
-    differences, by least squares with HC3 errors (MacKinnon & White 1985). None with fewer than ten items or where
-    the lengths do not differ.
+    differences, by least squares with HC3 errors (MacKinnon & White 1985) over items or clusters of them, and the
+    spread over runs (or base runs) as in `crossed`. None with fewer than ten items or where the lengths do not differ.
     """
-    present = ~(np.isnan(gap) | np.isnan(lengths_a) | np.isnan(lengths_b))
-    y, longer = gap[present], (lengths_a - lengths_b)[present]
-    if len(y) < 10 or float(longer.std()) == 0.0:
+    kept: NDArray[np.bool_] = np.asarray(
+        ~(np.isnan(a.cells).any(axis=0) | np.isnan(b.cells).any(axis=0) | np.isnan(longer))
+    )
+    longer = longer[kept]
+    if not (len(a.cells) and len(b.cells)) or len(longer) < 10 or float(longer.std()) == 0.0:
         return None
-    fit = regress(y, [np.tanh(longer / longer.std())])
-    if fit is None:
-        return None
-    (level, level_error), (slope, slope_error) = zip(fit.coefficients.tolist(), fit.errors.tolist(), strict=True)
+    clusters = renumbered(clusters, kept)
+    strata = highest([*a.strata(kept, 1.0), *b.strata(kept, -1.0, 1)])
+    series = np.sum([stratum.weight * stratum.values.mean(axis=0) for stratum in strata], axis=0)  # (I,)
+    x = np.column_stack([np.ones(len(longer)), np.tanh(longer / longer.std())])
+    inverse = np.linalg.inv(x.T @ x)
+    leverage = np.einsum("ij,jk,ik->i", x, inverse, x)
+    factors = len(longer) * inverse @ x.T  # (2, I): a coefficient is the mean of factors * series
+    residual = (series - x @ (factors @ series) / len(longer)) / np.maximum(1 - leverage, 1e-9)
+    df = (len(longer) if clusters is None else int(clusters.max()) + 1) - 2
+    level, slope = (weighted(factor, factor * residual, strata, df, clusters) for factor in factors)
     return LengthAdjusted(
-        difference=level,
-        interval=student_interval(level, level_error, fit.df, confidence),
-        slope=slope,
-        slope_interval=student_interval(slope, slope_error, fit.df, confidence),
+        difference=level.value,
+        interval=level.interval(confidence),
+        slope=slope.value,
+        slope_interval=slope.interval(confidence),
         mean_length_difference=float(longer.mean()),
     )

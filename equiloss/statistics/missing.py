@@ -17,13 +17,12 @@ def present_mean(values: Floats, axis: int = 0) -> Floats:
 
 
 def mean_bounds(values: Floats, scale: Interval) -> Interval:
-    """A mean over all items (I,) if every missing score were the least or the greatest possible: Manski (1989)."""
+    """A mean over all runs and items if every missing score were the least or the greatest possible: Manski (1989)."""
     low, high = (np.where(np.isnan(values), end, values) for end in scale)
     return float(low.mean()), float(high.mean())
 
 
 def difference_bounds(a: Floats, b: Floats, scale: Interval) -> Interval:
     """The gap a minus b over all items if the missing scores of both were as bad, or as good, for a as can be."""
-    worst = np.where(np.isnan(a), scale[0], a) - np.where(np.isnan(b), scale[1], b)
-    best = np.where(np.isnan(a), scale[1], a) - np.where(np.isnan(b), scale[0], b)
-    return float(worst.mean()), float(best.mean())
+    left, right = mean_bounds(a, scale), mean_bounds(b, scale)
+    return left[0] - right[1], left[1] - right[0]

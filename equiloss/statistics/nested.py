@@ -61,6 +61,18 @@ class SideScores:
             rows.setdefault(self.bases[run] if self.bases else None, []).append(row)
         return list(rows.values())
 
+    @cached_property
+    def by_item(self) -> Floats:
+        """Mean over the runs of a base and over bases (I,), missing cells filled in; NaN where no run has a score."""
+        every = np.ones(self.scores.shape[1], dtype=np.bool_)
+        start = np.full(len(every), 0.0 if len(self.cells) else np.nan)
+        return np.asarray(sum((one.weight * one.values.mean(axis=0) for one in self.strata(every)), start))
+
+    def strata(self, kept: NDArray[np.bool_], weight: float = 1.0, side: int = 0) -> list[Stratum]:
+        """The runs of each base on the items `kept` (I,): a stratum a base, all together of this weight."""
+        bases = self.rows_by_base
+        return [Stratum(self.cells[rows][:, kept], weight / len(bases), side) for rows in bases]
+
 
 @dataclass(frozen=True)
 class NestedGap:
@@ -195,20 +207,12 @@ def nested_gap(a: SideScores, b: SideScores, clusters: Clusters | None = None) -
     if not (len(a.cells) and len(b.cells)):
         return None
     kept: NDArray[np.bool_] = np.asarray(~(np.isnan(a.cells).any(axis=0) | np.isnan(b.cells).any(axis=0)))
-    if clusters is not None:
-        clusters = np.unique(clusters[kept], return_inverse=True)[1].astype(np.intp)
-    strata = [
-        Stratum(side.cells[rows][:, kept], sign / len(side.rows_by_base), number)
-        for number, (side, sign) in enumerate(((a, 1.0), (b, -1.0)))
-        for rows in side.rows_by_base
-    ]
+    clusters = renumbered(clusters, kept)
+    strata = [*a.strata(kept, 1.0), *b.strata(kept, -1.0, 1)]
     answers = over_items(strata, clusters)
     if answers is None:
         return None
-    recipes = [
-        Stratum(np.stack([one.values.mean(axis=0) for one in strata if one.side == number]), sign, number)
-        for number, sign in enumerate((1.0, -1.0))
-    ]
+    recipes = by_base(strata)
     return NestedGap(
         answers=answers,
         bases=over_units_and_items(strata, clusters),
@@ -221,14 +225,38 @@ def nested_gap(a: SideScores, b: SideScores, clusters: Clusters | None = None) -
     )
 
 
+def by_base(strata: Sequence[Stratum]) -> list[Stratum]:
+    """The strata of runs as one stratum of base runs for each side."""
+    return [
+        Stratum(np.stack([one.values.mean(axis=0) for one in own]), sum(one.weight for one in own), own[0].side)
+        for own in ([one for one in strata if one.side == side] for side in sorted({one.side for one in strata}))
+    ]
+
+
+def highest(strata: list[Stratum]) -> list[Stratum]:
+    """The strata by the highest unit that was varied: base runs, else runs."""
+    recipes = by_base(strata)
+    return recipes if any(len(one.values) > 1 for one in recipes) else strata
+
+
 def nested_mean(side: SideScores, clusters: Clusters | None = None) -> tuple[Crossed, Crossed | None] | None:
-    """A model's mean score: uncertain over items, and over items and runs; None for fewer than two items."""
+    """A model's mean score: uncertain over items, and over items and the highest unit that was varied.
+
+    None for fewer than two items.
+    """
     kept: NDArray[np.bool_] = np.asarray(~np.isnan(side.cells).any(axis=0))
-    if clusters is not None:
-        clusters = np.unique(clusters[kept], return_inverse=True)[1].astype(np.intp)
-    strata = [Stratum(side.cells[rows][:, kept], 1 / len(side.rows_by_base)) for rows in side.rows_by_base]
+    clusters = renumbered(clusters, kept)
+    strata = highest(side.strata(kept))
     items = over_items(strata, clusters)
     return None if items is None else (items, over_units_and_items(strata, clusters))
+
+
+def renumbered(clusters: Clusters | None, kept: NDArray[np.bool_]) -> Clusters | None:
+    """The clusters of the items `kept` (I,), numbered from 0; None where every item stands alone."""
+    if clusters is None:
+        return None
+    names, numbers = np.unique(clusters[kept], return_inverse=True)
+    return None if len(names) == len(numbers) else numbers.astype(np.intp)
 
 
 def range_of_equals(k: int, standard_error: float, quantile: float = 0.95) -> float:
@@ -239,6 +267,15 @@ def range_of_equals(k: int, standard_error: float, quantile: float = 0.95) -> fl
     from scipy import stats
 
     return standard_error * float(stats.studentized_range.ppf(quantile, k, np.inf))
+
+
+def chance_of_range(k: int, standard_error: float, observed: float) -> float:
+    """How often k equal models' means spread over as much as was `observed`, or more (see `range_of_equals`)."""
+    from scipy import stats
+
+    if standard_error == 0:
+        return 0.0 if observed > 0 else 1.0
+    return float(stats.studentized_range.sf(observed / standard_error, k, np.inf))
 
 
 class _Components(TypedDict):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from equiloss.statistics.bootstrap import Floats
-from equiloss.statistics.estimate import CONFIDENCE, Interval, student_interval, student_p
+from equiloss.statistics.crossed import Clusters, Crossed, Stratum, complete, with_units
+from equiloss.statistics.estimate import CONFIDENCE, Interval
 
 FEWEST_LABELS = 5
 
@@ -19,7 +19,9 @@ class PredictionPoweredMean:
 
     `judge_weight` is 0 where the labels alone count, 1 for plain prediction-powered inference; `judge_bias` is how far
     the judge lies above the person on the labelled answers; `labels_only_standard_error` is that of the labels alone.
-    `influence` is each item's part in the estimate's error, (I,): its sum of squares is the variance.
+    `influence` is each item's part in the estimate's error, (I,): its sum of squares is the variance over items.
+    `runs` (S, I) is what the judge gave each run, in units of the labels' spread: how runs differ for people is taken
+    to be how they differ for the judge.
     """
 
     mean: float
@@ -30,6 +32,7 @@ class PredictionPoweredMean:
     n_labelled: int
     labels_only_standard_error: float
     influence: Floats
+    runs: Floats
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,12 @@ class PredictionPoweredGap:
 
 
 def mean(
-    judge: Floats, human: Floats, confidence: float = CONFIDENCE, clusters: NDArray[np.intp] | None = None
+    judge: Floats, human: Floats, confidence: float = CONFIDENCE, clusters: Clusters | None = None
 ) -> PredictionPoweredMean | None:
     """The mean human value of judged answers (I,), or (S, I) for S seeds; `human` is NaN where there is no label.
 
-    Labels must be of answers drawn at random, as `judge label` draws them. The seeds of an item go together, and so
-    do items with the same number in `clusters` (I,).
+    Labels must be of answers drawn at random, as `judge label` draws them. The runs of an item go together, and so do
+    items with the same number in `clusters` (I,); several runs are a sample of runs.
     Angelopoulos et al. (2023), "Prediction-powered inference", arXiv 2301.09633; the weight: Angelopoulos, Duchi &
     Zrnic (2023), "PPI++", arXiv 2311.01453, section 6.1. None with fewer than five labels or two unlabelled answers.
     """
@@ -70,16 +73,18 @@ def mean(
     parts[labelled] = (rectifier - rectifier.mean()) / np.sqrt(n * (n - 1))
     influence = parts.sum(axis=0)
     estimate = weight * float(unseen.mean()) + float(rectifier.mean())
-    error = _error(influence, clusters)
+    runs = complete(judge[present.any(axis=1)]) * (float(y.std(ddof=1)) / np.sqrt(spread) if spread else 0.0)
+    crossed = _crossed(estimate, influence, [Stratum(runs, 1.0)], n - 1, clusters)
     return PredictionPoweredMean(
         mean=estimate,
-        standard_error=error,
-        interval=student_interval(estimate, error, n - 1, confidence),
+        standard_error=crossed.standard_error,
+        interval=crossed.interval(confidence),
         judge_weight=weight,
         judge_bias=float((seen - y).mean()),
         n_labelled=n,
         labels_only_standard_error=float(y.std(ddof=1) / np.sqrt(n)),
         influence=influence,
+        runs=runs,
     )
 
 
@@ -87,20 +92,25 @@ def gap(
     a: PredictionPoweredMean,
     b: PredictionPoweredMean,
     confidence: float = CONFIDENCE,
-    clusters: NDArray[np.intp] | None = None,
+    clusters: Clusters | None = None,
 ) -> PredictionPoweredGap:
     """The gap between two models' means, paired: what an item does to both cancels. `a` and `b` are of equal items."""
-    difference, error = a.mean - b.mean, _error(a.influence - b.influence, clusters)
+    strata = [Stratum(a.runs, 1.0), Stratum(b.runs, -1.0, 1)]
     df = min(a.n_labelled, b.n_labelled) - 1
+    crossed = _crossed(a.mean - b.mean, a.influence - b.influence, strata, df, clusters)
     return PredictionPoweredGap(
-        difference=difference,
-        standard_error=error,
-        interval=student_interval(difference, error, df, confidence),
-        p=student_p(difference, error, df),
+        difference=crossed.value,
+        standard_error=crossed.standard_error,
+        interval=crossed.interval(confidence),
+        p=crossed.p,
         n_labelled=(a.n_labelled, b.n_labelled),
     )
 
 
-def _error(influence: Floats, clusters: NDArray[np.intp] | None) -> float:
+def _crossed(value: float, influence: Floats, strata: list[Stratum], df: float, clusters: Clusters | None) -> Crossed:
+    """The value over items (or clusters of them), and over runs where there are several."""
     sums = influence if clusters is None else np.bincount(clusters, weights=influence)
-    return float(np.sqrt((sums**2).sum()))
+    items = Crossed(value, float((sums**2).sum()), df)
+    there = ~np.any([np.isnan(stratum.values).any(axis=0) for stratum in strata], axis=0)
+    strata = [Stratum(stratum.values[:, there], stratum.weight, stratum.side) for stratum in strata]
+    return with_units(items, strata, None if clusters is None else clusters[there]) or items

@@ -60,6 +60,13 @@ def models(comparison: Comparison) -> Table:
 def differences(comparison: Comparison) -> Table:
     """All paired differences."""
     spread = f"{percent(comparison.confidence)} interval"
+    over_seeds: list[tuple[str, Callable[[Difference], str]]] = [
+        ("p (Holm)", lambda pair: p_value(pair.p_holm)),
+        ("finds", lambda pair: number(pair.minimum_detectable)),
+    ]
+    alone: list[tuple[str, Callable[[Difference], str]]] = [
+        ("chance if SD of seeds", lambda pair: number(pair.chance_seed_sd))
+    ]
     columns: list[tuple[str, Callable[[Difference], str]]] = [
         ("a", lambda pair: pair.a),
         ("b", lambda pair: pair.b),
@@ -67,17 +74,24 @@ def differences(comparison: Comparison) -> Table:
         (spread, lambda pair: interval(pair.interval)),
         ("wins/ties/losses", lambda pair: f"{pair.wins}/{pair.ties}/{pair.losses}"),
         ("items", lambda pair: str(pair.n_items)),
-        ("p (Holm)", lambda pair: p_value(pair.p_holm)),
-        ("finds", lambda pair: number(pair.minimum_detectable)),
+        *(over_seeds if any(pair.method == "seeds and items" for pair in comparison.differences) else alone),
         ("equal length", lambda pair: number(pair.length_adjusted and pair.length_adjusted.difference)),
     ]
     if any(pair.human for pair in comparison.differences):
         columns.append(("person's a − b", lambda pair: number(pair.human and pair.human.difference)))
         columns.append((spread, lambda pair: interval(pair.human and pair.human.interval)))
     rows = [[cell(pair) for _, cell in columns] for pair in comparison.differences]
-    over_seeds = any(pair.method == "seeds and items" for pair in comparison.differences)
-    caption = "p over seeds and items" if over_seeds else "p over items, for these runs alone"
-    caption += "; finds: the gap found with 80 % power; equal length: the gap at equal length of answers"
+    if any(pair.method == "seeds and items" for pair in comparison.differences):
+        caption = "interval and p over seeds and items; finds: the gap found with 80 % power"
+    else:
+        caption = "interval over items alone, of these very answers; at that SD between seeds the gap would be chance"
+    caption += "; equal length: the gap at equal length of answers"
+    if equal := comparison.equal_models:
+        caption += (
+            f"\nmeans spread over {number(equal.observed)}; {equal.n_models} equal models would spread over "
+            f"{number(equal.expected)} (below {number(equal.largest)} in {percent(comparison.confidence)} of draws), "
+            f"and over as much in {percent(equal.chance)}; noise over {equal.unit}"
+        )
     align = "ww" + "r" * (len(columns) - 2)
     return console.table("paired differences", align, [heading for heading, _ in columns], rows, caption)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -13,16 +14,24 @@ from numpy.typing import NDArray
 from equiloss.errors import InputError
 from equiloss.statistics import bootstrap, length_adjustment, missing, multiplicity, prediction_powered
 from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.crossed import Clusters, Crossed
 from equiloss.statistics.estimate import Interval
-from equiloss.statistics.nested import SideScores, nested_gap
+from equiloss.statistics.nested import (
+    SideScores,
+    chance_of_range,
+    nested_gap,
+    nested_mean,
+    range_of_equals,
+    renumbered,
+)
 from equiloss.statistics.prediction_powered import PredictionPoweredMean
-from equiloss.statistics.regression import standard_error
 from judge.comparison import ranking
 from judge.comparison.clusters import clusters_of
 from judge.comparison.document import (
     CategoryScore,
     Comparison,
     Difference,
+    EqualModels,
     HumanEstimate,
     ModelScore,
     Needed,
@@ -46,7 +55,7 @@ class ModelValues:
     lengths: Floats
     bases: tuple[str | None, ...] = ()
 
-    @property
+    @cached_property
     def side(self) -> SideScores:
         """The scores as the nested design takes them: runs of one base model, or of several."""
         return SideScores(self.repeats, self.bases)
@@ -56,9 +65,10 @@ class ModelValues:
         """Means over repeats, (S, I)."""
         return missing.present_mean(self.repeats, 2)
 
-    def by_item(self) -> Floats:
-        """Mean over runs, (I,); NaN where any run has no score."""
-        return self.values.mean(axis=0)
+    def on(self, items: NDArray[np.bool_], clusters: Clusters | None) -> Crossed | None:
+        """The mean on some items (I,) with the uncertainty of the highest unit that was varied."""
+        over = nested_mean(SideScores(self.repeats[:, items], self.bases), renumbered(clusters, items))
+        return (over[1] or over[0]) if over else None
 
 
 @dataclass(frozen=True)
@@ -68,25 +78,15 @@ class _Table:
     models: list[ModelValues]
     stacked: Floats
     common: NDArray[np.bool_]
-    clusters: NDArray[np.intp]
+    clusters: Clusters | None  # (I,); None where every item stands alone
     won: Floats  # (I, M, M)
+    paired: bool  # whether `won` is of single preferences, not of the models' runs
     scale: Interval
     people: list[PredictionPoweredMean | None]
     confidence: float
     draws: int
     seed: int
     effect: float
-
-    def clustered(self, items: NDArray[np.bool_]) -> NDArray[np.intp] | None:
-        """Clusters of these items, numbered from 0; None where every item stands alone."""
-        kept, numbers = np.unique(self.clusters[items], return_inverse=True)
-        return None if len(kept) == int(items.sum()) else numbers.astype(np.intp)
-
-    def interval(self, values: Floats, replicates: Floats, clustered: NDArray[np.intp] | None) -> Interval:
-        """The interval of a mean of values (I,) from its bootstrap replicates (draws,)."""
-        if clustered is not None:
-            return bootstrap.percentile(replicates, self.confidence)
-        return bootstrap.bca(values, replicates, self.confidence)
 
 
 def compare(
@@ -114,22 +114,24 @@ def compare(
     scores = Scores.of(judged, panel, criterion)
     models = by_model(judged, scores, pool_seeds=pool_seeds)
     clusters, scale = clusters_of(judged, scores.ids, cluster), scale_of(judged, panel)
+    clusters = renumbered(clusters, np.ones(len(clusters), dtype=np.bool_))
     ratings = first_ratings(fitting(labels, panel.rubric, scale))
     people = [
         prediction_powered.mean(model.values, _labelled(model, scores.ids, ratings), confidence, clusters)
         for model in models
     ]
-    stacked = np.stack([model.by_item() for model in models])  # (M, I)
+    stacked = np.stack([model.side.by_item for model in models])  # (M, I)
     common: NDArray[np.bool_] = np.asarray(~np.isnan(stacked).any(axis=0))
     if not common.any():
         raise InputError(
             "no item has a score for every file", "judge the same items for all: `judge score` with all files"
         )
     won = ranking.preferences(judged, scores, panel) if len(models) == len(judged) else None
-    won = ranking.outcomes(stacked) if won is None else won
+    paired = won is not None
+    won = ranking.run_outcomes([model.values for model in models]) if won is None else won
     effect = effect or (scale[1] - scale[0]) / 20
-    table = _Table(models, stacked, common, clusters, won, scale, people, confidence, draws, seed, effect)
-    clustered = table.clustered(common)
+    table = _Table(models, stacked, common, clusters, won, paired, scale, people, confidence, draws, seed, effect)
+    clustered = renumbered(clusters, common)
     control = summarise([one for run in judged for one in run.control_answers_of(panel)], *scale)
     return Comparison.model_validate(
         {
@@ -145,7 +147,8 @@ def compare(
             "n_clusters": int(common.sum()) if clustered is None else int(clustered.max()) + 1,
             "n_repeats": scores.values.shape[2],
             "models": _models(judged, panel, table),
-            "differences": _differences(table),
+            "differences": (differences := _differences(table)),
+            "equal_models": _equal_models(table, differences),
             "categories": _categories(table, scores.categories),
             "canaries": control["kinds"],
             "warnings": [
@@ -183,17 +186,12 @@ def _labelled(model: ModelValues, ids: Sequence[str], ratings: Mapping[Key, floa
 
 
 def _models(judged: Sequence[Judged], panel: Panel, table: _Table) -> list[ModelScore]:
-    clustered = table.clustered(table.common)
-    shared = table.stacked[:, table.common]
-    replicates = bootstrap.resampled_means(shared, table.draws, table.seed, clustered)
-    strengths = ranking.strength_intervals(table.won, table.confidence, min(table.draws, 1000), table.seed)
+    runs = None if table.paired else [model.values for model in table.models]
+    strengths = ranking.strength_intervals(table.won, runs, table.clusters, table.confidence)
     rows: list[ModelScore] = []
     for index, model in enumerate(table.models):
-        own = table.stacked[index][~np.isnan(table.stacked[index])]
-        interval = table.interval(shared[index], replicates[:, index], clustered)
-        if len(model.runs) > 1:
-            crossed = bootstrap.resampled_crossed_means([model.values[:, table.common]], table.draws, table.seed)
-            interval = bootstrap.percentile(crossed[:, 0], table.confidence)
+        whole = model.values.mean(axis=0)  # NaN where any run has no score
+        own, mean = whole[~np.isnan(whole)], model.on(table.common, table.clusters)
         failed = Counter(
             failure.reason for run in judged if run.generator in model.runs for failure in run.failures_of(panel)
         )
@@ -201,13 +199,13 @@ def _models(judged: Sequence[Judged], panel: Panel, table: _Table) -> list[Model
             ModelScore(
                 name=model.name,
                 runs=list(model.runs),
-                mean=float(shared[index].mean()),
-                standard_error=standard_error(shared[index], clustered),
-                interval=interval,
+                mean=float(table.stacked[index, table.common].mean()),
+                standard_error=mean.standard_error if mean else None,
+                interval=mean.interval(table.confidence) if mean else None,
                 n_scored=len(own),
                 mean_scored=float(own.mean()) if len(own) else None,
-                n_missing=table.stacked.shape[1] - len(own),
-                bounds=missing.mean_bounds(table.stacked[index], table.scale),
+                n_missing=len(whole) - len(own),
+                bounds=missing.mean_bounds(model.values, table.scale),
                 failures=dict(sorted(failed.items())),
                 strength=strengths[index],
                 human=HumanEstimate.of(table.people[index]),
@@ -217,61 +215,82 @@ def _models(judged: Sequence[Judged], panel: Panel, table: _Table) -> list[Model
 
 
 def _differences(table: _Table) -> list[Difference]:
-    pairs = list(combinations(range(len(table.models)), 2))
-    if not pairs:
-        return []
-    gaps = np.stack([table.stacked[a] - table.stacked[b] for a, b in pairs])  # (P, I)
-    everything = np.ones(gaps.shape[1], dtype=np.bool_)
-    clustered = table.clustered(everything)
-    replicates = bootstrap.resampled_means(gaps, table.draws, table.seed, clustered)
-    flipped = bootstrap.sign_flip_p(gaps, table.draws, table.seed, clustered)
-    rows = [_difference(table, a, b, replicates[:, index], float(flipped[index])) for index, (a, b) in enumerate(pairs)]
-    adjusted = multiplicity.holm([row.p for row in rows])
+    rows = [_difference(table, a, b) for a, b in combinations(range(len(table.models)), 2)]
+    adjusted = multiplicity.holm([row.p if row.method == "seeds and items" else None for row in rows])
     return [
         row.model_copy(update={"p_holm": p, "significant": p is not None and p < 1 - table.confidence})
         for row, p in zip(rows, adjusted, strict=True)
     ]
 
 
-def _difference(table: _Table, a: int, b: int, replicates: Floats, flipped: float) -> Difference:
+def _difference(table: _Table, a: int, b: int) -> Difference:
     left, right = table.models[a], table.models[b]
-    present: NDArray[np.bool_] = np.asarray(~np.isnan(table.stacked[a] - table.stacked[b]))
-    gap = (table.stacked[a] - table.stacked[b])[present]
-    bounds = missing.difference_bounds(table.stacked[a], table.stacked[b], table.scale)
+    gaps = table.stacked[a] - table.stacked[b]
+    gap, confidence = gaps[~np.isnan(gaps)], table.confidence
+    bounds = missing.difference_bounds(left.values, right.values, table.scale)
     if not len(gap):
         return Difference(a=left.name, b=right.name, n_items=0, bounds=bounds)
-    clustered, confidence = table.clustered(present), table.confidence
     split = nested_gap(left.side, right.side, table.clusters)
-    measured = split.best if split is not None and (split.bases or split.recipes) else None
-    if measured:
-        sides = [left.values[:, present], right.values[:, present]]
-        crossed = bootstrap.resampled_crossed_means(sides, table.draws, table.seed)
-        replicates = crossed[:, 0] - crossed[:, 1]
+    measured = split if split and (split.bases or split.recipes) else None
     wins = ranking.win_rate(np.where(gap > 0, 1.0, np.where(gap == 0, 0.5, 0.0)))
-    longer = length_adjustment.adjusted(table.stacked[a] - table.stacked[b], left.lengths, right.lengths, confidence)
+    longer = left.lengths - right.lengths
     one, other = table.people[a], table.people[b]
     human = prediction_powered.gap(one, other, confidence, table.clusters) if one and other else None
     return Difference(
         a=left.name,
         b=right.name,
         n_items=len(gap),
-        difference=measured.value if measured else float(gap.mean()),
-        standard_error=measured.standard_error if measured else standard_error(gap, clustered),
-        interval=measured.interval(confidence) if measured else table.interval(gap, replicates, clustered),
-        p=measured.p if measured else flipped,
+        difference=float(gap.mean()),
+        standard_error=split.standard_error if split else None,
+        interval=split.best.interval(confidence) if split else None,
+        interval_items=split.answers.interval(confidence) if split else None,
+        p=split.best.p if split else None,
         method="seeds and items" if measured else "items",
-        interval_percentile=bootstrap.percentile(replicates, confidence),
+        interval_percentile=_percentile(table, left, right, gaps),
         wins=wins.wins,
         ties=wins.ties,
         losses=wins.losses,
         win_rate=wins.rate,
         win_rate_standard_error=wins.standard_error,
         bounds=bounds,
-        length_adjusted=longer,
+        length_adjusted=length_adjustment.adjusted(left.side, right.side, longer, table.clusters, confidence),
         variance=VarianceSplit.of(split),
-        minimum_detectable=split.detectable(POWER, 1 - confidence) if split else None,
-        needed=Needed(effect=table.effect, **split.needed(table.effect, POWER, 1 - confidence)) if split else None,
+        chance_seed_sd=split.spread_of_chance(confidence) if split and not measured else None,
+        minimum_detectable=measured.detectable(POWER, 1 - confidence) if measured else None,
+        needed=Needed(effect=table.effect, **measured.needed(table.effect, POWER, 1 - confidence))
+        if measured
+        else None,
         human=human,
+    )
+
+
+def _percentile(table: _Table, left: ModelValues, right: ModelValues, gaps: Floats) -> Interval:
+    """The gap's percentile bootstrap interval, over items (or clusters), and over runs where there are several."""
+    present: NDArray[np.bool_] = np.asarray(~np.isnan(gaps))
+    if max(len(left.side.cells), len(right.side.cells)) > 1:
+        sides = [model.side.cells[:, present] for model in (left, right)]
+        crossed = bootstrap.resampled_crossed_means(sides, table.draws, table.seed)
+        return bootstrap.percentile(crossed[:, 0] - crossed[:, 1], table.confidence)
+    clusters = renumbered(table.clusters, present)
+    replicates = bootstrap.resampled_means(gaps[None, present], table.draws, table.seed, clusters)
+    return bootstrap.percentile(replicates[:, 0], table.confidence)
+
+
+def _equal_models(table: _Table, differences: Sequence[Difference]) -> EqualModels | None:
+    """What as many equal models would spread over, from the mean variance of the gaps; None for fewer than three."""
+    errors = [row.standard_error for row in differences if row.standard_error is not None]
+    if len(table.models) < 3 or len(errors) < len(differences):
+        return None
+    means, k = table.stacked[:, table.common].mean(axis=1), len(table.models)
+    error, observed = float(np.sqrt(np.mean(np.square(errors)) / 2)), float(np.ptp(means))
+    over_seeds = all(row.method == "seeds and items" for row in differences)
+    return EqualModels(
+        n_models=k,
+        observed=observed,
+        expected=range_of_equals(k, error, 0.5),
+        largest=range_of_equals(k, error, table.confidence),
+        chance=chance_of_range(k, error, observed),
+        unit="seeds and items" if over_seeds else "items",
     )
 
 
@@ -281,16 +300,16 @@ def _categories(table: _Table, categories: Sequence[str | None]) -> list[Categor
         inside = table.common & np.array([one == category for one in categories])
         if not inside.any():
             continue
-        values, clustered = table.stacked[:, inside], table.clustered(inside)
-        replicates = bootstrap.resampled_means(values, table.draws, table.seed, clustered)
         names = [model.name for model in table.models]
-        intervals = [table.interval(values[i], replicates[:, i], clustered) for i in range(len(names))]
+        means = [model.on(inside, table.clusters) for model in table.models]
         rows.append(
             CategoryScore(
                 category=category,
                 n_items=int(inside.sum()),
-                means=dict(zip(names, map(float, values.mean(axis=1)), strict=True)),
-                intervals=dict(zip(names, intervals, strict=True)),
+                means=dict(zip(names, map(float, table.stacked[:, inside].mean(axis=1)), strict=True)),
+                intervals={
+                    name: mean and mean.interval(table.confidence) for name, mean in zip(names, means, strict=True)
+                },
             )
         )
     return rows
@@ -307,9 +326,14 @@ def _warnings(scores: Scores, table: _Table, panel: Panel, labels_given: bool) -
             f"{absent} of {len(scores.ids)} items lack a score for some model and are left out of the means"
         )
     if kept < 20:
-        warnings.append(f"only {kept} items in common: bootstrap intervals are too narrow for so few")
+        warnings.append(f"only {kept} items in common: intervals cannot be trusted with so few")
     alone = [model.name for model in table.models if len(model.runs) == 1]
-    if alone and len(alone) < len(table.models):
+    if len(alone) == len(table.models) > 1:
+        warnings.append(
+            "one fine-tuning seed a model: intervals are over items alone and speak of these very answers; "
+            "what another seed would do was not measured"
+        )
+    elif alone and len(table.models) > 1:
         warnings.append(f"{', '.join(alone)}: one seed only, so the spread over seeds is taken from the other models")
     bare = [model.name for model, person in zip(table.models, table.people, strict=True) if person is None]
     if labels_given and bare:

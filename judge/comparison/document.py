@@ -28,7 +28,7 @@ class Strength(ResultDocument):
     """A Bradley–Terry strength: natural log odds against an average model of the table."""
 
     value: float
-    interval: Interval = Field(description="percentile bootstrap over items")
+    interval: Interval = Field(description="over items, and over seeds where there are several")
 
 
 class HumanEstimate(ResultDocument):
@@ -49,10 +49,8 @@ class ModelScore(ResultDocument):
     name: str = Field(description="the model: a generator, or NAME for the seeds NAME.s1, NAME.s2, ...")
     runs: list[str] = Field(description="the generators that it is made of")
     mean: float | None = Field(description="mean score over the items in common; null when there are none")
-    standard_error: float | None = Field(description="of the mean, over items; robust to clusters of items")
-    interval: Interval | None = Field(
-        description="bootstrap interval of the mean: BCa over items; percentile over clusters, or over items and seeds"
-    )
+    standard_error: float | None = Field(description="of the mean, over items (clusters), and seeds where several")
+    interval: Interval | None = Field(description="Student's, by the standard error; null for a single item")
     n_scored: int = Field(description="items with a score in every run of this model")
     mean_scored: float | None = Field(description="mean over all those items, in common or not")
     n_missing: int = Field(description="items judged in some file but without a score in some run of this model")
@@ -98,11 +96,14 @@ class Difference(ResultDocument):
     p: float | None = Field(default=None, description="two-sided p of no difference, by the method named")
     method: Literal["items", "seeds and items"] = Field(
         default="items",
-        description="items: bootstrap interval and sign-flip permutation over items, for these very runs; "
-        "seeds and items: Student's t with the variance split, for other seeds too",
+        description="items: over items alone, for these very answers; "
+        "seeds and items: over fine-tuning seeds (or base runs where several) too, Welch's variances by side",
     )
-    p_holm: float | None = Field(default=None, description="p after Holm's correction for all differences in the table")
-    significant: bool = Field(default=False, description="p_holm is below 1 - confidence")
+    interval_items: Interval | None = Field(default=None, description="over items alone: of these very answers")
+    p_holm: float | None = Field(
+        default=None, description="p after Holm's correction for all differences over seeds; null for one seed a side"
+    )
+    significant: bool = Field(default=False, description="p_holm is below 1 - confidence; never for one seed a side")
     interval_percentile: Interval | None = Field(default=None, description="percentile bootstrap, items (and seeds)")
     wins: int = Field(default=0, description="items on which a's score is higher")
     ties: int = 0
@@ -112,8 +113,13 @@ class Difference(ResultDocument):
     bounds: Interval | None = Field(default=None, description="over all items, missing scores at worst and at best")
     length_adjusted: LengthAdjusted | None = None
     variance: VarianceSplit | None = None
-    minimum_detectable: float | None = Field(default=None, description="the gap that this design finds with 80 % power")
-    needed: Needed | None = None
+    chance_seed_sd: float | None = Field(
+        default=None, description="one seed a side: the SD between seeds at which the interval would just reach 0"
+    )
+    minimum_detectable: float | None = Field(
+        default=None, description="the gap that this design finds with 80 % power; null for one seed a side"
+    )
+    needed: Needed | None = Field(default=None, description="null for one seed a side")
     human: PredictionPoweredGap | None = Field(default=None, description="null without human labels for both")
 
 
@@ -131,7 +137,18 @@ class CategoryScore(ResultDocument):
     category: str
     n_items: int
     means: dict[str, float]
-    intervals: dict[str, Interval]
+    intervals: dict[str, Interval | None]
+
+
+class EqualModels(ResultDocument):
+    """What as many models of equal quality would spread over: the largest mean minus the smallest."""
+
+    n_models: int
+    observed: float
+    expected: float = Field(description="the median of equal models' range")
+    largest: float = Field(description="the range that equal models stay below with the comparison's confidence")
+    chance: float = Field(description="how often equal models spread over as much as observed, or more")
+    unit: Literal["items", "seeds and items"] = Field(description="what the noise of a mean was taken over")
 
 
 class Comparison(ResultDocument):
@@ -151,6 +168,7 @@ class Comparison(ResultDocument):
     n_repeats: int
     models: list[ModelScore] = Field(description="in the order of the files")
     differences: list[Difference] = Field(description="all pairs")
+    equal_models: EqualModels | None = Field(default=None, description="null for fewer than three models")
     categories: list[CategoryScore]
     control_answers: dict[str, ControlAnswerScore] = Field(
         default_factory=dict[str, ControlAnswerScore], alias="canaries", description="by kind"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from equiloss.statistics import bootstrap
+from equiloss.statistics import missing
 from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.crossed import Clusters, Crossed, Stratum, variance_of_mean, with_units
+from equiloss.statistics.estimate import CONFIDENCE
 from equiloss.statistics.regression import standard_error
 from judge.comparison.document import Strength
 from judge.data.scores import Scores, shipped_rubric
@@ -18,7 +19,6 @@ from judge.data.verdicts import Judged, Panel
 
 ITERATIONS = 10_000
 TOLERANCE = 1e-10
-TOGETHER = 100  # rows of the table that evalica is given at once: its time grows with their square
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,6 @@ def win_rate(preferences: Floats) -> WinRate:
     )
 
 
-def outcomes(stacked: Floats) -> Floats:
-    """Who beat whom on each item, from scores (M, I): (I, M, M), 1 where the row's model scored higher, 0.5 for a tie.
-
-    Zero both ways where one of the two has no score, and on the diagonal.
-    """
-    left, right = stacked.T[:, :, None], stacked.T[:, None, :]
-    won = np.where(left > right, 1.0, np.where(left == right, 0.5, 0.0))
-    won[np.isnan(left) | np.isnan(right) | np.eye(len(stacked), dtype=np.bool_)] = 0.0
-    return won
-
-
 def preferences(judged: Sequence[Judged], scores: Scores, panel: Panel) -> Floats | None:
     """Who beat whom on each item (I, M, M) from a pairwise rubric's verdicts; None for a rubric that gives scores."""
     verdicts = [one for run in judged for one in run.verdicts_of(panel)]
@@ -78,58 +67,85 @@ def preferences(judged: Sequence[Judged], scores: Scores, panel: Panel) -> Float
 
 
 def strengths(wins: Floats) -> Floats:
-    """Bradley–Terry strengths from win counts (..., M, M), as natural logarithms with mean zero: (..., M).
+    """Bradley–Terry strengths from win counts (M, M), as natural logarithms with mean zero: (M,).
 
-    By evalica, in Newman's (2023) iteration, "Efficient computation of rankings from pairwise comparisons"; several
-    tables go to it as one whose parts never meet. NaN where the maximum does not exist: a model that never wins or
-    never loses, or groups that never meet.
+    By evalica, in Newman's (2023) iteration, "Efficient computation of rankings from pairwise comparisons". NaN where
+    the maximum does not exist: a model that never wins or never loses, or groups that never meet.
     """
     import evalica
     import pandas as pd
 
-    models = wins.shape[-1]
-    result = np.full((math.prod(wins.shape[:-2]), models), np.nan)
-    tables = wins.reshape(-1, models, models)
-    defined = np.flatnonzero(_connected(tables))
-    step = max(1, TOGETHER // models)
-    for places in (defined[first : first + step] for first in range(0, len(defined), step)):
-        table, winner, loser = np.nonzero(tables[places])
-        ranked = evalica.bradley_terry(
-            table * models + winner,
-            table * models + loser,
-            [evalica.Winner.X] * len(table),
-            index=pd.RangeIndex(len(places) * models),
-            weights=tables[places][table, winner, loser],
-            tolerance=TOLERANCE,
-            limit=ITERATIONS,
-        )
-        logs = np.log(ranked.scores.sort_index().to_numpy()).reshape(-1, models)
-        result[places] = logs - logs.mean(axis=1, keepdims=True)
-    return result.reshape(wins.shape[:-1])
+    if not _connected(wins):
+        return np.full(len(wins), np.nan)
+    winner, loser = np.nonzero(wins)
+    ranked = evalica.bradley_terry(
+        winner,
+        loser,
+        [evalica.Winner.X] * len(winner),
+        index=pd.RangeIndex(len(wins)),
+        weights=wins[winner, loser],
+        tolerance=TOLERANCE,
+        limit=ITERATIONS,
+    )
+    logs = np.log(ranked.scores.sort_index().to_numpy())
+    return logs - logs.mean()
+
+
+def run_outcomes(runs: Sequence[Floats]) -> Floats:
+    """Who beat whom on each item and how often, over all pairs of the models' runs (S, I): (I, M, M), rates.
+
+    NaN scores are left out of the pairs; zero both ways where none is left, and on the diagonal.
+    """
+    won = np.zeros((runs[0].shape[1], len(runs), len(runs)))
+    for (a, left), (b, right) in permutations(enumerate(runs), 2):
+        won[:, a, b] = np.nan_to_num(missing.present_mean(_beats(left, right).reshape(-1, left.shape[1])))
+    return won
+
+
+def _beats(left: Floats, right: Floats) -> Floats:
+    """Whether each run of one model beats each run of another (S, T, I): 1, 0.5 for a tie, 0; NaN without a score."""
+    difference = left[:, None] - right[None]
+    return np.where(np.isnan(difference), np.nan, (np.sign(difference) + 1) / 2)
 
 
 def strength_intervals(
-    won: Floats, confidence: float = 0.95, draws: int = 1000, seed: int = 0
+    won: Floats,
+    runs: Sequence[Floats] | None = None,
+    clusters: Clusters | None = None,
+    confidence: float = CONFIDENCE,
 ) -> list[Strength] | list[None]:
-    """Every model's strength with its bootstrap interval over items (I, M, M); None where it does not exist.
+    """Every model's strength with its interval from wins (I, M, M); None where it does not exist.
 
-    Resamples in which the maximum does not exist are left out; None too when they are more than a tenth.
+    Student's interval of the maximum's influence values over items, or `clusters` (I,) of them, (Huber 1967) and over
+    the models' `runs` (S, I): a run's part is the mean over what it met (Hoeffding 1948).
     """
     items, models = won.shape[0], won.shape[1]
     point = strengths(won.sum(axis=0)) if models > 1 else np.array([np.nan])
     if np.isnan(point).any():
         return [None] * models
-    resampled = bootstrap.resampled_means(won.reshape(items, -1).T, draws, seed).reshape(draws, models, models)
-    replicates = strengths(resampled * items)
-    kept = replicates[~np.isnan(replicates).any(axis=1)]
-    if len(kept) < 0.9 * draws:
-        return [None] * models
-    return [Strength(value=point[m], interval=bootstrap.percentile(kept[:, m], confidence)) for m in range(models)]
+    chance = 1 / (1 + np.exp(point[None, :] - point[:, None]))  # (M, M): of the row's model to win
+    met = won + won.transpose(0, 2, 1)
+    weights = met.sum(axis=0) * chance * chance.T
+    information = np.diag(weights.sum(axis=1)) - weights
+    inverse = items * np.asarray(np.linalg.pinv(information), dtype=np.float64)
+    influence = (won - met * chance).sum(axis=2) @ inverse  # (I, M)
+    rows: list[Strength] = []
+    for m in range(models):
+        crossed = Crossed(float(point[m]), float(variance_of_mean(influence[None, :, m], clusters)[0]), items - 1.0)
+        if runs is not None:
+            parts = [np.zeros_like(scores) for scores in runs]
+            for (a, left), (b, right) in permutations(enumerate(runs), 2):
+                beyond = missing.present_mean(_beats(left, right), 1) - chance[a, b]  # (S, I)
+                parts[a] += (inverse[m, a] - inverse[m, b]) * np.nan_to_num(beyond)
+            strata = [Stratum(part, 1.0, side) for side, part in enumerate(parts)]
+            crossed = with_units(crossed, strata, clusters) or crossed
+        rows.append(Strength(value=crossed.value, interval=crossed.interval(confidence)))
+    return rows
 
 
-def _connected(wins: Floats) -> NDArray[np.bool_]:
+def _connected(wins: Floats) -> bool:
     """Whether every model can be reached from every other by a chain of wins: then the maximum exists (Ford 1957)."""
-    reach = ((wins > 0) | np.eye(wins.shape[-1], dtype=np.bool_)).astype(np.float64)
-    for _ in range(wins.shape[-1].bit_length()):
+    reach = ((wins > 0) | np.eye(len(wins), dtype=np.bool_)).astype(np.float64)
+    for _ in range(len(wins).bit_length()):
         reach = np.minimum(reach @ reach, 1.0)
-    return np.asarray((reach > 0).all(axis=(-1, -2)))
+    return bool((reach > 0).all())

@@ -129,8 +129,12 @@ def _figures(comparison: Comparison, scale: tuple[float, float]) -> tuple[KeyFig
     if len(gaps) == 1:
         gap = gaps[0]
         name = f"{gap.a} − {gap.b}" if gap.difference else "Gap"
-        first = KeyFigure(name, number(gap.difference, digits), span(gap.interval, digits))
-        second = KeyFigure("p of no difference", p_value(gap.p), f"two-sided, over {gap.method}")
+        first = KeyFigure(name, number(gap.difference, digits), f"{span(gap.interval, digits)} over {gap.method}")
+        if gap.method == "items":
+            spread = number(gap.chance_seed_sd, digits)
+            second = KeyFigure("One seed a side", f"SD {spread}", "between seeds would make the gap chance")
+        else:
+            second = KeyFigure("p of no difference", p_value(gap.p), f"two-sided, over {gap.method}")
     else:
         top = max(comparison.models, key=lambda model: model.mean or 0.0)
         first = KeyFigure(top.name, number(top.mean, digits), span(top.interval, digits))

@@ -83,7 +83,7 @@ def categories(comparison: Comparison, scale: tuple[float, float]) -> Section:
     def spread(category: CategoryScore) -> float:
         return max(category.means.values()) - min(category.means.values())
 
-    ends = [end for category in comparison.categories for span in category.intervals.values() for end in span]
+    ends = [end for category in comparison.categories for span in category.intervals.values() for end in span or ()]
     body = fill(
         "categories",
         categories=sorted(comparison.categories, key=spread, reverse=True),

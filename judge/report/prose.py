@@ -25,6 +25,7 @@ def headline(comparison: Comparison, scale: tuple[float, float]) -> str:
         beaten=[model.name for model in ranked[1:] if leads[model.name]],
         unbeaten=[model.name for model in ranked[1:] if not leads[model.name]],
         gap=from_ahead(comparison.differences[0]) if comparison.differences else None,
+        measured=sum(gap.method == "seeds and items" for gap in comparison.differences),
         unit=unit(scale),
         digits=digits_for(*scale),
     )
@@ -52,6 +53,7 @@ def from_ahead(gap: Difference) -> Difference:
         "losses": gap.wins,
         "difference": -(gap.difference or 0.0),
         "interval": _mirrored(gap.interval),
+        "interval_items": _mirrored(gap.interval_items),
         "bounds": _mirrored(gap.bounds),
         "length_adjusted": adjusted,
     }

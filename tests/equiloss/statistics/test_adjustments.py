@@ -2,19 +2,25 @@
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from equiloss.statistics import length_adjustment, missing, prediction_powered
+from equiloss.statistics.nested import SideScores
+
+
+def sides(gap: np.ndarray) -> tuple[SideScores, SideScores]:
+    """One run a side, whose scores differ by `gap`."""
+    return SideScores(gap[None, :, None]), SideScores(np.zeros((1, len(gap), 1)))
 
 
 def test_a_gap_that_is_all_length_vanishes_at_equal_length():
     rng = np.random.default_rng(1)
-    a, b = rng.integers(50, 400, 300).astype(float), rng.integers(50, 250, 300).astype(float)
-    longer = a - b
+    longer = rng.uniform(50, 400, 300) - rng.uniform(50, 250, 300)
     gap = 10 * np.tanh(longer / longer.std()) + rng.normal(0, 3, 300)
-    found = length_adjustment.adjusted(gap, a, b)
+    found = length_adjustment.adjusted(*sides(gap), longer)
     assert found is not None
     assert gap.mean() > 2
     assert found.interval[0] <= 0 <= found.interval[1]
@@ -22,20 +28,20 @@ def test_a_gap_that_is_all_length_vanishes_at_equal_length():
     assert found.mean_length_difference == pytest.approx(longer.mean())
 
 
-def test_a_gap_that_has_nothing_to_do_with_length_stays():
+def test_with_one_run_a_side_it_is_statsmodels_hc3():
     rng = np.random.default_rng(2)
-    covered = 0
-    for _ in range(200):
-        a, b = rng.normal(200, 50, 60), rng.normal(200, 50, 60)
-        found = length_adjustment.adjusted(rng.normal(5, 10, 60), a, b)
-        assert found is not None
-        covered += found.interval[0] <= 5 <= found.interval[1]
-    assert covered >= 182
+    longer, gap = rng.normal(20, 50, 60), rng.normal(5, 10, 60)
+    found = length_adjustment.adjusted(*sides(gap), longer)
+    assert found is not None
+    fit = sm.OLS(gap, sm.add_constant(np.tanh(longer / longer.std()))).fit(cov_type="HC3", use_t=True)
+    assert (found.difference, found.slope) == pytest.approx(tuple(fit.params))
+    for interval, theirs in zip((found.interval, found.slope_interval), fit.conf_int(), strict=True):
+        assert interval == pytest.approx(tuple(theirs), rel=0.02)  # theirs is not divided by n - 1
 
 
 def test_no_adjustment_without_lengths_that_differ():
-    assert length_adjustment.adjusted(np.zeros(5), np.arange(5.0), np.zeros(5)) is None
-    assert length_adjustment.adjusted(np.zeros(50), np.full(50, 3.0), np.full(50, 3.0)) is None
+    assert length_adjustment.adjusted(*sides(np.zeros(5)), np.arange(5.0)) is None
+    assert length_adjustment.adjusted(*sides(np.zeros(50)), np.zeros(50)) is None
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(0, 100)), min_size=1, max_size=20), st.randoms())

@@ -26,9 +26,13 @@ def test_real_scores_of_gpt4(gpt4_judged):
     t = stats.ttest_rel(scores[0], scores[1])
     assert one.difference == pytest.approx(17.52)
     assert one.standard_error == pytest.approx(float(t.statistic) ** -1 * 17.52)
-    assert one.interval == pytest.approx(tuple(t.confidence_interval()), abs=0.6)
-    assert one.p == pytest.approx(float(t.pvalue), abs=0.003)
-    assert one.significant
+    assert one.interval == one.interval_items == pytest.approx(tuple(t.confidence_interval()))
+    assert one.p == pytest.approx(float(t.pvalue))
+    assert not one.significant  # one seed a side
+    assert one.p_holm is one.needed is one.minimum_detectable is None
+    assert one.chance_seed_sd is not None
+    at_that = np.sqrt((one.standard_error or 0) ** 2 + 2 * one.chance_seed_sd**2)
+    assert one.difference / at_that == pytest.approx(stats.norm.ppf(0.975))
     assert one.wins + one.ties + one.losses == comparison.n_items == 100
 
 
@@ -70,7 +74,7 @@ def test_the_same_answers_under_two_names_do_not_differ(write_run):
 def test_significance_is_judged_after_correction(write_run):
     """Ten pairs of five models that do not differ: p below 0.05 somewhere is common, after Holm it is not."""
     rng = np.random.default_rng(12)
-    files = [write_run(f"m{i}", [list(rng.normal(50, 10, 40))]) for i in range(5)]
+    files = [write_run(f"m{i}.s{s}", [list(rng.normal(50, 10, 40))]) for i in range(5) for s in (1, 2)]
     comparison = compare(load_judged(files), draws=2000)
     assert len(comparison.differences) == 10
     for one in comparison.differences:
@@ -130,17 +134,15 @@ def test_help_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_one_run_a_side_is_tested_over_items_and_says_what_it_could_have_found(write_run):
+def test_one_run_a_side_speaks_of_its_items_and_needs_nothing(write_run):
     rng = np.random.default_rng(1)
     a, b = rng.normal(50, 10, 60), rng.normal(50, 10, 60)
     [one] = compare(load_judged([write_run("a", [list(a)]), write_run("b", [list(b)])]), draws=500).differences
     assert one.method == "items"
     assert one.variance is not None
     assert one.variance.seed is None
-    t = stats.t.ppf(0.975, 59) + stats.t.ppf(0.8, 59)
-    assert one.minimum_detectable == pytest.approx(t * (a - b).std(ddof=1) / np.sqrt(60))
-    assert one.needed is not None
-    assert one.needed.seeds is None
+    assert one.minimum_detectable is one.needed is None
+    assert one.interval == pytest.approx(tuple(stats.ttest_rel(a, b).confidence_interval()))
     assert one.win_rate == pytest.approx((a > b).mean())
 
 
@@ -164,7 +166,22 @@ def test_several_seeds_are_tested_over_seeds(write_run):
     assert one.interval_percentile is not None
     assert one.interval[0] < one.interval_percentile[0] < one.interval_percentile[1] < one.interval[1]
     single = compare([judged[1], judged[6]], draws=500).differences[0]
-    assert single.significant
+    assert single.interval is not None
+    assert single.interval[0] > 0  # over items alone: of these very answers
+    assert not single.significant
+
+
+def test_six_equal_models_spread_over_as_much_as_a_simulation_says(write_run):
+    rng = np.random.default_rng(8)
+    files = [write_run(f"m{i}", [list(rng.normal(15, 20, 110))]) for i in range(6)]
+    found = compare(load_judged(files), draws=100).equal_models
+    assert found is not None
+    ranges = np.ptp(rng.normal(0, 20 / np.sqrt(110), (40_000, 6)), axis=1)
+    assert found.n_models == 6
+    assert found.expected == pytest.approx(float(np.median(ranges)), rel=0.08)
+    assert found.largest == pytest.approx(float(np.quantile(ranges, 0.95)), rel=0.08)
+    assert found.chance == pytest.approx(float((ranges >= found.observed).mean()), abs=0.12)
+    assert found.unit == "items"
 
 
 def test_the_same_question_asked_twice_counts_once(write_run):

@@ -5,9 +5,10 @@ import json
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import optimize
+from scipy import optimize, stats
 
 from judge.comparison import ranking
 from judge.comparison.compare import compare
@@ -33,13 +34,13 @@ def test_two_models_have_the_log_odds_of_their_wins():
     assert ranking.strengths(wins) == pytest.approx([np.log(3) / 2, -np.log(3) / 2])
 
 
-def test_strengths_maximise_the_likelihood_whatever_stands_beside_them():
-    """The maximum by scipy, of every table alone; one without a maximum leaves its neighbours as they are."""
+def test_strengths_maximise_the_likelihood_by_scipy():
+    """The maximum by scipy, of every table that has one."""
     rng = np.random.default_rng(0)
     tables = rng.poisson(rng.uniform(1, 20, (60, 4, 4))).astype(float) * (1 - np.eye(4))
     tables[7, 2] = 0.0  # never wins
-    found = ranking.strengths(tables.reshape(6, 10, 4, 4)).reshape(60, 4)
-    for wins, strength in zip(tables, found, strict=True):
+    for wins in tables:
+        strength = ranking.strengths(wins)
         if (wins.sum(axis=1) == 0).any() or (wins.sum(axis=0) == 0).any():
             assert np.isnan(strength).all()
             continue
@@ -48,7 +49,7 @@ def test_strengths_maximise_the_likelihood_whatever_stands_beside_them():
             return (wins * np.logaddexp(0, s[None, :] - s[:, None])).sum() + s.mean() ** 2
 
         assert strength == pytest.approx(optimize.minimize(loss, np.zeros(4), tol=1e-10).x, abs=1e-4)
-    assert np.isnan(found[7]).all()
+    assert np.isnan(ranking.strengths(tables[7])).all()
 
 
 def test_the_likelihood_is_at_its_maximum():
@@ -73,17 +74,27 @@ def test_no_strength_where_a_model_never_loses_or_groups_never_meet():
     assert ranking.strengths(cycle) == pytest.approx(np.zeros(5), abs=1e-9)
 
 
-def test_intervals_of_strengths_cover():
+def test_errors_of_strengths_are_those_of_a_logistic_regression():
+    """Bradley-Terry is a logistic regression on who meets whom: its sandwich errors, by statsmodels, by item."""
     rng = np.random.default_rng(2)
-    covered = 0
-    for trial in range(60):
-        won = np.zeros((150, 2, 2))
-        first = rng.random(150) < 1 / (1 + np.exp(-1.0))  # a difference of 1
-        won[:, 0, 1], won[:, 1, 0] = first, ~first
-        strength = ranking.strength_intervals(won, draws=300, seed=trial)[0]
+    runs = [rng.normal(level, 1, (1, 400)) for level in (0.0, 0.3, 0.8)]
+    found = ranking.strength_intervals(ranking.run_outcomes(runs), runs)
+    rows, won, items = [], [], []
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        row = np.zeros(3)
+        row[a], row[b] = 1, -1
+        rows += [row[1:]] * 400
+        won += list((runs[a][0] > runs[b][0]).astype(float))
+        items += range(400)
+    fit = sm.Logit(np.array(won), np.array(rows)).fit(
+        disp=0, cov_type="cluster", cov_kwds={"groups": np.array(items), "use_correction": False}
+    )
+    centre = np.array([[-1, -1], [2, -1], [-1, 2]]) / 3  # from differences to the first to strengths of mean zero
+    errors = np.sqrt(np.diag(centre @ fit.cov_params() @ centre.T))
+    for strength, value, error in zip(found, centre @ fit.params, errors, strict=True):
         assert strength is not None
-        covered += strength.interval[0] <= 0.5 <= strength.interval[1]
-    assert covered >= 52
+        assert strength.value == pytest.approx(value, abs=1e-4)
+        assert (strength.interval[1] - strength.value) / stats.t.ppf(0.975, 399) == pytest.approx(error, rel=0.01)
 
 
 @given(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=2, max_size=30))

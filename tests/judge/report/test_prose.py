@@ -28,6 +28,7 @@ def difference(a: str, b: str, gap: float, *, significant: bool, wins: int = 6, 
         ties=10 - wins - losses,
         losses=losses,
         p=p,
+        method="seeds and items",
         p_holm=p,
         significant=significant,
     )
@@ -89,6 +90,21 @@ def test_a_difference_that_is_not_shown_is_not_claimed():
     )
     level = comparison({"a": 50.0, "b": 50.0}, [difference("a", "b", 0.0, significant=False)])
     assert "their means are equal" in prose.headline(level, SCALE)
+
+
+def test_one_seed_a_side_speaks_of_these_answers_alone():
+    row = difference("a", "b", -17.5, significant=False)
+    gap = row.model_copy(update={"method": "items", "p_holm": None, "chance_seed_sd": 9.1})
+    text = prose.headline(comparison({"a": 56.6, "b": 74.1}, [gap]), SCALE)
+    assert text == (
+        "These answers of b score 17.5 points of 100 higher than a’s on the same 1,234 items (95 % interval over items "
+        "alone 15.5 to 19.5). With one fine-tuning seed a side, what other seeds would do was not measured: a standard "
+        "deviation between seeds of 9.1 points would make this gap chance."
+    )
+    third = [gap, gap.model_copy(update={"b": "c"}), gap.model_copy(update={"a": "c"})]
+    text = prose.headline(comparison({"a": 56.6, "b": 74.1, "c": 50.0}, third), SCALE)
+    assert "significant" not in text
+    assert text.endswith("one fine-tuning seed each, so whether other seeds would agree was not measured.")
 
 
 def test_equal_scores_on_every_item():
