@@ -1,5 +1,6 @@
 """What the four programs share: how they are put together and run, exit codes, and the options that several take."""
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -40,9 +41,16 @@ def output_option(help: str, default: str | bool = True) -> Any:
 
 
 def positive(value: float | None) -> float | None:
-    """Refuse an option's value that is not above 0; a typer callback."""
-    if value is not None and not value > 0:
+    """Refuse an option's value that is not a finite number above 0; a typer callback."""
+    if value is not None and not 0 < value < math.inf:
         raise typer.BadParameter("must be greater than 0")
+    return value
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse an option's value that is infinite or no number; a typer callback."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter("must be a finite number")
     return value
 
 

@@ -18,13 +18,16 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 from typing_extensions import override
 
 from equiloss.errors import EquilossError, IncompleteError, InputError
 from equiloss.redaction import scrub
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAX_BYTES = 2 << 30
 """The most that is read into memory at once: a document, or a line."""
@@ -413,9 +416,12 @@ def json_document(path: Path) -> list[Any] | None:
         read_text(path)  # raises, saying why
     begins = first.removeprefix(b"\xef\xbb\xbf").strip()
     if _is_json(first):
-        return None if second else _list_in(parse_json(first, f"{path}: line 1"))
+        return None if second else _rows_in(parse_json(first, f"{path}: line 1"))
     many_lines = begins.startswith((b"[", b"{")) and (len(begins) == 1 or not _is_json(second))
-    return _list_in(read_json(path)) if many_lines else None
+    if not many_lines:
+        return None
+    document = read_json(path)
+    return _rows_in(document) or [document]
 
 
 def _is_json(line: bytes) -> bool:
@@ -426,12 +432,23 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _list_in(document: Any) -> list[Any]:
-    """The rows of a whole document: a list's, those of a list that an object wraps, or the document as the only row."""
+def _rows_in(document: Any) -> list[Any] | None:
+    """The rows of a document that is a list, or an object that wraps one; None of any other."""
     rows: Any = document
     if isinstance(document, dict) and not document.keys() & {"instruction", "text", "output", "messages"}:  # pyright: ignore[reportUnknownMemberType]
-        rows = next((document[name] for name in WRAPPERS if isinstance(document.get(name), list)), document)  # pyright: ignore
-    return rows if isinstance(rows, list) else [rows]  # pyright: ignore[reportUnknownVariableType]
+        rows = next((document[name] for name in WRAPPERS if isinstance(document.get(name), list)), None)  # pyright: ignore
+    return rows if isinstance(rows, list) else None  # pyright: ignore[reportUnknownVariableType]
+
+
+def read_arrays(path: Path, names: Iterable[str], hint: str) -> dict[str, NDArray[Any]]:
+    """Arrays of numbers from an npz file. Raises: InputError when it is missing or damaged, or lacks one."""
+    import numpy as np
+
+    with reading(path, "an npz file", hint), np.load(path, allow_pickle=False) as stored:
+        arrays: dict[str, NDArray[Any]] = {name: stored[name] for name in names}
+        if odd := next((name for name, array in arrays.items() if array.dtype.kind not in "biuf"), None):
+            raise ValueError(f"{odd} holds no numbers")
+        return arrays
 
 
 def sha256_file(path: Path) -> str:

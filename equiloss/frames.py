@@ -129,5 +129,5 @@ def _files(paths: Paths, pattern: str, schema: str = "") -> list[Path]:
 
 
 def _first_line(path: Path) -> str:
-    with path.open(encoding="utf-8") as f:
-        return f.readline()
+    with path.open(encoding="utf-8", errors="replace") as f:
+        return f.readline(1 << 20)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from equiloss.errors import InputError
-from equiloss.files import read_json, sha256_of, write_json
+from equiloss.files import read_json, reading, sha256_of, write_json
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -147,18 +147,16 @@ def from_record(record: Mapping[str, Any], where: str = "tokenizer record") -> E
 
     Raises: InputError when the record is none, is damaged, or does not end in `<|endoftext|>`.
     """
-    kind = record.get("kind")
+    kind = record.get("kind") if isinstance(record, Mapping) else type(record).__name__  # pyright: ignore
     if kind == "gpt2":
         return gpt2()
     if kind != "bpe":
         raise InputError(f"{where}: no tokenizer of the kind {kind!r}", "write it again with `pretrain data`")
-    try:
+    with reading(where, "a tokenizer", "write it again with `pretrain data`"):
         tokens = [base64.b64decode(token, validate=True) for token in cast("Sequence[str]", record["ranks"])]
         if dict(cast("Mapping[str, int]", record["special_tokens"])) != {END_OF_TEXT: len(tokens)}:
-            raise ValueError("ids are missing, doubled or out of order")
+            raise ValueError("damaged tokenizer: ids are missing, doubled or out of order")
         return from_ranks(tokens, where, str(record["pattern"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{where}: damaged tokenizer: {error}", "write it again with `pretrain data`") from None
 
 
 def from_ranks(tokens: Sequence[bytes], where: str, pattern: str = PATTERN) -> Encoding:
@@ -169,10 +167,8 @@ def from_ranks(tokens: Sequence[bytes], where: str, pattern: str = PATTERN) -> E
     ranks = {token: rank for rank, token in enumerate(tokens)}
     if len(ranks) != len(tokens) or any(bytes([byte]) not in ranks for byte in range(BYTES)):
         raise InputError(f"{where}: damaged tokenizer: ids are missing, doubled or out of order", "write it again")
-    try:
+    with reading(where, "a tokenizer", "write it again"):
         return _encoding("bpe", pattern, ranks)
-    except ValueError as error:
-        raise InputError(f"{where}: damaged tokenizer: {error}", "write it again") from None
 
 
 def save(encoding: Encoding, path: Path) -> None:

@@ -15,11 +15,11 @@ from equiloss.errors import InputError
 class ModelConfig(Config):
     """The shape of a GPT-2-style decoder. `vocab_size` None: that of the data's tokenizer."""
 
-    n_layer: int = Field(default=12, ge=1)
-    n_head: int = Field(default=12, ge=1)
-    n_embd: int = Field(default=768, ge=1)
-    context: int = Field(default=1024, ge=2)
-    vocab_size: int | None = Field(default=None, ge=2)
+    n_layer: int = Field(default=12, ge=1, le=1024)
+    n_head: int = Field(default=12, ge=1, le=4096)
+    n_embd: int = Field(default=768, ge=1, le=1 << 20)
+    context: int = Field(default=1024, ge=2, le=1 << 24)
+    vocab_size: int | None = Field(default=None, ge=2, le=1 << 32)
     tie_weights: bool = True
     qkv_bias: bool = True
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from equiloss.errors import InputError
-from equiloss.files import atomic, write_json
+from equiloss.files import atomic, read_arrays, write_json
 from equiloss.records.file_record import FileRecord, read
 from equiloss.records.provenance import Provenance
 from equiloss.statistics.estimate import ClusteredMean
@@ -155,11 +155,15 @@ def load(path: Path | str) -> Evaluation:
     base = Path(path)
     base = base.with_suffix(".json") if base.suffix == ".npz" else base
     record = read(EvaluationRecord, base, HINT)
-    try:
-        with np.load(base.with_suffix(".npz"), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in (*PER_DOCUMENT, *BREAKDOWNS, *CONFIDENCE)}
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{base.with_suffix('.npz')}: {error}", "run `pretrain eval` again") from None
+    path, names = base.with_suffix(".npz"), (*PER_DOCUMENT, *BREAKDOWNS, *CONFIDENCE)
+    arrays = read_arrays(path, names, "run `pretrain eval` again")
+    rows = arrays["index"].shape[:1]
+    flat = all(arrays[name].shape == rows for name in PER_DOCUMENT)
+    finite = all(bool(np.isfinite(array).all()) for array in arrays.values())
+    if not (flat and finite and all(arrays[name].ndim == 2 and arrays[name].shape[:1] == rows for name in names[6:])):
+        raise InputError(f"{path}: arrays that do not fit together, or numbers that are not finite", HINT)
+    if len(arrays["domain"]) and not 0 <= arrays["domain"].min() <= arrays["domain"].max() < len(record.data.domains):
+        raise InputError(f"{path}: domains that {base.name} does not name", HINT)
     return Evaluation(record, arrays, base)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self, cast
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
 from equiloss.errors import InputError
 from equiloss.files import read_json, write_json
@@ -235,6 +235,15 @@ class RunRecord(FileRecord):
     answers: dict[str, AnswerStatistics] = Field(default_factory=dict)
     files: RunFiles = RunFiles()
     provenance: Provenance = Provenance()
+
+    @field_validator("decoding")
+    @classmethod
+    def _numbers(cls, decoding: Settings) -> Settings:
+        for name in ("temperature", "top_k", "top_p", "repetition_penalty", "max_new_tokens"):
+            value = decoding.get(name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+                raise ValueError(f"{name} is {value!r:.40}, not a number")
+        return decoding
 
 
 class IftRun(RunRecord):

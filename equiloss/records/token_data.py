@@ -38,9 +38,9 @@ Source = Annotated[TextSource, BeforeValidator(_named)]
 class SplitFile(FileRecord):
     """One split: its tokens, documents and UTF-8 bytes, and the hash of its token file."""
 
-    tokens: int
-    documents: int
-    bytes: int
+    tokens: int = Field(ge=0)
+    documents: int = Field(ge=0)
+    bytes: int = Field(ge=0)
     sha256: str
 
 
@@ -59,7 +59,7 @@ class TokenData(FileRecord):
     seed: int = 0
     fractions: dict[str, float] = Field(default_factory=dict)
     dtype: Literal["uint16", "uint32"]
-    vocab_size: int
+    vocab_size: int = Field(ge=2)
     splits: dict[SplitName, SplitFile] = Field(min_length=3)
     domains: list[str]
     duplicates_removed: DuplicatesRemoved = DuplicatesRemoved()

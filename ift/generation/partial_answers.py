@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from equiloss.files import append_jsonl, write_jsonl
+from pydantic import ValidationError
+
+from equiloss.errors import InputError
+from equiloss.files import append_jsonl, json_lines, write_jsonl
 from equiloss.records.response import Example, Response
 from ift.generation.answerer import Answerer
 from pretrain.training.distributed import World
@@ -57,9 +60,11 @@ def forget(path: Path) -> None:
 def _kept(path: Path, fingerprint: str) -> list[Response]:
     """The finished answers of a file, none where it is of another run; the last line may be half a line."""
     rows: list[object] = []
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return [Response.model_validate(row) for row in rows[1:]] if rows[:1] == [{"fingerprint": fingerprint}] else []
+    with suppress(InputError):
+        rows.extend(row for _, row in json_lines(path))
+    if rows[:1] != [{"fingerprint": fingerprint}]:
+        return []
+    answers: list[Response] = []
+    with suppress(ValidationError):
+        answers.extend(Response.model_validate(row) for row in rows[1:])
+    return answers

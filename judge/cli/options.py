@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option
 
+from equiloss.cli import finite
+
 Files = Annotated[list[Path], Argument(metavar="FILES")]
 
 # Which verdicts are meant, where there are several.
@@ -13,9 +15,9 @@ Judge = Annotated[str | None, Option("--judge", help="The judge to use, where th
 Labels = Annotated[Path | None, Option("--labels", help="A person's ratings, by `judge label`.")]
 
 # How they are compared.
-Confidence = Annotated[float, Option("--confidence", min=0.5, max=0.999)]
+Confidence = Annotated[float, Option("--confidence", min=0.5, max=0.999, callback=finite)]
 Draws = Annotated[int, Option("--draws", min=100, help="Bootstrap draws.")]
-DrawsSeed = Annotated[int, Option("--seed", help="Seed of the draws.")]
+DrawsSeed = Annotated[int, Option("--seed", min=0, help="Seed of the draws.")]
 
 # What a judge is sent.
 AskedRubric = Annotated[str, Option("--rubric", help="A shipped rubric's name, or a path.")]

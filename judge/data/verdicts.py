@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from equiloss.errors import InputError
-from equiloss.files import read_text
+from equiloss.files import json_lines, read_text
 from equiloss.records.ift_run import IftRespond, IftRun, read_run
 from equiloss.records.response import Response, stem_of
 from equiloss.records.verdict import (
@@ -145,20 +145,15 @@ def companion(verdict_file: Path, ending: str) -> Path:
 def _look_into(path: Path) -> tuple[FileKind, str]:
     """What a results file holds, and the generator that its first line names, if it is a verdict file's."""
     try:
-        with path.open(encoding="utf-8-sig") as f:
-            line = next((line for line in f if line.strip()), "")
-    except (OSError, UnicodeDecodeError):
-        line = ""
-    if not line:
-        read_text(path)  # raises, saying why
-    try:
-        row: Any = json.loads(line)
-        kind = _SCHEMAS.get(str(row.get("schema", "")).rpartition(".")[0], "responses")  # of any version
-    except (json.JSONDecodeError, AttributeError):  # a JSON array
-        return "responses", ""
-    if kind != "responses" and not isinstance(row.get("generator"), str):
+        _, row = next(json_lines(path))
+    except InputError:
+        read_text(path)  # raises where there is nothing to read, saying why
+        return "responses", ""  # one document over many lines
+    named: dict[str, object] = row if isinstance(row, dict) else {}
+    kind = _SCHEMAS.get(str(named.get("schema", "")).rpartition(".")[0], "responses")  # of any version
+    if kind != "responses" and not isinstance(named.get("generator"), str):
         raise InputError(f"{path}: line 1 names no generator", "judge the answers again")
-    return kind, str(row.get("generator", ""))
+    return kind, str(named.get("generator", ""))
 
 
 def _join(generator: str, answers: AnswerFile | None, named: Sequence[Path]) -> Judged:
@@ -175,6 +170,12 @@ def _join(generator: str, answers: AnswerFile | None, named: Sequence[Path]) -> 
     failures = [failure for file in failure_files for failure in read_failures(file)]
     if other := next((line.generator for line in (*verdicts, *failures) if line.generator != generator), None):
         raise InputError(f"a verdict file of {generator!r} holds verdicts on {other!r}", "judge the answers again")
+    counts = Counter((line.id, line.criterion, line.repeat, line.rubric, line.judge) for line in verdicts)
+    if twins := next((key for key, count in counts.items() if count > 1), None):
+        raise InputError(
+            f"{generator}: two verdicts on item {twins[0]} ({twins[1]}, repeat {twins[2]}) by {twins[4]}",
+            "delete one of them, or judge the answers again",
+        )
     path, responses, run_files = None, {}, list[Path]()
     if answers is not None:
         with answers:

@@ -57,7 +57,15 @@ def read_as(
         for number, row in enumerate(read(path), start=1):
             try:
                 take(collected, row, Source(path, number, generator or stem_of(path), judge or kind))
-            except (KeyError, TypeError, ValueError, IndexError, AttributeError, StopIteration) as error:
+            except (
+                LookupError,
+                TypeError,
+                ValueError,
+                ArithmeticError,
+                AttributeError,
+                StopIteration,
+                RecursionError,
+            ) as error:
                 raise InputError(f"{path}: item {number}: {_why(error)}", f"is it of the kind {kind!r}?") from None
     if not (collected.responses or collected.verdicts):
         raise InputError(f"{', '.join(map(str, files))}: holds nothing of the kind {kind!r}", "check --from")

@@ -8,8 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equiloss.errors import InputError
-from equiloss.files import atomic, read_text
+from equiloss.files import atomic, read_text, reading
 from equiloss.frames import RESPONSES, VERDICTS
 from equiloss.records.frame import frame_of
 from judge.data.verdicts import Judged
@@ -59,10 +58,8 @@ def read_csv(path: Path) -> list[Row]:
     """The rows of a CSV file, as texts. Raises: InputError when it is missing, empty or broken."""
     import pandas as pd
 
-    try:
+    with reading(path, "CSV", "mend that line"):
         rows = pd.read_csv(io.StringIO(read_text(path)), dtype=str, keep_default_na=False)
-    except pd.errors.ParserError as error:
-        raise InputError(f"{path}: is not CSV: {str(error).strip()}", "mend that line") from None
     return _records(rows)
 
 
@@ -71,10 +68,8 @@ def read_parquet(path: Path) -> list[Row]:
     import_module("pyarrow")
     import pandas as pd
 
-    try:
+    with reading(path, "a Parquet file", "check the file, and --from"):
         return _records(pd.read_parquet(path, dtype_backend="numpy_nullable"))
-    except (OSError, ValueError):
-        raise InputError(f"{path}: is not a Parquet file", "check the file, and --from") from None
 
 
 @importer("csv", read_csv)

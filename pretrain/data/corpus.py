@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import codecs
-import gzip
-import json
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from equiloss import files as runs
+from equiloss.console import say
 from equiloss.errors import InputError
+from equiloss.files import reading
 from equiloss.records.token_data import TextSource
 from pretrain.data import world
 from pretrain.data.document import Document
@@ -21,7 +20,9 @@ from pretrain.data.rows import Row, hub_rows, parquet_rows
 TEXT = (".txt", ".text", ".md")
 LINES = (".jsonl", ".ndjson")
 SUFFIXES = (*TEXT, *LINES, ".json", ".parquet")
+KNOWN = f"known: {', '.join(SUFFIXES)}, each also .gz or .zst"
 READ_BYTES = 1 << 20
+METADATA = ("readme.md", "dataset_infos.json", "dataset_info.json", "state.json", "license.txt", "license.md")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ def read_documents(source: str, fields: Fields | None = None) -> Iterator[Docume
     """The documents of a source, one at a time.
 
     `source`: a text file (`.txt`, `.md`: one document, or several when a separator is given), JSON Lines, a JSON list,
-    Parquet, any of these gzipped, a folder of such files (the domain is the folder in it), `hub:NAME[:CONFIG][:SPLIT]`
+    Parquet, any of these packed by gzip or Zstandard, a folder of such files (the domain is the folder in it),
+    `hub:NAME[:CONFIG][:SPLIT]`
     for a Hugging Face data set (streamed), or `world:NAME` for the built-in world.
     Raises: InputError when the source is missing, empty, broken (naming the line) or has no such field.
     """
@@ -55,8 +57,8 @@ def read_documents(source: str, fields: Fields | None = None) -> Iterator[Docume
     if not path.exists():
         raise InputError(f"{source}: no such file or folder", "or write hub:NAME or world:NAME")
     if _suffix(path) not in SUFFIXES:
-        raise InputError(f"{source}: not a kind of file that is read", f"known: {', '.join(SUFFIXES)}, each also .gz")
-    return _file(path, path.name.removesuffix(".gz").removesuffix(_suffix(path)), fields)
+        raise InputError(f"{source}: not a kind of file that is read", KNOWN)
+    return _file(path, path.name.removesuffix(".gz").removesuffix(".zst").removesuffix(_suffix(path)), fields)
 
 
 def describe(source: str) -> TextSource:
@@ -75,23 +77,30 @@ def describe(source: str) -> TextSource:
 
 
 def _suffix(path: Path) -> str:
-    return Path(path.name.lower().removesuffix(".gz")).suffix
+    return Path(path.name.lower().removesuffix(".gz").removesuffix(".zst")).suffix
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(
+    """The text in a folder; of a downloaded data set (Parquet or JSON Lines) its records, not its card and metadata."""
+    files = sorted(
         path
         for path in folder.rglob("*")
         if path.is_file()
         and _suffix(path) in SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
+    if not any(_suffix(path) in (".parquet", *LINES) for path in files):
+        return files
+    aside = [path for path in files if path.name.lower() in METADATA]
+    if aside:
+        say(f"{folder}: left out {', '.join(path.name for path in aside)}")
+    return [path for path in files if path not in aside]
 
 
 def _folder(folder: Path, fields: Fields) -> Iterator[Document]:
     files = _files(folder)
     if not files:
-        raise InputError(f"{folder}: no text in this folder", f"known files: {', '.join(SUFFIXES)}, each also .gz")
+        raise InputError(f"{folder}: no text in this folder", KNOWN)
 
     def documents() -> Iterator[Document]:
         for path in files:
@@ -107,7 +116,7 @@ def _file(path: Path, domain: str, fields: Fields) -> Iterator[Document]:
     suffix = _suffix(path)
     if suffix in TEXT:
         return (Document(text, domain) for text in _texts(path, fields.separator))
-    read = parquet_rows if suffix == ".parquet" else _lines if suffix in LINES else _list
+    read = parquet_rows if suffix == ".parquet" else runs.json_rows
     return _documents(read(path), domain, fields)
 
 
@@ -116,8 +125,8 @@ def _texts(path: Path, separator: str | None) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     pending = ""
     offset = 0
-    try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as f:
+    with reading(path, "text", "fetch it again"), runs.open_bytes(path) as f:
+        try:
             while piece := f.read(READ_BYTES):
                 pending += decoder.decode(piece)
                 offset += len(piece)
@@ -125,39 +134,13 @@ def _texts(path: Path, separator: str | None) -> Iterator[str]:
                     *done, pending = pending.split(separator)
                     yield from (text.strip("\n") for text in done)
             pending += decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (near byte {offset + error.start})", "convert it to UTF-8") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: broken gzip file: {error}", "fetch it again") from None
+        except UnicodeDecodeError as error:
+            place = f"{path}: not UTF-8 text (near byte {offset + error.start})"
+            raise InputError(place, "convert it to UTF-8") from None
     if not separator:
         yield pending
     elif pending.strip():
         yield pending.strip("\n")
-
-
-def _lines(path: Path) -> Iterator[tuple[str, Any]]:
-    """The rows of a JSON Lines file, each with the place to name in errors."""
-    for number, text in enumerate(_texts(path, "\n"), start=1):
-        if text.strip():
-            try:
-                yield f"{path}: line {number}", json.loads(text)
-            except json.JSONDecodeError as error:
-                hint = "mend or delete that line"
-                raise InputError(f"{path}: line {number} is not JSON: {error.msg}", hint) from None
-
-
-def _list(path: Path) -> Iterator[tuple[str, Any]]:
-    """The rows of a JSON file that holds one list."""
-    try:
-        rows: Any = json.loads("".join(_texts(path, None)))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON: {error.msg} on line {error.lineno}", "mend the file") from None
-    if not isinstance(rows, list):
-        raise InputError(
-            f"{path}: not a list of records", "a .json file must hold one list; one record a line is .jsonl"
-        )
-    for number, row in enumerate(cast("list[Any]", rows), start=1):
-        yield f"{path}: record {number}", row
 
 
 def _documents(rows: Iterable[tuple[str, Any]], domain: str, fields: Fields) -> Iterator[Document]:
@@ -170,10 +153,19 @@ def _document(row: Any, where: str, domain: str, fields: Fields) -> Document:
     if not isinstance(row, Mapping):
         raise InputError(f"{where} is not a record with a field {fields.text!r}", "one JSON object each")
     record: Row = {**row}
-    for name, flag in ((fields.text, "--text-field"), (fields.domain, "--domain-field")):
-        if name is not None and name not in record:
-            raise InputError(f"{where}: no field {name!r}", f"choose one with {flag}: {', '.join(record)}")
-    text = record[fields.text]
+    text = _field(record, fields.text, "--text-field", where)
     if text is not None and not isinstance(text, str):
         raise InputError(f"{where}: the field {fields.text!r} is not text but {text!r:.40}", "choose with --text-field")
-    return Document(text or "", domain if fields.domain is None else str(record[fields.domain]))
+    if fields.domain is not None:
+        domain = str(_field(record, fields.domain, "--domain-field", where))
+    return Document(text or "", domain)
+
+
+def _field(record: Row, name: str, flag: str, where: str) -> Any:
+    """A field of a record, or of a record in it: `meta.source`."""
+    value: Any = record
+    for part in [name] if name in record else name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise InputError(f"{where}: no field {name!r}", f"choose one with {flag}: {', '.join(map(str, record))}")
+        value = value[part]  # pyright: ignore[reportUnknownVariableType]
+    return value  # pyright: ignore[reportUnknownVariableType]

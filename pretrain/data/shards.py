@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from equiloss import tokenizer as tokenizers
 from equiloss.errors import InputError
-from equiloss.files import sha256_of
+from equiloss.files import read_arrays, sha256_of
 from equiloss.records.file_record import read
 from equiloss.records.token_data import TokenData
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SPLITS: Final = ("train", "validation", "test")
 DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+CHECKED_TOKENS = 1 << 24
 HINT = "name a directory that `pretrain data` wrote"
 
 
@@ -75,6 +76,8 @@ class Shards:
             raise InputError(f"{directory}: no data.json in it: not a finished data directory", HINT)
         record = read(TokenData, path, "write the data again with `pretrain data`")
         encoding = tokenizers.from_record(record.tokenizer, str(path))
+        if record.vocab_size != encoding.n_vocab or set(record.splits) != set(SPLITS):
+            raise InputError(f"{path}: not the vocabulary of its tokenizer, or not its splits", HINT)
         for name in SPLITS:
             expected = record.splits[name].tokens * DTYPES[record.dtype].itemsize
             file = directory / f"{name}.bin"
@@ -94,15 +97,19 @@ class Shards:
         empty = file.stat().st_size == 0  # an empty file cannot be mapped
         tokens: Any = np.empty(0, dtype) if empty else np.memmap(file, dtype, mode="r")
         index = self.directory / f"{name}.docs.npz"
-        try:
-            with np.load(index, allow_pickle=False) as arrays:
-                starts = arrays["starts"].astype(np.uint64)
-                domain = arrays["domain"].astype(np.uint16)
-                text_bytes = arrays["bytes"].astype(np.uint64)
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{index}: {error}", "write the data again with `pretrain data`") from None
-        if not len(starts) == len(domain) == len(text_bytes) == self.record.splits[name].documents:
+        arrays = read_arrays(index, ("starts", "domain", "bytes"), "write the data again with `pretrain data`")
+        starts, text_bytes = arrays["starts"].astype(np.uint64), arrays["bytes"].astype(np.uint64)
+        domain = arrays["domain"].astype(np.uint16)
+        if not starts.shape == domain.shape == text_bytes.shape == (self.record.splits[name].documents,):
             raise InputError(f"{index}: not the documents that data.json says", "write the data again")
+        in_order = not len(starts) or (
+            starts[0] == 0 and starts[-1] < len(tokens) and bool((starts[1:] > starts[:-1]).all())
+        )
+        if not in_order or (len(domain) and domain.max() >= len(self.record.domains)):
+            raise InputError(f"{index}: documents or domains that are not in the data", "write the data again")
+        for start in range(0, len(tokens), CHECKED_TOKENS):
+            if tokens[start : start + CHECKED_TOKENS].max() >= self.record.vocab_size:
+                raise InputError(f"{file}: an id outside the vocabulary of {self.record.vocab_size:,}", HINT)
         return TokenSplit(name, tokens, starts, domain, text_bytes)
 
     @property

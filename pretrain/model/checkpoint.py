@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import JsonValue
+from torch import Tensor
 
 from equiloss.config import validate
 from equiloss.errors import InputError
-from equiloss.files import atomic, sha256_file
+from equiloss.files import atomic, reading, sha256_file
 from equiloss.records.base_run import CheckpointRun
 from equiloss.records.file_record import parse
 from pretrain.config import ModelConfig
@@ -47,7 +49,10 @@ class Checkpoint:
         """The tokenizer itself."""
         from equiloss.tokenizer import from_record
 
-        return from_record(self.tokenizer)
+        encoding = from_record(self.tokenizer, f"{self.path}: tokenizer")
+        if encoding.n_vocab > (self.config.vocab_size or 0):
+            raise InputError(f"{self.path}: its tokenizer has more ids than the model, {encoding.n_vocab:,}", HINT)
+        return encoding
 
 
 def save(path: Path, model: GPT, tokenizer: TokenizerRecord, run: CheckpointRun) -> None:
@@ -74,16 +79,56 @@ def save_state(
 def load_plain(path: Path, hint: str) -> Any:
     """What a file of torch.save holds, on the CPU, where that is tensors and plain data: nothing of it is executed.
 
-    Raises: InputError when it is missing or damaged, or holds anything else.
+    Every part is held against the checksum that torch.save wrote with it. Raises: InputError when the file is missing
+    or damaged, or holds anything else.
     """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file", hint) from None
-    except pickle.UnpicklingError:
-        raise InputError(f"{path}: holds something other than plain tensors, so it is not opened", hint) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError):
-        raise InputError(f"{path}: not a checkpoint, or damaged", hint) from None
+    with reading(path, "a checkpoint", hint):
+        if path.is_file() and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as parts:
+                if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()) or parts.testzip():
+                    raise ValueError("its parts do not have their checksums")
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            raise InputError(f"{path}: holds something other than plain tensors, so it is not opened", hint) from None
+
+
+def check_tensors(expected: Mapping[str, Tensor], given: Any, where: str, hint: str) -> None:
+    """Raise InputError unless `given` has the tensors of `expected` with their shapes, in finite fp32 on the CPU."""
+    if not isinstance(given, dict) or given.keys() != expected.keys():
+        odd = sorted(map(str, expected.keys() ^ given.keys() if isinstance(given, dict) else [type(given).__name__]))  # pyright: ignore
+        raise InputError(f"{where}: the weights do not fit the config: {', '.join(odd[:3])}", hint)
+    for name, like in expected.items():
+        check_tensor(like, given[name], f"{where}: the weights do not fit the config: {name}", hint)
+
+
+def check_moments(parameters: Mapping[str, Tensor], given: Any, where: str, hint: str) -> None:
+    """Raise InputError unless `given` is an optimizer's state of these parameters, each moment of its shape.
+
+    torch's fused AdamW believes shapes and types: where one is wrong it writes past the end of the memory.
+    """
+    kinds = ({"step", "exp_avg", "exp_avg_sq"}, {"momentum_buffer"})
+    if not isinstance(given, dict) or not given.keys() <= parameters.keys():
+        raise InputError(f"{where} is no optimizer's state", hint)
+    for name, moments in given.items():  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(moments, dict) or moments.keys() not in kinds:
+            raise InputError(f"{where} lacks moments of {name}", hint)
+        for key, value in moments.items():  # pyright: ignore[reportUnknownVariableType]
+            check_tensor(torch.zeros(()) if key == "step" else parameters[name], value, f"{where}: {name}: {key}", hint)  # pyright: ignore
+
+
+def check_tensor(like: Tensor, value: Any, where: str, hint: str) -> None:
+    """Raise InputError unless `value` is a finite fp32 tensor in memory of the shape of `like`."""
+    plain = isinstance(value, Tensor) and value.device.type == "cpu" and value.layout == torch.strided
+    if not plain or value.dtype != torch.float32 or value.shape != like.shape:
+        kind = (
+            f"{value.dtype} {tuple(value.shape)} on {value.device}"
+            if isinstance(value, Tensor)
+            else type(value).__name__
+        )
+        raise InputError(f"{where} is {kind}, not torch.float32 {tuple(like.shape)}", hint)
+    if not bool(torch.isfinite(value).all()):
+        raise InputError(f"{where} holds numbers that are not finite", hint)
 
 
 def load(path: Path | str, device: str | torch.device = "cpu", dropout: float = 0.0) -> Checkpoint:
@@ -94,7 +139,7 @@ def load(path: Path | str, device: str | torch.device = "cpu", dropout: float = 
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a directory", "name the checkpoint.pt in it")
-    if path.exists() and not zipfile.is_zipfile(path):  # cut short, or an old-style pickle
+    if path.is_file() and not zipfile.is_zipfile(path):  # cut short, or an old-style pickle
         raise InputError(f"{path}: not a checkpoint, or damaged", HINT)
     document = load_plain(path, HINT)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -104,14 +149,22 @@ def load(path: Path | str, device: str | torch.device = "cpu", dropout: float = 
         raise InputError(f"{path}: the checkpoint lacks {', '.join(sorted(missing))}", HINT)
     config = validate(ModelConfig, document["config"], f"{path}: config")
     run = parse(CheckpointRun, document["run"], f"{path}: run", HINT)
+    layers = {str(name).split(".")[1] for name in document["state_dict"] if str(name).startswith("blocks.")}
+    if config.n_layer != len(layers):  # before a model of so many is made
+        raise InputError(f"{path}: the weights do not fit the config: {len(layers)} layers, not {config.n_layer}", HINT)
     with torch.device("meta"):
         model = GPT(config, dropout=dropout)
-    try:
-        model.load_state_dict(document["state_dict"], assign=True)
-    except RuntimeError as error:
-        first = " ".join(str(error).split("\n", 2)[1:2]).strip() or str(error)
-        raise InputError(f"{path}: the weights do not fit the config: {first}", HINT) from None
+    check_tensors(model.state_dict(), document["state_dict"], str(path), HINT)
+    model.load_state_dict(document["state_dict"], assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     model.to(device).eval()
     return Checkpoint(model, config, document["tokenizer"], run, sha256_file(path), path)
+
+
+def made_by(path: Path) -> CheckpointRun | None:
+    """The record of the run that made a checkpoint; None where none stands there, or none that can be read."""
+    try:
+        return load(path).run if path.is_file() else None
+    except InputError:
+        return None

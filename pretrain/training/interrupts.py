@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from equiloss.errors import EquilossError, IncompleteError
+from equiloss.errors import IncompleteError
+from equiloss.files import disk_is_full
 from pretrain.training.distributed import World
 from pretrain.training.run_directory import last_state
 
@@ -45,12 +45,10 @@ def resumable_errors(directory: Path, world: World) -> Generator[None]:
     """Turn a full disk and a lost peer into one line that names the last state. Both are resumable: exit code 3."""
     try:
         yield
-    except EquilossError:
-        raise
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, IncompleteError) as error:
         state = last_state(directory)
         last = f"the last state is {state.name}" if state else "no state was written yet"
-        if disk_is_full(error):
+        if isinstance(error, IncompleteError) or disk_is_full(error, directory):
             raise IncompleteError(
                 f"no space left for {directory}; {last}", "make room and run the same command with --resume"
             ) from None
@@ -60,10 +58,3 @@ def resumable_errors(directory: Path, world: World) -> Generator[None]:
                 "see why it ended; torchrun --max-restarts goes on by itself, the same command with --resume by hand",
             ) from error
         raise
-
-
-def disk_is_full(error: Exception) -> bool:
-    """Whether the system, or torch's file writer, ran out of space."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return "PytorchStreamWriter" in str(error)

@@ -159,7 +159,7 @@ class Run:
     def _load(self, path: Path) -> None:
         tensors = None
         if self.world.main:
-            self.progress, tensors = state.load(path)
+            self.progress, tensors = state.load(path, self.model)
             self.best = tensors["best"]
         state.restore(tensors, self.model, self.optimizers, self.world)
         self.progress = self.world.on_main(lambda: self.progress)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict
@@ -18,6 +17,7 @@ from equiloss.provenance import provenance
 from equiloss.records.base_run import RunProgress, TrainingData, TrainingState
 from equiloss.records.file_record import read
 from pretrain.config import RunConfig
+from pretrain.model.checkpoint import check_moments, check_tensors, load_plain
 from pretrain.model.decoder import GPT
 from pretrain.training.distributed import World
 from pretrain.training.optimizers import Optimizers
@@ -96,18 +96,21 @@ class StateTensors(TypedDict):
     best: dict[str, Tensor] | None
 
 
-def load(path: Path) -> tuple[RunProgress, StateTensors]:
-    """One state: where the run stood, and its tensors.
+def load(path: Path, model: GPT) -> tuple[RunProgress, StateTensors]:
+    """One state: where the run stood, and its tensors, which fit the model.
 
     Raises: InputError when it is damaged.
     """
-    record, file = read_record(path), path / "state.pt"
+    record, hint = read_record(path), "delete it: the one before is taken"
     try:
-        if not zipfile.is_zipfile(file):
-            raise ValueError("cut short")
-        tensors: StateTensors = torch.load(file, map_location="cpu", weights_only=True)
-    except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        raise InputError(f"{path}: the state is damaged ({error})", "delete it: the one before is taken") from None
+        tensors: StateTensors = load_plain(path / "state.pt", hint)
+    except InputError as error:
+        raise InputError(f"{path}: the state is damaged ({error.message})", hint) from None
+    if not isinstance(tensors, dict) or tensors.keys() != StateTensors.__annotations__.keys():  # pyright: ignore
+        raise InputError(f"{path}: the state is damaged", hint)
+    for weights in [tensors["model"], *([] if tensors["best"] is None else [tensors["best"]])]:
+        check_tensors(model.state_dict(), weights, f"{path}: the state is damaged", hint)
+    check_moments(dict(model.named_parameters()), tensors["optimizer"], f"{path}: the state is damaged", hint)
     return record.progress, tensors
 
 

@@ -31,12 +31,16 @@ def test_an_evaluation_without_its_means(tmp_path: Path) -> None:
     record = {
         "format": "equiloss.eval.v1",
         "checkpoint": {"name": "a"},
-        "data": {"sha256": "d", "split": "test"},
+        "data": {"sha256": "d", "split": "test", "domains": ["d"]},
         "method": {"context_tokens": 8, "stride_tokens": 4, "precision": "fp32"},
     }
     (tmp_path / "x.eval.json").write_text(json.dumps(record))
     names = (*evaluation.PER_DOCUMENT, *evaluation.BREAKDOWNS, *evaluation.CONFIDENCE)
-    np.savez(tmp_path / "x.eval.npz", allow_pickle=False, **{name: np.ones((3, 1)) for name in names})
+    np.savez(
+        tmp_path / "x.eval.npz",
+        allow_pickle=False,
+        **{name: np.zeros((3, 1)[: 1 + (name not in evaluation.PER_DOCUMENT)]) for name in names},
+    )
     loaded = evaluation.load(tmp_path / "x.eval.json")
     assert loaded.name == "a"
     assert loaded.record.domains == []

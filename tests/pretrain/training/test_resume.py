@@ -168,7 +168,8 @@ def test_ctrl_c_writes_a_state_and_exits_130(shards_directory: Path, tmp_path: P
     assert "--resume goes on from" in messages
     assert "Traceback" not in messages
     (written,) = state.states_in(tmp_path / "a" / "state")
-    progress, tensors = state.load(written)
+    progress = state.read_record(written).progress
+    tensors = torch.load(written / "state.pt", weights_only=True)
     assert progress.step > 0
     assert f"step-{progress.step:08d}" in messages
     assert tensors["model"].keys() == tensors["optimizer"].keys()
