@@ -149,7 +149,7 @@ def _look_into(path: Path) -> tuple[FileKind, str]:
     except InputError:
         read_text(path)  # raises where there is nothing to read, saying why
         return "responses", ""  # one document over many lines
-    named: dict[str, object] = row if isinstance(row, dict) else {}
+    named: dict[str, object] = row if isinstance(row, dict) else {}  # pyright: ignore[reportUnknownVariableType]
     kind = _SCHEMAS.get(str(named.get("schema", "")).rpartition(".")[0], "responses")  # of any version
     if kind != "responses" and not isinstance(named.get("generator"), str):
         raise InputError(f"{path}: line 1 names no generator", "judge the answers again")

@@ -42,7 +42,7 @@ def set_weight(change: Callable[[torch.Tensor], Any]) -> Callable[[dict[str, Any
         (set_weight(lambda w: w[:1].clone()), r"\(1, 8\)"),
         (set_weight(lambda w: w * float("nan")), "not finite"),
         (set_weight(lambda w: w.to_sparse()), "not torch.float32"),
-        (set_weight(lambda w: "text"), "<class 'str'>"),
+        (set_weight(lambda w: "text"), "is str"),
         (lambda d: d.update(state_dict=[1]), "0 layers, not 1"),
         (lambda d: d["state_dict"].pop(NAME), NAME),
         (lambda d: d["config"].update(n_layer=1000), "1 layers, not 1000"),
