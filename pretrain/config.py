@@ -22,6 +22,12 @@ class ModelConfig(Config):
     vocab_size: int | None = Field(default=None, ge=2, le=1 << 32)
     tie_weights: bool = True
     qkv_bias: bool = True
+    out_bias: bool = True
+    """Whether the output projection of attention has a bias."""
+    norm: Literal["var", "std"] = "var"
+    """What the 1e-5 of the layer norms is added to: the variance, as in torch; or its root, as in the diary's JAX."""
+    init: Literal["gpt2", "torch", "flax"] = "gpt2"
+    """Whose initialisation the run began with: GPT-2's, or the defaults of torch's or of Flax NNX's layers."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 

@@ -75,6 +75,7 @@ class CheckpointRun(SparseRecord):
     validation_loss: float | None = None
     best_validation_loss: float | None = None
     skipped_steps: int = 0
+    last_lr: float | None = None
     elapsed_s: float | None = None
     processes: int | None = None
     device: str | None = None

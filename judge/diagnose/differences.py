@@ -16,6 +16,9 @@ from judge.diagnose.suspects import BASE, IDLE, RECIPE, SEEDS, Suspect, suspect_
 DECODING = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
 """What a record's `decoding` says about how answers were generated; the seed of sampling is not a setting."""
 
+LATER_FIELDS: dict[str, JsonValue] = {"out_bias": True, "norm": "var", "init": "gpt2"}
+"""Fields of a model's shape that older records lack, and what all models had then."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -117,12 +120,12 @@ def _of_base(base: Base) -> dict[str, JsonValue]:
     run = base.record.run
     if run is None:
         return {}
-    made: dict[str, object] = {"model": base.record.config} if base.record.config else {}
+    made: dict[str, object] = {"model": LATER_FIELDS | base.record.config} if base.record.config else {}
     if run.config:
         made["config"] = {section: values for section, values in run.config.items() if section != "model"}
     if data := run.data:
         name = data.source.name if data.source else ""
-        made["data"] = f"{name or data.directory or 'data'} ({str(data.sha256)[:8]})"
+        made["data"] = f"{name or data.directory or 'data'} ({data.sha256[:8] if data.sha256 else 'hash not known'})"
     return flatten(made)
 
 

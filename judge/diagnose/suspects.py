@@ -73,8 +73,10 @@ BASE = (
     _train("rate-decay", "learning rate and its schedule", 0.6, YANO, "lr", "schedule", "warmup", "decay", "floor"),
     _model(
         *("base-shape", "shape of the model", 0.6, LIU_SHAPE),
-        *("n_layer", "n_head", "n_embd", "context", "qkv_bias", "vocab_size"),
+        *("n_layer", "n_head", "n_embd", "context", "qkv_bias", "out_bias", "vocab_size"),
     ),
+    _model("base-init", "initialisation", 0.6, DIARY, "init"),
+    _model("base-norm", "layer norm", 0.3, DIARY, "norm"),
     _model("base-tying", "weight tying", 0.5, DIARY, "tie_weights"),
     _train("base-optimizer", "optimiser", 0.5, LIU, "optimizer", "beta1", "beta2", "eps", "momentum"),
     _train("base-batch", "batch size", 0.4, LIU, "batch_size", "accumulate"),

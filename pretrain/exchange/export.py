@@ -11,7 +11,6 @@ from typing import Any
 
 from equiloss import files, provenance, templates
 from equiloss.errors import EquilossError, InputError
-from equiloss.numerals import significant
 from equiloss.records.base_run import CheckpointRun
 from pretrain.config import ModelConfig
 from pretrain.exchange import layouts, tokenizer_files
@@ -26,8 +25,11 @@ def export(loaded: Checkpoint, directory: Path, template: str | None = None, rep
 
     `template`: the instruction template of the chat template (default: the one it was fine-tuned with, or alpaca);
     `repository`: how the model card calls the model. Gives the template's name. An earlier export is replaced.
-    Raises: InputError when the directory holds anything else.
+    Raises: InputError when the directory holds anything else, or the model has a norm that transformers lacks.
     """
+    if loaded.config.norm != "var":
+        hint = "evaluate and fine-tune it here"
+        raise InputError(f"{loaded.path}: model.norm = {loaded.config.norm} is not a norm of transformers' GPT-2", hint)
     from safetensors.torch import save_file
 
     _check_free(directory)
@@ -106,7 +108,8 @@ def model_settings(config: ModelConfig, loaded: Checkpoint | None = None) -> dic
         "eos_token_id": end,
         "pad_token_id": end,
         "dtype": "float32",
-        MARK: {"qkv_bias": config.qkv_bias} | ({} if loaded is None else {"checkpoint_sha256": loaded.sha256}),
+        MARK: config.model_dump(include={"qkv_bias", "out_bias", "init"})
+        | ({} if loaded is None else {"checkpoint_sha256": loaded.sha256}),
     }
 
 
@@ -159,7 +162,7 @@ def _facts(run: CheckpointRun) -> list[tuple[str, str]]:
 
     def shown(value: object) -> str:
         if isinstance(value, float):
-            return significant(value, 4)
+            return f"{value:.4g}"
         return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "/")
 
     return [(key, shown(value)) for key, value in known if value is not None]

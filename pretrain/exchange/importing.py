@@ -14,7 +14,7 @@ from equiloss.config import validate
 from equiloss.errors import InputError
 from equiloss.records.base_run import CheckpointRun, ImportedFrom
 from pretrain.config import ModelConfig
-from pretrain.exchange import layouts, tokenizer_files
+from pretrain.exchange import diary, layouts, tokenizer_files
 from pretrain.exchange.export import MARK
 from pretrain.exchange.layouts import Layout, State
 from pretrain.model import checkpoint
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tiktoken import Encoding
 
 HINT = "known: a GPT-2 directory, model.json with model.safetensors, a nanoGPT ckpt.pt"
+SAMPLES, SAMPLE_TOKENS = 8, 64
+"""How much text of the model's own the two kinds of layer norm are compared on."""
 PADDING = 128
 """Vocabularies are padded to a multiple of at most this."""
 FIXED = {
@@ -33,9 +35,17 @@ FIXED = {
     "add_cross_attention": False,
 }
 """What transformers' GPT-2 can vary and this model cannot."""
+DIARY_SHAPE = {
+    "n_layer": "n_layers",
+    "n_head": "n_heads",
+    "n_embd": "emb_dim",
+    "context": "context_length",
+    "dropout": "drop_rate",
+}
 RENAMED: dict[Layout, dict[str, str]] = {
     "gpt2": {"context": "n_positions", "tie_weights": "tie_word_embeddings"},
-    "diary": {"n_layer": "n_layers", "n_head": "n_heads", "n_embd": "emb_dim", "context": "context_length"},
+    "diary": DIARY_SHAPE,
+    "diary-jax": DIARY_SHAPE,
     "nanogpt": {"context": "block_size", "qkv_bias": "bias"},
 }
 """What a layout calls those fields of a model's shape that ModelConfig calls otherwise."""
@@ -51,6 +61,8 @@ class ImportedModel:
     layout: Layout
     weights: Path
     notes: list[str]
+    training: CheckpointRun
+    """What its files say about its training: the fields of a record that they give."""
 
 
 def import_checkpoint(source: Path, output: Path, tokenizer_name: str | None = None) -> ImportedModel:
@@ -60,12 +72,14 @@ def import_checkpoint(source: Path, output: Path, tokenizer_name: str | None = N
     Raises: InputError for an unknown layout, tensors that do not fit, or a vocabulary smaller than the tokenizer's.
     """
     model = read(source, tokenizer_name)
-    record = CheckpointRun(
-        kind="import",
-        name=source.resolve().name,
-        source=ImportedFrom(path=str(source), layout=model.layout, sha256=files.sha256_file(model.weights)),
-        notes=model.notes,
-        provenance=provenance.provenance(),
+    record = model.training.model_copy(
+        update={
+            "kind": "import",
+            "name": source.resolve().name,
+            "source": ImportedFrom(path=str(source), layout=model.layout, sha256=files.sha256_file(model.weights)),
+            "notes": model.notes,
+            "provenance": provenance.provenance(),
+        }
     )
     checkpoint.save_state(output, model.config, model.state, tokenizer.to_record(model.encoding), record)
     return model
@@ -75,7 +89,7 @@ def read(source: Path, tokenizer_name: str | None = None) -> ImportedModel:
     """Read a checkpoint from elsewhere without writing anything (see `import_checkpoint`)."""
     if not source.exists():
         raise InputError(f"{source}: no such file or directory", HINT)
-    own = None
+    own, training = None, CheckpointRun()
     notes: list[str] = []
     directory = source if source.is_dir() else source.parent
     if source.suffix in (".pt", ".pth", ".ckpt") and source.name != "pytorch_model.bin":
@@ -88,17 +102,19 @@ def read(source: Path, tokenizer_name: str | None = None) -> ImportedModel:
         weights, config, tensors = _gpt2(directory)
         own = tokenizer_files.read(directory)
     else:
-        layout = "diary"
-        weights, config, tensors = _diary(source)
+        layout, weights, config, tensors, training = _diary(source)
+        notes += training.notes
     state = layouts.from_layout(layout, config, tensors, str(weights))
     _check_shapes(config, state, weights)
     encoding = _encoding(tokenizer_name, own, config, source)
     config, state = _trim(config, state, encoding, source, notes)
-    return ImportedModel(config, state, encoding, layout, weights, notes)
+    if config.norm == "std":
+        notes.append(_norms_apart(config, state, encoding))
+    return ImportedModel(config, state, encoding, layout, weights, notes, training)
 
 
 def _shape(layout: Layout, settings: Mapping[str, object], path: Path, **defaults: object) -> ModelConfig:
-    names = {field: RENAMED[layout].get(field, field) for field in ModelConfig.model_fields if field != "dropout"}
+    names = {field: RENAMED[layout].get(field, field) for field in ModelConfig.model_fields}
     fields = defaults | {field: settings[name] for field, name in names.items() if name in settings}
     for field in ("n_layer", "n_head", "n_embd", "context", "vocab_size"):
         if field not in fields:
@@ -149,25 +165,44 @@ def _gpt2(directory: Path) -> tuple[Path, ModelConfig, State]:
     return weights, config, tensors
 
 
-def _diary_files(source: Path) -> tuple[Path, Path]:
-    """model.safetensors and model.json, which lie together, or the latter in the run's directory above."""
-    candidates = [source] if source.is_file() else [source, source / "checkpoints" / "best", source / "best"]
-    for place in candidates:
-        weights = place if place.is_file() else place / "model.safetensors"
-        if weights.is_file() and weights.suffix == ".safetensors":
-            for above in (weights.parent, *weights.absolute().parents[1:4]):
-                if (above / "model.json").is_file():
-                    return weights, above / "model.json"
-            raise InputError(f"{weights}: no model.json beside it or above it", "the model's shape is in that file")
-    raise InputError(f"{source}: no model that can be read", HINT)
+def _diary(source: Path) -> tuple[Layout, Path, ModelConfig, State, CheckpointRun]:
+    weights, path = diary.find(source)
+    settings, tensors = _object(path), _load(weights)
+    diary.check(settings, tensors, path)
+    layout: Layout = "diary-jax" if "token_embedding.embedding" in tensors else "diary"
+    out_bias = "attention.output_projection.bias" if layout == "diary-jax" else "att.out_proj.bias"
+    config = _shape(
+        *(layout, settings, path),
+        tie_weights=False,
+        qkv_bias=False,
+        out_bias=any(name.endswith(out_bias) for name in tensors),
+        norm="std" if layout == "diary-jax" else "var",
+        init="flax" if layout == "diary-jax" else "torch",
+    )
+    return layout, weights, config, tensors, diary.training(weights, config)
 
 
-def _diary(source: Path) -> tuple[Path, ModelConfig, State]:
-    weights, path = _diary_files(source)
-    settings = _object(path)
-    if "moe" in settings:
-        raise InputError(f"{path}: a mixture of experts", "only dense models can be imported")
-    return weights, _shape("diary", settings, path, tie_weights=False, qkv_bias=False), _load(weights)
+def _norms_apart(config: ModelConfig, state: State, encoding: Encoding) -> str:
+    """How far the model's loss moves under torch's norm, in a sentence: on text that it writes itself."""
+    from pretrain.model.decoder import GPT
+    from pretrain.model.generation import generate
+
+    def model(norm: str) -> GPT:
+        built = GPT(config.model_copy(update={"norm": norm})).eval()
+        built.load_state_dict(state)
+        return built
+
+    own, end = model("std"), encoding.eot_token
+    length = min(SAMPLE_TOKENS, config.context - 1)
+    texts = generate(own, [[end]] * SAMPLES, max_new_tokens=length, eos_id=None, temperature=1.0, seeds=range(SAMPLES))
+    ids = torch.tensor([[end, *text.tokens] for text in texts])
+    with torch.no_grad():
+        losses = [float(one(ids[:, :-1], ids[:, 1:])) for one in (own, model("var"))]
+    return (
+        f"its layer norms divide by the standard deviation plus 1e-5 (model.norm = std): {losses[0]:.4f} nats per "
+        f"token on {ids[:, 1:].numel()} tokens that it writes itself, {losses[1]:.4f} under torch's norm "
+        f"({losses[1] - losses[0]:+.4f})"
+    )
 
 
 def _nanogpt(path: Path) -> tuple[ModelConfig, State]:

@@ -1,13 +1,12 @@
 """A GPT-2-style decoder in one file: pre-norm blocks, learned positions, tanh GELU, scaled dot-product attention.
 
-The architecture is GPT-2's (Radford et al., 2019). Two things can differ: `tie_weights` (one matrix reads and writes
-tokens) and `qkv_bias`. Dropout is an argument of construction, never a part of the shape, so that fine-tuning cannot
-inherit it from the base model.
+The architecture is GPT-2's (Radford et al., 2019). Four things can differ: `tie_weights` (one matrix reads and writes
+tokens), the biases of attention (`qkv_bias`, `out_bias`) and `norm`. Dropout is an argument of construction, never a
+part of the shape, so that fine-tuning cannot inherit it from the base model.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -19,11 +18,7 @@ from equiloss.errors import InputError
 from equiloss.seeds import stream
 from pretrain.config import ModelConfig
 from pretrain.model.cross_entropy import IGNORE, linear_cross_entropy
-
-INIT_STD = 0.02
-LOGIT_STD = 0.3
-"""The most that logits may vary at initialisation: their variance adds half of itself to the first loss."""
-
+from pretrain.model.initialisation import initial
 
 Attend = Callable[[Tensor, int, float], Tensor]
 """How a layer attends (see `packing` and `generation` for others than causally): qkv (B, T, 3C), heads, dropout."""
@@ -51,30 +46,14 @@ class GPT(nn.Module):
             self.token_embedding = nn.Embedding(config.vocab_size, config.n_embd)
             self.position_embedding = nn.Embedding(config.context, config.n_embd)
             self.blocks = nn.ModuleList(Block(config, dropout) for _ in range(config.n_layer))
-            self.final_norm = nn.LayerNorm(config.n_embd)
+            self.final_norm = layer_norm(config)
             self.unembedding = None if config.tie_weights else nn.Linear(config.n_embd, config.vocab_size, bias=False)
         if device.type != "meta":
             self.to_empty(device=device)
-            self.initialise(seed)
-
-    @torch.no_grad()
-    def initialise(self, seed: int) -> None:
-        """GPT-2's initialisation: N(0, 0.02), residual projections divided by sqrt(2 n_layer), norms 1, biases 0.
-
-        The matrix that writes tokens is drawn narrower where n_embd is large, so that the first loss is ln(vocab_size).
-        """
-        residual_std = INIT_STD / math.sqrt(2 * self.config.n_layer)
-        for name, parameter in self.named_parameters():
-            if "norm" in name:
-                parameter.fill_(1.0 if name.endswith("weight") else 0.0)
-            elif name.endswith("bias"):
-                parameter.zero_()
-            else:
-                std = residual_std if name.endswith(("attention.out.weight", "mlp.down.weight")) else INIT_STD
-                if parameter is self.head_weight:
-                    std = min(std, LOGIT_STD / math.sqrt(self.config.n_embd))
-                generator = torch.Generator().manual_seed(stream(seed, name))
-                parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
+            with torch.no_grad():
+                for name, parameter in self.named_parameters():
+                    generator = torch.Generator().manual_seed(stream(seed, name))
+                    parameter.copy_(initial(config, name, parameter.shape, generator))
 
     @property
     def head_weight(self) -> Tensor:
@@ -119,14 +98,29 @@ class GPT(nn.Module):
         return F.linear(hidden, self.head_weight)
 
 
+def layer_norm(config: ModelConfig) -> nn.LayerNorm:
+    """The norm of `config.norm` over the last dimension (..., C)."""
+    return nn.LayerNorm(config.n_embd) if config.norm == "var" else StdNorm(config.n_embd)
+
+
+class StdNorm(nn.LayerNorm):
+    """A layer norm that divides by the standard deviation plus epsilon, not by the root of the variance plus it."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`input` (..., C) with mean 0 and a standard deviation just under 1, scaled and shifted."""
+        centred = input - input.mean(-1, keepdim=True)
+        std = torch.linalg.vector_norm(centred, dim=-1, keepdim=True) / input.shape[-1] ** 0.5  # differentiable at 0
+        return centred / (std + self.eps) * self.weight + self.bias
+
+
 class Block(nn.Module):
     """One pre-norm layer: x + attention(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(self, config: ModelConfig, dropout: float) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(config.n_embd)
+        self.attention_norm = layer_norm(config)
         self.attention = Attention(config, dropout)
-        self.mlp_norm = nn.LayerNorm(config.n_embd)
+        self.mlp_norm = layer_norm(config)
         self.mlp = MLP(config, dropout)
 
     def forward(self, x: Tensor, attend: Attend | None) -> Tensor:
@@ -143,7 +137,7 @@ class Attention(nn.Module):
         self.n_head = config.n_head
         self.dropout = dropout
         self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.qkv_bias)
-        self.out = nn.Linear(config.n_embd, config.n_embd)
+        self.out = nn.Linear(config.n_embd, config.n_embd, bias=config.out_bias)
 
     def forward(self, x: Tensor, attend: Attend | None) -> Tensor:
         """What the heads read for each position (B, T, C)."""

@@ -190,7 +190,7 @@ def parameter_count(config: RunConfig) -> int:
     model = config.model
     assert model.vocab_size is not None
     c = model.n_embd
-    block = 12 * c * c + (13 if model.qkv_bias else 10) * c
+    block = 12 * c * c + (9 + 3 * model.qkv_bias + model.out_bias) * c
     return model.vocab_size * c * (1 if model.tie_weights else 2) + model.context * c + model.n_layer * block + 2 * c
 
 

@@ -137,7 +137,7 @@ class Run:
     def _start(self, path: Path) -> dict[str, Tensor]:
         """The weights of the checkpoint that the run begins with, which must be of its shape and vocabulary."""
         loaded = checkpoint.load(path)
-        shapes = [shape.model_dump(exclude={"dropout"}) for shape in (loaded.config, self.config.model)]
+        shapes = [shape.model_dump(exclude={"dropout", "init"}) for shape in (loaded.config, self.config.model)]
         if shapes[0] != shapes[1] or tokenizer.sha256(loaded.encoding) != tokenizer.sha256(self.shards.tokenizer):
             raise InputError(
                 f"{path}: has another shape or tokenizer than the run",
@@ -188,6 +188,8 @@ class Run:
                 lr = lr_at(step, settings)
                 result = self.stepper(step, *self._batch(offsets), lr)
                 self._check(step, offsets, result.loss, result.skipped)
+                if step == 0:
+                    self._look_at_first_loss(result.loss)
                 progress.step += 1
                 progress.interval.append([result.loss, result.grad_norm, result.clipped, result.skipped])
                 last = progress.step == settings.steps
@@ -214,6 +216,16 @@ class Run:
                         raise KeyboardInterrupt
                 if logged:
                     mark, mark_step = time.perf_counter(), progress.step
+
+    def _look_at_first_loss(self, share: float) -> None:
+        """Say where a run begins far worse than a uniform guess, as with a tied head and torch's initialisation."""
+        (loss,), guess = self.world.sum([share]), math.log(self.shards.tokenizer.n_vocab)
+        if loss > 2 * guess:
+            self.display.line(
+                f"{self.directory.name}: warning: the first loss is {number(loss, 1)} nats, a uniform guess over the "
+                f"vocabulary has {number(guess, 1)}: the initialisation (model.init = {self.config.model.init}, "
+                f"tie_weights = {str(self.config.model.tie_weights).lower()}) makes large logits"
+            )
 
     def _batch(self, offsets: Offsets) -> tuple[Tensor, Tensor]:
         """This process's ids and targets (b, T) of the windows that start at `offsets`."""
@@ -366,6 +378,7 @@ class Run:
             validation_loss=progress.best_validation_loss if best else progress.validation_loss,
             best_validation_loss=progress.best_validation_loss,
             skipped_steps=progress.skipped,
+            last_lr=lr_at(progress.step - 1, settings),
             elapsed_s=round(progress.elapsed_s, 2),
             processes=self.world.size,
             device=str(self.world.device),

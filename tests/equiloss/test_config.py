@@ -26,7 +26,7 @@ def test_toml_round_trip(tmp_path_factory: pytest.TempPathFactory, data: dict[st
 
 
 def test_every_preset_is_a_whole_configuration_that_survives_its_own_toml(tmp_path: Path) -> None:
-    assert {"tiny", "gpt2-small", "diary-baseline", "diary-stacked"} <= set(presets())
+    assert {"tiny", "gpt2-small", "diary-baseline", "diary-jax", "diary-stacked"} <= set(presets())
     for name in presets():
         config = load_run_config(name)
         path = tmp_path / f"{name}.toml"
@@ -79,3 +79,9 @@ def test_differences_are_named_field_by_field() -> None:
     old = RunConfig()
     new = validate(RunConfig, apply_sets(old.model_dump(), ["train.lr=0.5", "model.n_layer=3", "train.keep=9"]), "x")
     assert differences(old, new, ["train.keep"]) == ["model.n_layer: 12 → 3", "train.lr: 0.001 → 0.5"]
+
+
+@pytest.mark.parametrize(("preset", "init", "norm"), [("diary-baseline", "torch", "var"), ("diary-jax", "flax", "std")])
+def test_the_diarys_presets_begin_as_its_models_did(preset: str, init: str, norm: str) -> None:
+    model = load_run_config(preset).model
+    assert (model.init, model.norm, model.out_bias) == (init, norm, True)

@@ -61,10 +61,10 @@ class Norm(nn.Module):
 
 
 class DiaryAttention(nn.Module):
-    def __init__(self, bias: bool) -> None:
+    def __init__(self, bias: bool, out_bias: bool) -> None:
         super().__init__()
         self.W_query, self.W_key, self.W_value = (nn.Linear(C, C, bias=bias) for _ in range(3))
-        self.out_proj = nn.Linear(C, C)
+        self.out_proj = nn.Linear(C, C, bias=out_bias)
         self.register_buffer("mask", torch.ones(T, T).triu(1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,9 +74,9 @@ class DiaryAttention(nn.Module):
 
 
 class DiaryBlock(nn.Module):
-    def __init__(self, bias: bool) -> None:
+    def __init__(self, bias: bool, out_bias: bool) -> None:
         super().__init__()
-        self.att = DiaryAttention(bias)
+        self.att = DiaryAttention(bias, out_bias)
         self.ff = nn.Module()
         self.ff.layers = nn.Sequential(nn.Linear(C, 4 * C), nn.GELU(approximate="tanh"), nn.Linear(4 * C, C))
         self.norm1, self.norm2 = Norm(), Norm()
@@ -87,10 +87,10 @@ class DiaryBlock(nn.Module):
 
 
 class Diary(nn.Module):
-    def __init__(self, tie: bool, bias: bool) -> None:
+    def __init__(self, tie: bool, bias: bool, out_bias: bool) -> None:
         super().__init__()
         self.tok_emb, self.pos_emb = nn.Embedding(V, C), nn.Embedding(T, C)
-        self.trf_blocks = nn.Sequential(*(DiaryBlock(bias) for _ in range(L)))
+        self.trf_blocks = nn.Sequential(*(DiaryBlock(bias, out_bias) for _ in range(L)))
         self.final_norm = Norm()
         self.out_head = nn.Linear(C, V, bias=False)
         if tie:
@@ -100,8 +100,8 @@ class Diary(nn.Module):
         return self.out_head(self.final_norm(self.trf_blocks(self.tok_emb(ids) + self.pos_emb.weight[: ids.shape[1]])))
 
 
-def diary_files(directory: Path, tie: bool, bias: bool, kept: str = "") -> tuple[Path, Diary]:
-    model = Diary(tie, bias)
+def diary_files(directory: Path, tie: bool, bias: bool, kept: str = "", out_bias: bool = True) -> tuple[Path, Diary]:
+    model = Diary(tie, bias, out_bias)
     noisy(model)
     state = {name: value.clone() for name, value in model.state_dict().items()}
     if tie and kept:  # safetensors' save_model keeps one of the two names
@@ -115,15 +115,17 @@ def diary_files(directory: Path, tie: bool, bias: bool, kept: str = "") -> tuple
     return directory, model
 
 
+@pytest.mark.parametrize("out_bias", [True, False])
 @pytest.mark.parametrize(("tie", "bias", "kept"), [
     (False, False, ""), (False, True, ""), (True, False, ""), (True, True, "tok_emb.weight"),
     (True, False, "out_head.weight"),
 ])  # fmt: skip
-def test_the_diarys_pair(tmp_path: Path, trained_file: Path, tie: bool, bias: bool, kept: str) -> None:
-    directory, model = diary_files(tmp_path / "run", tie, bias, kept)
+def test_the_diarys_pair(tmp_path: Path, trained_file: Path, tie: bool, bias: bool, kept: str, out_bias: bool) -> None:
+    directory, model = diary_files(tmp_path / "run", tie, bias, kept, out_bias)
     found = read(directory, str(trained_file))
     assert (found.layout, found.config.tie_weights, found.config.qkv_bias) == ("diary", tie, bias)
-    assert found.config.dropout == 0.0
+    assert found.config.out_bias == out_bias
+    assert (found.config.dropout, found.config.norm, found.config.init) == (0.1, "var", "torch")
     with torch.no_grad():
         assert torch.allclose(logits(found), model(IDS), atol=1e-5, rtol=0)
 
@@ -271,6 +273,8 @@ def add(name: str) -> Change:
     ("change", "message"),
     [
         (edit(moe={"num_experts": 4}), "mixture of experts"),
+        (edit(lore={"rank": 4, "output_head": False}), "low-rank vocabulary"),
+        (add("trf_blocks.0.ff.experts.0.layers.0.weight"), "mixture of experts"),
         (edit(emb_dim=32), r"is \(\d+, 16\), its config says \(\d+, 32\)"),
         (edit(n_layers=3), "no tensor 'trf_blocks.2"),
         (edit(n_layers=1), "tensors that GPT-2 has not"),

@@ -43,7 +43,7 @@ def small(**changes: Any) -> RunConfig:
     return validate(RunConfig, {"model": SMALL["model"] | model, "train": SMALL["train"] | train}, "test")
 
 
-MODEL_FIELDS = {"tie_weights", "qkv_bias", "dropout", "vocab_size"}
+MODEL_FIELDS = {"tie_weights", "qkv_bias", "out_bias", "norm", "init", "dropout", "vocab_size"}
 
 
 def metrics(directory: Path) -> list[dict[str, Any]]:
@@ -100,6 +100,20 @@ def test_the_command_leaves_what_it_promises_and_the_run_repeats_from_it(
 def test_the_first_loss_is_that_of_a_uniform_guess(shards_directory: Path, tmp_path: Path, tie: bool) -> None:
     train(small(steps=1, tie_weights=tie, log_every=1), shards_directory, tmp_path / "a")
     assert metrics(tmp_path / "a")[0]["loss"] == pytest.approx(math.log(300), abs=0.1)
+
+
+def test_a_first_loss_of_hundreds_of_nats_is_said(
+    shards_directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A tied head with torch's N(0, 1) embedding, as the diary had it."""
+    train(small(init="torch", n_embd=512, steps=2, log_every=1), shards_directory, tmp_path / "torch")
+    first = read_jsonl(tmp_path / "torch" / "metrics.jsonl")[0]["loss"]
+    assert first > 100
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"the first loss is {first:.1f} nats" in said
+    assert "model.init = torch, tie_weights = true" in said
+    train(small(steps=2), shards_directory, tmp_path / "gpt2")
+    assert "the first loss" not in capsys.readouterr().err
 
 
 def test_a_run_goes_on_from_the_weights_of_another(shards_directory: Path, tmp_path: Path) -> None:
@@ -210,6 +224,7 @@ def test_clipping_bounds_the_update_and_is_reported(shards_directory: Path, tmp_
         {"schedule": "linear"},
         {"schedule": "constant"},
         {"qkv_bias": False, "tie_weights": False, "dropout": 0.1},
+        {"out_bias": False, "norm": "std", "init": "flax"},
         {"decay_on": "everything", "weight_decay": 0.01, "clip_norm": 3.5},
         {"order": "random"},
         {"order": "sequential"},
