@@ -8,7 +8,7 @@ from pathlib import Path
 
 from equiloss.files import sha256_of
 from equiloss.records.response import Response, item_id, write_responses
-from equiloss.records.verdict import Verdict, file_name, safe_name, write_verdicts
+from equiloss.records.verdict import Failure, Verdict, file_name, safe_name, write_verdicts
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Source:
     number: int
     generator: str
     judge: str
+    fields: frozenset[str] = frozenset()
+    """The fields that some row of the file has."""
 
 
 @dataclass
@@ -27,8 +29,10 @@ class Collected:
 
     responses: dict[str, list[Response]] = field(default_factory=dict[str, list[Response]])
     verdicts: dict[str, list[Verdict]] = field(default_factory=dict[str, list[Verdict]])
+    failures: dict[str, list[Failure]] = field(default_factory=dict[str, list[Failure]])
     _ids: dict[tuple[str, object], str] = field(default_factory=dict[tuple[str, object], str])
     _asked: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    _judged: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
 
     def answer(self, generator: str, key: object, instruction: str, output: str, **fields: object) -> str:
         """Take an answer in, once for each `key` of the source; returns its item's id. `fields`: a response's others.
@@ -45,6 +49,23 @@ class Collected:
         self.responses.setdefault(generator, []).append(Response.model_validate(row))
         self._ids[generator, key] = id
         return id
+
+    def known(self, generator: str, key: object) -> Response | None:
+        """The answer that was taken in for a `key`."""
+        id = self._ids.get((generator, key))
+        return None if id is None else next(answer for answer in self.responses[generator] if answer.id == id)
+
+    def judged_before(self, generator: str, id: str) -> int:
+        """How often this was asked of an answer: the number of its next judging, from 0."""
+        self._judged[generator, id] += 1
+        return self._judged[generator, id] - 1
+
+    def fail(self, generator: str, id: str, rubric: str, judge: str, detail: str, **fields: object) -> None:
+        """Take in that an answer got no score; `fields`: a failure's others."""
+        row = {"id": id, "generator": generator, "reason": "unparsable", "detail": detail, "rubric": rubric}
+        row |= {"rubric_sha": sha256_of([rubric, judge]), "judge": judge} | fields
+        row["request_sha"] = sha256_of([rubric, judge, id, fields.get("repeat", 0)])
+        self.failures.setdefault(generator, []).append(Failure.model_validate(row))
 
     def score(self, generator: str, id: str, value: float, rubric: str, judge: str, **fields: object) -> None:
         """Take a score in; `fields`: a verdict's others. Raises: ValidationError for a field that does not fit."""
@@ -69,8 +90,9 @@ class Collected:
         for generator, answers in self.responses.items():
             paths.append(directory / f"{safe_name(generator)}.jsonl")
             write_responses(paths[-1], answers)
-        for generator, verdicts in self.verdicts.items():
-            for rubric, judge in dict.fromkeys((line.rubric, line.judge) for line in verdicts):
-                paths.append(directory / file_name(generator, rubric, judge))
-                write_verdicts(paths[-1], (line for line in verdicts if (line.rubric, line.judge) == (rubric, judge)))
+        for failed, kind in ((False, self.verdicts), (True, self.failures)):
+            for generator, lines in kind.items():
+                for rubric, judge in dict.fromkeys((line.rubric, line.judge) for line in lines):
+                    paths.append(directory / file_name(generator, rubric, judge, failed))
+                    write_verdicts(paths[-1], (one for one in lines if (one.rubric, one.judge) == (rubric, judge)))
         return paths

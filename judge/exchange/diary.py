@@ -19,11 +19,34 @@ def model_responses(run: Judged) -> list[dict[str, str]]:
 
 @importer("diary")
 def answers(collected: Collected, row: Row, source: Source) -> None:
-    """An item with the answers of the diary's one model (`model_response`), or the book's ("model 1 response", ...)."""
-    names = [key for key in row if key.endswith("response")]
-    if not names:
+    """An item with the answers of the diary's one model (`model_response`), or the book's ("model 1 response", ...).
+
+    Of an annotated file `llm_score` (0 to 100) and `llm_comments` become a verdict; an item without a score was not
+    judged: a failure, never 0. Files of one name with the same answers are repeated judgings of them.
+    """
+    asked = {"instruction": row["instruction"], "input": row.get("input") or "", "reference": row["output"]}
+    if "model_response" in row:
+        _annotated(collected, row, source, asked)
+    elif not (names := [key for key in row if key.endswith(" response")]):
         raise KeyError("model_response")
-    for name in names:
-        model = name.removesuffix("response").strip().replace(" ", "-") if name != "model_response" else ""
-        asked = {"instruction": row["instruction"], "input": row.get("input") or "", "reference": row["output"]}
-        collected.answer(model or source.generator, source, output=str(row[name]).strip(), **asked)
+    else:
+        for name in names:
+            model = name.removesuffix("response").strip().replace(" ", "-")
+            collected.answer(model, source, output=str(row[name]).strip(), **asked)
+
+
+def _annotated(collected: Collected, row: Row, source: Source, asked: dict[str, str]) -> None:
+    """An answer, and what the judge of this file gave it, where it is an annotated file."""
+    name, output = source.generator.removesuffix("-annotated"), str(row["model_response"]).strip()
+    known = collected.known(name, source.number)
+    if known is not None and (known.instruction, known.output) != (asked["instruction"], output):
+        raise ValueError(f"not the answer that an earlier file gives for {name}: name another model's --generator")
+    id = collected.answer(name, source.number, output=output, **asked)
+    if "llm_score" not in source.fields:
+        return
+    shown = {"repeat": collected.judged_before(name, id), "group": [name]}
+    if (score := row.get("llm_score")) is None:
+        collected.fail(name, id, "diary", source.judge, "the file has no llm_score for it", **shown)
+    else:
+        comments = str(row.get("llm_comments") or "")
+        collected.score(name, id, score, "diary", source.judge, explanation=comments, scale=(0, 100), **shown)

@@ -54,9 +54,11 @@ def read_as(
     read, take = _of_kind(importers(), kind, "--from")
     collected = Collected()
     for path in files:
-        for number, row in enumerate(read(path), start=1):
+        rows = list(read(path))
+        fields = frozenset(field for row in rows for field in row)
+        for number, row in enumerate(rows, start=1):
             try:
-                take(collected, row, Source(path, number, generator or stem_of(path), judge or kind))
+                take(collected, row, Source(path, number, generator or stem_of(path), judge or kind, fields))
             except (
                 LookupError,
                 TypeError,

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from equiloss.errors import InputError
 from equiloss.records.response import read_responses
+from equiloss.records.verdict import read_failures
 from judge.cli.main import program
 from judge.comparison.compare import compare
 from judge.data.verdicts import load_judged
@@ -229,3 +230,56 @@ def test_one_run_at_a_time_where_the_format_holds_one(write_run, tmp_path):
         exchange(tmp_path, "--to", "word", "-o", tmp_path / "x")
     both = CliRunner().invoke(program, ["exchange", "x", "--to", "csv", "--from", "csv", "-o", "y"])
     assert isinstance(both.exception, InputError)
+
+
+def annotated(path, scores, outputs=("Paris.", "4", "blue")):
+    """A file as the diary's judge annotates it: an item whose judgement did not parse has no score at all."""
+    rows = [
+        {"instruction": f"Question {n}?", "input": "", "output": "reference", "model_response": output}
+        | ({} if score is None else {"llm_score": score, "llm_comments": f"comment {n}"})
+        for n, (score, output) in enumerate(zip(scores, outputs, strict=True))
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def test_the_diarys_judgings_become_repeats_and_a_missing_score_a_failure(tmp_path):
+    files = [
+        annotated(tmp_path / "first/jax-annotated.json", [80, 0, 30.5]),
+        annotated(tmp_path / "second/jax-annotated.json", [82, None, 31]),
+        annotated(tmp_path / "second/torch-annotated.json", [10, 20, 30], outputs=("Rome.", "5", "red")),
+    ]
+    exchange(*files, "--from", "diary", "--judge", "gpt-5.1", "-o", tmp_path / "out")
+    jax, torch = load_judged([tmp_path / "out/jax.jsonl", tmp_path / "out/torch.jsonl"])
+    assert [one.output for one in jax.responses.values()] == ["Paris.", "4", "blue"]
+    assert [(line.value, line.repeat) for line in jax.verdicts] == [(80, 0), (0, 0), (30.5, 0), (82, 1), (31, 1)]
+    assert {(line.rubric, line.judge, line.scale) for line in jax.verdicts} == {("diary", "gpt-5.1", (0, 100))}
+    assert jax.verdicts[0].explanation == "comment 0"
+    assert [line.value for line in torch.verdicts] == [10, 20, 30]
+    (failure,) = read_failures(tmp_path / "out/jax.diary.gpt-5.1.failures.jsonl")
+    assert (failure.id, failure.repeat) == (list(jax.responses)[1], 1)
+    assert "no llm_score" in failure.detail
+
+
+@pytest.mark.parametrize(
+    ("scores", "outputs", "message"),
+    [
+        ([80, 101, 3], ("Paris.", "4", "blue"), "item 2: .*101"),
+        ([80, True, 3], ("Paris.", "4", "blue"), "item 2: value"),
+        ([80, "good", 3], ("Paris.", "4", "blue"), "item 2: value"),
+        ([80, 1, 3], ("Paris.", "5", "blue"), "item 2: not the answer that an earlier file gives for jax"),
+    ],
+)
+def test_annotations_that_do_not_fit_are_refused_and_nothing_is_written(tmp_path, scores, outputs, message):
+    first = annotated(tmp_path / "first/jax-annotated.json", [80, 0, 30])
+    second = annotated(tmp_path / "second/jax-annotated.json", scores, outputs)
+    with pytest.raises(InputError, match=message):
+        exchange(first, second, "--from", "diary", "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_without_scores_has_answers_alone(tmp_path):
+    path = annotated(tmp_path / "plain.json", [None] * 3)
+    exchange(path, "--from", "diary", "-o", tmp_path / "out")
+    assert [one.name for one in (tmp_path / "out").iterdir()] == ["plain.jsonl"]
