@@ -55,6 +55,11 @@ class ProgressBar:
             self._bar = None
 
     @property
+    def done(self) -> int:
+        """How many are done."""
+        return self._done
+
+    @property
     def live(self) -> bool:
         """Whether there is a bar: a program may say in lines what it would show."""
         return self._bar is not None

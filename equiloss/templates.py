@@ -137,7 +137,7 @@ def render(template: str, where: str, **values: Any) -> str:
 def render_in(chosen: SandboxedEnvironment, template: str, where: str, **values: Any) -> str:
     """As `render`, in an environment of one's own."""
     try:
-        with _time_limit():
+        with time_limit():
             return chosen.from_string(template).render(**values)
     except TimeoutError:
         raise InputError(f"template {where}: takes longer than {LONGEST_S:g} s", "mend its loops") from None
@@ -147,7 +147,7 @@ def render_in(chosen: SandboxedEnvironment, template: str, where: str, **values:
 
 
 @contextmanager
-def _time_limit() -> Generator[None]:
+def time_limit() -> Generator[None]:
     """Raise TimeoutError in the body after LONGEST_S; only the main thread can be stopped so."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield

@@ -28,6 +28,9 @@ TIE = "tie"
 _BASE_TOKENS = 64
 _TOKENS_PER_WORD = 1.6
 _FRONT = re.compile(r"\A---[ \t]*\n(.*?\n)---[ \t]*\n", re.DOTALL)
+_LONGEST = 1_000_000
+_OPEN, _CLOSE, _FIRST, _LAST = "\ue000", "\ue001", 0xE010, "\ue0ff"  # of Unicode's private use: no text has a meaning
+_SIGN = re.compile(f"{_OPEN}([\ue010-{_LAST}]){_CLOSE}")
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 
 
@@ -40,15 +43,15 @@ def _values(low: float, high: float, step: float) -> list[float | int]:
 class Scale(Config):
     """The values that a score may take: from `min` to `max` in steps of `step`."""
 
-    min: float = 0
-    max: float = 100
-    step: float = Field(1, gt=0)
+    min: float = Field(0, allow_inf_nan=False)
+    max: float = Field(100, allow_inf_nan=False)
+    step: float = Field(1, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _ordered(self) -> Scale:
         if self.max <= self.min:
             raise ValueError("the scale's max must be above its min")
-        if len(self.values) > 1001:
+        if not (self.max - self.min) / self.step < 1000.5:
             raise ValueError("the scale has more than 1,001 values; take a larger step")
         return self
 
@@ -108,18 +111,21 @@ class Front(Config):
 
 @dataclass(frozen=True)
 class Fenced:
-    """A text from outside between lines that carry the prompt's code. Templates can only print it fenced."""
+    """A text from outside, as a template has it: a sign in its place, and whether there is any text.
 
-    name: str
-    code: str
-    content: str
+    The text itself takes the sign's place, between lines that carry the prompt's code, after the template has run: so
+    that no expression of a template can print it otherwise, or see it.
+    """
+
+    place: int
+    is_full: bool
     label: str = ""
 
     def __str__(self) -> str:
-        return f"[{self.name} {self.code}]\n{self.content}\n[/{self.name} {self.code}]"
+        return _OPEN + chr(_FIRST + self.place) + _CLOSE
 
     def __bool__(self) -> bool:
-        return bool(self.content.strip())
+        return self.is_full
 
 
 @dataclass(frozen=True)
@@ -189,16 +195,30 @@ class Rubric:
         """
         labels = tuple(LABELS[: len(answers)])
         code = fence_code([item.instruction, item.input, item.reference, *answers], repeat)
-        fenced = [Fenced(f"ANSWER {label}", code, answer, label) for label, answer in zip(labels, answers, strict=True)]
-        uses_reference = self.front.reference != "none"
-        values = {
-            "code": code,
-            "instruction": Fenced("INSTRUCTION", code, item.instruction),
-            "input": Fenced("INPUT", code, item.input),
-            "reference": Fenced("REFERENCE", code, item.reference if uses_reference else ""),
-            "answers": fenced,
-        }
-        return Prompt(self._system, self._block("user", **values), labels)
+        reference = item.reference if self.front.reference != "none" else ""
+        texts = {"INSTRUCTION": item.instruction, "INPUT": item.input, "REFERENCE": reference}
+        texts |= {f"ANSWER {label}": answer for label, answer in zip(labels, answers, strict=True)}
+        frame = self._frame(tuple(bool(text.strip()) for text in texts.values()))
+        fenced = [f"[{name} {code}]\n{text}\n[/{name} {code}]" for name, text in texts.items()]
+        user = _SIGN.sub(lambda sign: [code, *fenced][ord(sign[1]) - _FIRST], frame)
+        return Prompt(self._system, user, labels)
+
+    def _frame(self, full: tuple[bool, ...]) -> str:
+        """The user's part with signs for the code (the first) and the texts, of which these are not empty."""
+        if full not in self._frames:
+            code, instruction, input, reference, *answers = (
+                Fenced(place, is_full, LABELS[max(0, place - 4)]) for place, is_full in enumerate((True, *full))
+            )
+            given: dict[str, object] = {"instruction": instruction, "input": input, "reference": reference}
+            frame = self._block("user", code=str(code), answers=answers, **given)
+            if any(_OPEN <= character <= _LAST for character in _SIGN.sub("", frame)):
+                raise InputError(f"rubric {self.where}: prints a part of a text, or of the code", "print them whole")
+            self._frames[full] = frame
+        return self._frames[full]
+
+    @cached_property
+    def _frames(self) -> dict[tuple[bool, ...], str]:
+        return {}
 
     def reply_limit_tokens(self, n_answers: int) -> int:
         """A generous limit on the tokens of a reply: three times what the rubric asks for."""
@@ -243,20 +263,26 @@ class Rubric:
         return self._block("system")
 
     def _block(self, block: str, **values: Any) -> str:
-        from jinja2 import TemplateError
-
         template = self._template
         if block not in template.blocks:
             raise InputError(f"rubric {self.where}: has no block {block!r}", f"add {{% block {block} %}}")
         front = self.front
         constants = {"scale": front.scale, "criteria": front.criteria, "reply": _reply(front), "rubric": front}
         context = template.new_context({**constants, **values})
+        size, parts = 0, list[str]()
         try:
-            return "".join(template.blocks[block](context)).strip()
-        except TemplateError as error:
-            raise InputError(f"rubric {self.where}: {error.message or error}", "mend the template") from None
-        except (TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
-            raise InputError(f"rubric {self.where}: block {block!r}: {error}", "mend the template") from None
+            with templates.time_limit():
+                for part in template.blocks[block](context):
+                    size += len(part)
+                    if size > _LONGEST:
+                        raise ValueError(f"it is longer than {_LONGEST:,} characters")
+                    parts.append(part)
+        except TimeoutError:
+            raise InputError(f"rubric {self.where}: block {block!r} takes too long", "mend its loops") from None
+        except Exception as error:  # a template can raise whatever its expressions do
+            why = getattr(error, "message", None) or str(error) or type(error).__name__
+            raise InputError(f"rubric {self.where}: block {block!r}: {why}", "mend the template") from None
+        return "".join(parts).strip()
 
 
 @dataclass(frozen=True)
@@ -282,8 +308,10 @@ def load(name: str) -> Rubric:
     if not match:
         raise InputError(f"rubric {name}: has no front matter", "begin it with YAML between two lines of ---")
     try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(match.group(1), yaml.SafeLoader)):
+            raise InputError(f"rubric {name}: the front matter has aliases (*name)", "write out what they stand for")
         data = yaml.safe_load(match.group(1))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"rubric {name}: the front matter is not YAML: {error}", "mend it") from None
     if not isinstance(data, dict):
         raise InputError(f"rubric {name}: the front matter is not a mapping", "write name: ..., criteria: ...")

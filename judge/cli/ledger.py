@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag, output_option
+from equiloss.cli import JsonFlag, output_option, repeatable
 
 commands = Typer()
 ledger = Typer(help="Look at, export or prune the ledger of paid answers.")
@@ -28,6 +28,29 @@ def show(path: LedgerPath = DEFAULT, as_json: JsonFlag = False) -> None:
 
     with Ledger.existing(path) as opened:
         emit_ledger(opened, as_json=as_json)
+
+
+@ledger.command()
+def endpoints(
+    path: LedgerPath = DEFAULT,
+    *,
+    forget: Annotated[list[str], repeatable("--forget-endpoint", "MODEL[@URL]", "Forget what was learnt of it.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what was learnt about each endpoint, with the refusals that showed it. It is forgotten after 30 days.
+
+    \b
+      judge ledger endpoints results/ledger.sqlite
+      judge ledger endpoints results/ledger.sqlite --forget-endpoint qwen@http://127.0.0.1:8080/v1
+    """
+    from judge.cli.listings import emit_endpoints
+    from judge.scoring.ledger import Ledger
+
+    with Ledger.existing(path) as opened:
+        for name in forget:
+            model, _, url = name.partition("@")
+            console.say(f"forgot {opened.forget_endpoint(model, url or None):,} of {name}")
+        emit_endpoints(opened, as_json=as_json)
 
 
 @ledger.command()

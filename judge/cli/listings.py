@@ -5,6 +5,7 @@ from __future__ import annotations
 from equiloss import console
 from equiloss.numerals import percent, usd
 from judge import rubrics
+from judge.endpoints.capabilities import Capabilities
 from judge.scoring.injection import InjectionResult
 from judge.scoring.ledger import Ledger
 from judge.scoring.preview import ItemPreview
@@ -61,6 +62,22 @@ def emit_ledger(ledger: Ledger, *, as_json: bool) -> None:
         counts = (total.requests, total.failures, total.replies, total.prompt_tokens, total.completion_tokens)
         rows.append((total.judge, total.rubric, *(f"{n:,}" for n in counts), usd(total.cost_usd), total.last))
     console.emit_table(console.table(str(ledger.path), "llrrrrrrl", headings, rows))
+
+
+def emit_endpoints(ledger: Ledger, *, as_json: bool) -> None:
+    """Print what a ledger knows of endpoints."""
+    known = ledger.endpoints()
+    if as_json:
+        rows = [{"base_url": url, "model": model, **record} for url, model, record in known]
+        console.emit_json({"path": str(ledger.path), "endpoints": rows})
+        return
+    table = [
+        (f"{model}@{url}", ", ".join(Capabilities.of(record).losses) or "nothing", record.get("learnt", ""), note)
+        for url, model, record in known
+        for note in record["notes"] or [""]
+    ]
+    headings = ("endpoint", "what it does without", "learnt", "because of")
+    console.emit_table(console.table(str(ledger.path), "llll", headings, table))
 
 
 def emit_injection(result: InjectionResult, *, as_json: bool) -> None:

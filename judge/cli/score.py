@@ -25,6 +25,7 @@ def score(
     dry_run: Annotated[bool, Option("--dry-run", help="Only say what would be asked, and what it would cost.")] = False,
     max_usd: Annotated[float | None, Option(help="Stop before these verdicts cost more (exit code 4).")] = None,
     prices: Annotated[Path | None, Option(help="A TOML file with prices.")] = None,
+    price: Annotated[str, Option(metavar="IN,OUT", help="The judge's price, dollars per million tokens.")] = "",
     parameters: Annotated[list[str], repeatable("--param", "KEY=VALUE", "A parameter of the request.")],
     expected_score: Annotated[bool, Option("--expected-score", help="Score the mean over log-probabilities.")] = False,
     group_size: GroupSize = 8,
@@ -36,6 +37,8 @@ def score(
     batch: Annotated[bool, Option("--batch", help="Use the Batch API: half the price, up to a day.")] = False,
     batch_poll: Annotated[float, Option(help="Seconds between looks at a batch.")] = 60.0,
     retry_failures: Annotated[bool, Option("--retry-failures", help="Ask again what failed.")] = False,
+    forget_endpoint: Annotated[bool, Option("--forget-endpoint", help="Find out anew what it accepts.")] = False,
+    generators: Annotated[list[str], repeatable("--generator", "NAME=FILE", "The model's name, for a file.")],
     seed: OrderSeed = 20260101,
     as_json: JsonFlag = False,
 ) -> None:
@@ -48,7 +51,8 @@ def score(
       judge score results/run1.jsonl --judge qwen@http://127.0.0.1:8080/v1
     """
     from judge.cli.score_output import emit
-    from judge.scoring.options import ScoreRequest, parse_parameters
+    from judge.endpoints.prices import parse_price
+    from judge.scoring.options import ScoreRequest, parse_generators, parse_parameters
     from judge.scoring.score import score_files
 
     request = ScoreRequest(
@@ -61,6 +65,9 @@ def score(
         ledger=ledger,
         dry_run=dry_run,
         prices=prices,
+        price=parse_price(price) if price else None,
+        generators=parse_generators(generators),
+        forget_endpoint=forget_endpoint,
         parameters=parse_parameters(parameters),
         expected_score=expected_score,
         group_size=group_size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +23,18 @@ class AnswerFile(Mapping[str, Response]):
     `equiloss.records.response.number_repeats`.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Check every line and index it by item id.
+    def __init__(self, path: Path, generator: str = "") -> None:
+        """Check every line and index it by item id; `generator` names the model whatever the lines say.
 
         Raises: InputError when the file is missing, empty, broken, or holds something else, with the line.
         """
         self.path = path
         self.stem = stem_of(path)
-        self.generator = ""
+        self.generator = self._given = generator
         self._stream, self._unit = _lines_of(path)
         ids: list[str] = []
         places: list[tuple[int, int]] = []  # of each id: where its line begins, in bytes, and its number
+        asked: list[tuple[int, int]] = []  # of each id: hashes of what is asked, and of the reference
         start = 0
         for number, raw in enumerate(self._stream, start=1):
             if raw.strip():
@@ -46,8 +48,10 @@ class AnswerFile(Mapping[str, Response]):
                     )
                 ids.append(response.id)
                 places.append((start, number))
+                asked.append((hash((response.instruction, response.input)), hash(response.reference.strip())))
             start += len(raw)
-        self._index = dict(zip(number_repeats(ids), places, strict=True))
+        ids = number_repeats(ids)
+        self._index, self._asked = dict(zip(ids, places, strict=True)), dict(zip(ids, asked, strict=True))
 
     def __enter__(self) -> AnswerFile:
         return self
@@ -70,6 +74,12 @@ class AnswerFile(Mapping[str, Response]):
         response = self._parse(self._stream.readline(), number)
         return response if response.id == id else response.model_copy(update={"id": id})
 
+    def differs(self, id: str, other: AnswerFile) -> tuple[bool, bool]:
+        """Whether another file asks something else under an id, and whether it has another reference there."""
+        (asked, reference), (others_asked, others_reference) = self._asked[id], other._asked[id]
+        empty = hash("")
+        return asked != others_asked, reference != others_reference and empty not in (reference, others_reference)
+
     def close(self) -> None:
         """Close the file."""
         self._stream.close()
@@ -81,16 +91,18 @@ class AnswerFile(Mapping[str, Response]):
             raise InputError(f"{where} is not an object", "each item needs named fields")
         if str(row.get("schema", "")).startswith(("equiloss.verdict.", "equiloss.failure.")):  # pyright: ignore
             raise InputError(f"{where} is a verdict, not an answer", "name the results file that was judged")
-        return response_from_row(row, self.stem, where)  # pyright: ignore[reportUnknownArgumentType]
+        response = response_from_row(row, self.stem, where)  # pyright: ignore[reportUnknownArgumentType]
+        return response.model_copy(update={"generator": self._given}) if self._given else response
 
 
 @dataclass(frozen=True)
 class JointAnswers:
-    """Files judged together: the items that all of them answer, and how many each has besides."""
+    """Files judged together: the items that all of them answer, how many each has besides, and what is odd."""
 
     files: Sequence[AnswerFile]
     ids: Sequence[str]
     unmatched: Mapping[str, int]
+    warnings: Sequence[str] = ()
 
     def read(self, id: str) -> tuple[Item, list[str]]:
         """An item, as the first file with a reference for it states it, and the answers in the order of the files."""
@@ -100,12 +112,18 @@ class JointAnswers:
         return item, [response.output for response in responses]
 
 
-def open_jointly(paths: Sequence[Path]) -> JointAnswers:
+def open_jointly(paths: Sequence[Path], generators: Mapping[str, Path] | None = None) -> JointAnswers:
     """Open the files that are to be judged together; items that not all of them answer are left out and counted.
 
-    Raises: InputError when a file is bad, two hold the same generator, or they have no item in common.
+    Verdicts and records among the paths, as `results/*.json*` names them, are left out. `generators`: files by names.
+    Raises: InputError when a file is bad, two hold the same generator, they have no item in common, or ask different
+    things under one id.
     """
-    files = [AnswerFile(path) for path in dict.fromkeys(paths)]
+    chosen = [path for path in dict.fromkeys(paths) if not _is_of_judging(path)] or list(dict.fromkeys(paths))
+    names = {path.resolve(): name for name, path in (generators or {}).items()}
+    if unknown := set(names) - {path.resolve() for path in chosen}:
+        raise InputError(f"--generator names {min(unknown)}, which is not judged", "name it among FILES, too")
+    files = [AnswerFile(path, names.get(path.resolve(), "")) for path in chosen]
     by_generator: dict[str, AnswerFile] = {}
     for file in files:
         if (other := by_generator.setdefault(file.generator, file)) is not file:
@@ -120,7 +138,28 @@ def open_jointly(paths: Sequence[Path]) -> JointAnswers:
             "judge answers to the same instructions together, others one file at a time",
         )
     unmatched = {file.generator: len(file) - len(ids) for file in files if len(file) > len(ids)}
-    return JointAnswers(files, ids, unmatched)
+    other_references = 0
+    for id in ids:
+        differing = [(file, files[0].differs(id, file)) for file in files[1:]]
+        if other := next((file for file, (asks_other, _) in differing if asks_other), None):
+            raise InputError(
+                f"item {id!r} of {files[0].path} and of {other.path} ask different things",
+                "give items ids that tell them apart, or leave `id` out: it is then made of what is asked",
+            )
+        other_references += any(has_other for _, (_, has_other) in differing)
+    warnings = [f"{other_references:,} items have different references in different files: the first counts"]
+    return JointAnswers(files, ids, unmatched, warnings if other_references else ())
+
+
+def _is_of_judging(path: Path) -> bool:
+    """Whether a file holds no answers but what was made of them: verdicts, failures, or a record."""
+    if path.name.endswith((".run.json", ".score.json")):
+        return True
+    try:
+        with path.open("rb") as f:
+            return re.match(rb'.{0,4000}"schema": ?"equiloss\.(verdict|failure|canary)\.', f.read(1 << 16)) is not None
+    except OSError:
+        return False
 
 
 def _lines_of(path: Path) -> tuple[IO[bytes], str]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from equiloss.errors import IncompleteError, InputError
 from judge.endpoints import prices
-from judge.endpoints.client import Endpoint, api_key, words_of
+from judge.endpoints.address import Address, parse_address, words_of
+from judge.endpoints.client import Endpoint
 from judge.endpoints.offline import OfflineJudge
 from judge.endpoints.prices import PriceTable
 from judge.endpoints.provider import Provider
@@ -26,11 +27,11 @@ def parse_judge(text: str | None, *, to_ask: bool = True, table: PriceTable | No
     is needed.
     Raises: InputError for a URL that is none, or a model without any endpoint.
     """
-    url = (os.environ.get("OPENAI_BASE_URL") or "").rstrip("/")
-    has_endpoint = bool(url or os.environ.get("OPENAI_API_KEY"))
+    given = (os.environ.get("OPENAI_BASE_URL") or "").strip()
+    has_endpoint = bool(given or os.environ.get("OPENAI_API_KEY"))
     if text is None and has_endpoint:
         try:
-            text = DEFAULT_MODEL if not url or "api.openai.com" in url else only_model(url)
+            text = DEFAULT_MODEL if not given or "api.openai.com" in given else only_model(parse_address(given))
         except IncompleteError:
             if to_ask:
                 raise
@@ -38,8 +39,8 @@ def parse_judge(text: str | None, *, to_ask: bool = True, table: PriceTable | No
     if text is None or text == OfflineJudge.name:
         return OfflineJudge()
     if match := _WITH_URL.match(text):
-        model, url = match["model"], re.sub(r"//[^/@]*@", "//", match["url"].rstrip("/"))  # no file gets a password
-        name = f"{model}@{url}"
+        model, address = match["model"], parse_address(match["url"])
+        name = f"{model}@{address.url}"
     elif "@http" in text or not text.strip() or any(character.isspace() for character in text):
         raise InputError(f"--judge {text!r} is not MODEL or MODEL@URL", "e.g. --judge qwen@http://127.0.0.1:8080/v1")
     elif not has_endpoint and to_ask:
@@ -47,27 +48,30 @@ def parse_judge(text: str | None, *, to_ask: bool = True, table: PriceTable | No
             f"no endpoint for the judge {text!r}", "set OPENAI_API_KEY or OPENAI_BASE_URL, or name MODEL@URL"
         )
     else:
-        name, model, url = text, text, url or OPENAI_URL
+        name, model, address = text, text, parse_address(given or OPENAI_URL)
+    if to_ask:
+        _ = address.headers  # a key that no header can carry is refused before anything is asked
     table = table or prices.load()
-    return Endpoint(name, model, url, table.find(model), table.batch_discount)
+    return Endpoint(name, model, address, table.find(model), table.batch_discount)
 
 
-def only_model(url: str) -> str:
+def only_model(address: Address) -> str:
     """The model that a server offers, if it is one.
 
     Raises: InputError when it offers none or several; IncompleteError when it cannot be reached.
     """
     import httpx2
 
+    url = address.url
     try:
-        answer = httpx2.get(f"{url}/models", timeout=10, headers={"Authorization": f"Bearer {api_key()}"})
+        answer = httpx2.get(f"{url}/models", timeout=10, headers=address.headers, params=dict(address.query))
         rows: Any = answer.json()["data"]
         names = [str(row.get("id")) for row in rows]
     except httpx2.TransportError as error:
         raise IncompleteError(
             f"cannot reach the judge at {url} ({words_of(error)})", "start it, or check the URL"
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, httpx2.DecodingError):
         raise InputError(f"{url} does not say which models it has", "name one with --judge MODEL") from None
     if len(names) != 1:
         raise InputError(f"{url} offers {len(names)} models ({', '.join(names[:6])})", "choose with --judge MODEL")

@@ -13,7 +13,7 @@ from equiloss.numerals import number
 from judge.data.reference import agreement, numbers, words
 from judge.data.verdicts import OFFLINE_JUDGE
 from judge.endpoints.prices import Price
-from judge.endpoints.provider import ConnectionSettings, Draft, JudgeRequest, Provider, Reply
+from judge.endpoints.provider import ConnectionSettings, Draft, JudgeRequest, Provider, Reply, RequestFailure
 from judge.rubrics import LABELS, Rubric
 
 RHO, RHO_LOW, RHO_HIGH = 0.91, 0.87, 0.94  # measured by benchmarks/offline_judge.py
@@ -60,7 +60,8 @@ class OfflineJudge(Provider):
         await asyncio.sleep(0)  # others may go on, and Ctrl-C is heard
         [output], reference, scale = request.answers, request.item.reference, request.rubric.front.scale
         if not reference.strip():
-            return Reply("", self.name, error="the item has no reference answer")
+            missing: RequestFailure = {"reason": "error", "detail": "the item has no reference answer"}
+            return Reply("", self.name, failure=missing)
         steps = round(agreement(output, reference) * (scale.max - scale.min) / scale.step)
         value = scale.min + steps * scale.step
         verdict = {"explanation": explain(output, reference), request.rubric.criteria[0]: value}

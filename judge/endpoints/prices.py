@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from equiloss.config import Config, read_toml, validate
+from equiloss.errors import InputError
 
 _DATED = re.compile(r"-\d{4}-?\d{2}-?\d{2}$|-\d{4}$|-latest$")
 
@@ -19,7 +20,7 @@ class Price(Config):
     output: float = Field(ge=0)
     cached_input: float | None = Field(default=None, ge=0)
 
-    def cost_usd(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
+    def cost_usd(self, prompt_tokens: int, completion_tokens: float, cached_tokens: int = 0) -> float:
         """The price of one answer; `cached_tokens` are part of `prompt_tokens`."""
         cached = self.input if self.cached_input is None else self.cached_input
         plain = prompt_tokens - cached_tokens
@@ -35,8 +36,24 @@ class PriceTable(Config):
     batch_discount: float = Field(0.5, gt=0, le=1)
 
     def find(self, model: str) -> Price | None:
-        """The price of a model, dated snapshots (gpt-4.1-2025-04-14) as their model; None when it is not known."""
-        return self.models.get(model) or self.models.get(_DATED.sub("", model))
+        """The price of a model, dated snapshots (gpt-4.1-2025-04-14) as their model; None when it is not known.
+
+        A name with a provider before it (openai/gpt-4.1) is looked for whole, then without it.
+        """
+        bare = model.rpartition("/")[2]
+        names = (model, _DATED.sub("", model), bare, _DATED.sub("", bare))
+        return next((self.models[name] for name in names if name in self.models), None)
+
+
+def parse_price(text: str) -> Price:
+    """A price from `IN,OUT` or `IN,OUT,CACHED`: dollars per million tokens. Raises: InputError when it is none."""
+    try:
+        given, output, *rest = map(float, text.split(","))
+        return Price(input=given, output=output, cached_input=rest[0] if rest else None)
+    except (ValueError, IndexError):
+        raise InputError(
+            f"--price {text!r} is not IN,OUT", "dollars per million tokens, e.g. --price 0.4,1.6"
+        ) from None
 
 
 def load(override: Path | None = None) -> PriceTable:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 
 from aiolimiter import AsyncLimiter
 
 from equiloss.errors import IncompleteError
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|h|m|s)")
+_RESET = re.compile(r'X-RateLimit-Reset"?: ?"?(\d{10,13})', re.IGNORECASE)
+_STATED = re.compile(
+    r'(?:retryDelay"?: ?"?|(?:retry|try again) (?:in|after) )((?:\d+(?:\.\d+)? ?(?:ms|h|m|s)[a-z]*\s*)+)', re.IGNORECASE
+)
+_POLL_S = 0.05
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -24,21 +31,38 @@ class RateLimiter:
         self._requests = _limiter(requests_per_minute)
         self._tokens = _limiter(tokens_per_minute)
         self._resume_at = 0.0
-        self.pauses = 0
+        self._stopped = asyncio.Event()
+        self._error: IncompleteError | None = None
 
     async def wait(self, tokens: int) -> None:
-        """Wait until a request of about so many tokens may go."""
+        """Wait until a request of about so many tokens may go. Raises: IncompleteError when no request may any more."""
         while (pause := self._resume_at - time.monotonic()) > 0:
-            await asyncio.sleep(pause)
-        if self._requests is not None:
-            await self._requests.acquire()
-        if self._tokens is not None:
-            await self._tokens.acquire(min(tokens, self._tokens.max_rate))
+            await self.sleep(pause)
+        for limiter, amount in ((self._requests, 1.0), (self._tokens, float(tokens))):
+            if limiter is not None:
+                amount = min(amount, limiter.max_rate)
+                while not limiter.has_capacity(amount):
+                    await self.sleep(_POLL_S)
+                await limiter.acquire(amount)
+        await self.sleep(0)
 
     def pause(self, seconds: float) -> None:
         """Make all workers wait: the server said so."""
         self._resume_at = max(self._resume_at, time.monotonic() + seconds)
-        self.pauses += 1
+
+    def stop(self, error: IncompleteError) -> IncompleteError:
+        """End all waiting, of every worker: no request will go any more. Returns the error, to be raised."""
+        self._error = self._error or error
+        self._stopped.set()
+        return error
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, unless all is stopped. Raises: IncompleteError when it is."""
+        with suppress(TimeoutError):
+            if seconds > 0 and not self._stopped.is_set():
+                await asyncio.wait_for(self._stopped.wait(), seconds)
+        if self._error is not None:
+            raise self._error
 
     def learn(self, headers: Mapping[str, str]) -> None:
         """Take limits from `x-ratelimit-*` headers, and pause when nothing remains until the reset."""
@@ -78,24 +102,33 @@ class CircuitBreaker:
             )
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """How long a server asks to wait, from `retry-after-ms` or `retry-after` (seconds or a date); else None."""
+def stated_wait_s(headers: Mapping[str, str], text: str = "") -> float | None:
+    """How long a server asks to wait: in its headers (seconds, a duration or a date), else in its words; else None.
+
+    A wait that is over already, or none at all ("0"), is no answer: None, so that pauses grow by themselves.
+    """
     for name, factor in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        if (value := headers.get(name)) is None:
-            continue
-        try:
-            return max(0.0, float(value) * factor)
-        except ValueError:
-            pass
-        try:
-            return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-        except ValueError:
-            continue
-    return None
+        if (value := headers.get(name)) is not None:
+            try:
+                seconds = float(value) * factor
+            except ValueError:
+                seconds = duration_s(value) or _until(value)
+            return seconds if 0 < seconds < math.inf else None
+    if reset := _RESET.search(text):
+        return max(0.0, float(reset[1]) / (1000 if len(reset[1]) > 11 else 1) - time.time()) or None
+    stated = _STATED.search(text)
+    return (duration_s(stated[1]) or None) if stated else None
+
+
+def _until(date: str) -> float:
+    try:
+        return parsedate_to_datetime(date).timestamp() - time.time()
+    except ValueError:
+        return 0.0
 
 
 def duration_s(text: str) -> float:
-    """A duration as OpenAI's headers write it ("1s", "6m0s", "350ms"), in seconds; 0 when it cannot be read."""
+    """A duration as servers write it ("1s", "6m0s", "350ms", "26 seconds"), in seconds; 0 when it cannot be read."""
     return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(text))
 
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from equiloss import console
 from equiloss.errors import IncompleteError
-from judge.endpoints.client import api_key, part_of
+from judge.endpoints.address import words_of
+from judge.endpoints.payload import parse_payload, part_of
 from judge.endpoints.provider import BatchProvider
 from judge.scoring.budget import JudgingBudget
 from judge.scoring.ledger import Ledger
@@ -68,20 +69,22 @@ class BatchExecutor:
         Raises: BudgetError when the next batch does not fit the budget; IncompleteError when requests keep failing or
         the endpoint has no Batch API. Submitted batches stay known and are collected by the next run.
         """
-        from openai import APIConnectionError, APIStatusError, AsyncOpenAI
+        from openai import APIConnectionError, APIStatusError
 
         url, timeout_s = self._provider.base_url, max(60.0, self._options.timeout_s)
         try:
-            async with AsyncOpenAI(base_url=url, api_key=api_key(), timeout=timeout_s) as client:
+            async with self._provider.client(timeout_s) as client:
                 await self._settle_all(client, poll_s)
         except APIStatusError as error:
             raise IncompleteError(
-                f"{url} refuses a batch (HTTP {error.status_code}): {error.message}",
+                f"{url} refuses a batch (HTTP {error.status_code}): {self._provider.address.masked(error.message)}",
                 "leave --batch out; what was collected is kept",
             ) from None
         except APIConnectionError as error:
             raise IncompleteError(
-                f"cannot reach the judge at {url} ({error.__cause__ or error})",
+                self._provider.address.masked(
+                    f"cannot reach the judge at {url} ({words_of(error.__cause__ or error)})"
+                ),
                 "submitted batches are known: the same command collects them",
             ) from None
 
@@ -160,7 +163,7 @@ class BatchExecutor:
         results: dict[str, Any] = {}
         for raw in content.content.splitlines():
             if raw.strip():
-                row: Any = json.loads(raw)
+                row: Any = parse_payload(self._provider.address.masked(raw.decode("utf-8", "replace")))
                 results[str(row["custom_id"])] = row
         for sha, request in self._requests():
             if sha in results and self._ledger.in_batch(sha):
@@ -168,17 +171,13 @@ class BatchExecutor:
 
     def _take(self, sha: str, request: PlannedRequest, row: Any) -> None:
         response = part_of(row, "response")
-        body = part_of(response, "body")
-        if response.get("status_code") != 200:
-            error = row.get("error") or part_of(body, "error")
-            self._problems.append(str(error.get("message") or error.get("code") or "no reason given"))
-            return
+        body = part_of(response, "body") or {"error": part_of(row, "error") or {"message": "no reason given"}}
         try:
-            reply = self._provider.read_batched(json.dumps(body))
-        except ValueError as error:
+            reply = self._provider.read_batched(int(response.get("status_code") or 500), json.dumps(body))
+        except (ValueError, TypeError) as error:
             self._problems.append(str(error))
             return
-        self._recorder.take(sha, request, reply, len(self._ledger.drafts(sha)))
+        self._recorder.take(sha, request, reply, self._ledger.drafts(sha))
 
     def _lines(self, retry_failures: bool) -> Iterator[BatchLine]:
         seen: set[str] = set()

@@ -6,15 +6,18 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
-from equiloss.errors import EquilossError
-from judge.endpoints.provider import NoReplyError, Provider
+from equiloss.errors import EquilossError, InputError
+from equiloss.numerals import duration
+from judge.endpoints.provider import NoReplyError, Provider, RefusedError
 from judge.scoring.budget import JudgingBudget
-from judge.scoring.ledger import Ledger
+from judge.scoring.ledger import BEAT_S, LEASE_S, Ledger
 from judge.scoring.options import ScoreRequest
 from judge.scoring.plan import PlannedRequest
 from judge.scoring.replies import ReplyRecorder
 
 _DEFERRED_POLL_S = 0.5
+_TOLD_S = 5.0
+_MOST_REFUSED = 8
 _PROBE_S = 0.1
 _DEFERRED_MOST_S = 900.0
 
@@ -41,6 +44,7 @@ class RequestExecutor:
         self._stop: EquilossError | None = None
         self._flying: set[str] = set()
         self._deferred: list[tuple[str, PlannedRequest]] = []
+        self._refused: list[tuple[str, PlannedRequest, str]] = []  # before anything was answered, with the words
 
     async def run(self, pending: Iterable[tuple[str, PlannedRequest]]) -> None:
         """Ask all pending requests, `concurrency` at a time. What is in flight when it must stop is still collected.
@@ -49,6 +53,7 @@ class RequestExecutor:
         """
         queue = iter(pending)
         async with self._provider.connect(self._options):
+            heart = asyncio.create_task(self._beat())
             try:
                 async with asyncio.TaskGroup() as group:
                     answered = asyncio.Event()
@@ -57,9 +62,11 @@ class RequestExecutor:
                     for _ in range(self._options.concurrency - 1):
                         group.create_task(self._work(queue, answered))
                 await self._await_others()
+                await self._ask_refused_again()
             finally:
+                heart.cancel()
                 self._budget.retries = self._provider.retries
-                with suppress(Exception):
+                with suppress(EquilossError):
                     self._ledger.keep_capabilities(self._provider)
         if self._stop is not None:
             raise self._stop
@@ -67,12 +74,20 @@ class RequestExecutor:
     async def _probe(self, answered: asyncio.Event) -> None:
         """Let the first request find out what the endpoint accepts: a refusal comes at once, an answer takes its time.
 
-        So the others wait for its end only when something went wrong with it in its first moments.
+        So the others wait for its end only when something went wrong with it in its first moments, or when there is a
+        budget: the first reply shows whether its cost keeps to the limit that was sent.
         """
         with suppress(TimeoutError):
             await asyncio.wait_for(answered.wait(), _PROBE_S)
-        if not self._provider.clean:
+        if not self._provider.clean or self._budget.limit_usd is not None:
             await answered.wait()
+
+    async def _beat(self) -> None:
+        """Tell processes on other hosts, while this one asks, that it lives."""
+        while True:
+            with suppress(EquilossError):  # the next one may be told again
+                self._ledger.beat()
+            await asyncio.sleep(BEAT_S)
 
     async def _work(self, queue: Iterator[tuple[str, PlannedRequest]], answered: asyncio.Event) -> None:
         try:
@@ -94,8 +109,14 @@ class RequestExecutor:
 
     async def _await_others(self) -> None:
         """Requests that another process is asking: wait for its answer, and ask if it dies."""
-        waited_s = 0.0
+        waited_s = told_s = 0.0
         while self._deferred and self._stop is None:
+            if waited_s >= told_s:
+                told_s += _TOLD_S
+                self._provider.tell(
+                    f"waiting for {len(self._deferred):,} requests that a process on {self._ledger.holder} asks, for "
+                    f"{duration(waited_s)} (one on another host is given up when it is silent for {LEASE_S:g} s)"
+                )
             waiting, self._deferred = self._deferred, []
             for sha, request in waiting:
                 is_mine = self._ledger.claim(sha) or waited_s > _DEFERRED_MOST_S
@@ -110,6 +131,15 @@ class RequestExecutor:
                 await asyncio.sleep(_DEFERRED_POLL_S)
                 waited_s += _DEFERRED_POLL_S
 
+    async def _ask_refused_again(self) -> None:
+        """What was refused before anything was answered: its own fault if the endpoint answers others, else all's."""
+        refused, self._refused = self._refused, []
+        for sha, request, words in refused:
+            if self._stop is None and not self._provider.settled:
+                self._stop = InputError(words, "see docs/judges.md")
+            if self._stop is None and self._ledger.claim(sha):
+                await self._settle(sha, request)
+
     def _is_settled(self, sha: str) -> bool:
         return self._ledger.is_settled(sha, self._options.retry_failures)
 
@@ -121,9 +151,16 @@ class RequestExecutor:
         except NoReplyError as error:
             self._budget.lost[sha] = str(error)
             self._ledger.release(sha)
+        except RefusedError as error:
+            self._refused.append((sha, request, str(error)))
+            self._ledger.release(sha)
+            if not self._provider.settled and len(self._refused) >= _MOST_REFUSED:
+                self._stop = self._stop or InputError(str(error), "see docs/judges.md")
+            return
         except EquilossError as error:
             self._stop = self._stop or error
-            self._ledger.release(sha)
+            with suppress(EquilossError):
+                self._ledger.release(sha)
         finally:
             self._flying.discard(sha)
         self._on_settled(sha)
@@ -132,11 +169,8 @@ class RequestExecutor:
         while True:
             drafts = self._ledger.drafts(sha)
             worst_usd = self._provider.worst_usd(request, drafts) if self._budget.limit_usd is not None else 0.0
-            await self._budget.reserve(worst_usd)
-            try:
+            async with self._budget.reserving(worst_usd):
                 reply = await self._provider.ask(request, drafts)
-                problem = self._recorder.take(sha, request, reply, len(drafts))
-            finally:
-                self._budget.release(worst_usd)
+                problem = self._recorder.take(sha, request, reply, drafts)
             if problem is None:
                 return

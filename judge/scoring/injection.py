@@ -57,9 +57,9 @@ def measure(
     if plan.layout != "joint":
         raise InputError("injections are planted beside other answers", "name two files or more, and a joint rubric")
     with Ledger(files[0].parent / "ledger.sqlite") as ledger, tempfile.TemporaryDirectory() as scratch:
-        scorer = Scorer(plan, provider, ledger)
+        scorer = Scorer(plan, provider, ledger, [Path(scratch) / f"{place}.jsonl" for place in range(len(files))])
         scorer.survey()
-        scorer.run(Path(scratch))
+        scorer.run()
     if scorer.stopped is not None:
         raise scorer.stopped
     verdicts = scorer.control_answers

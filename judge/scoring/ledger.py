@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import sqlite3
+import time
 import uuid
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,10 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from equiloss.errors import InputError
+from equiloss.errors import IncompleteError, InputError
 from judge.endpoints.capabilities import CapabilityRecord
-from judge.endpoints.provider import Draft, JudgeRequest, Provider, Reply
-from judge.scoring.parse import ParsedReply, Reading, RequestFailure
+from judge.endpoints.provider import Draft, JudgeRequest, Provider, Reply, RequestFailure
+from judge.scoring.parse import ParsedReply, Reading
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS replies (
@@ -35,6 +36,7 @@ CREATE TABLE IF NOT EXISTS outcomes (
   asks INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS endpoints (base_url TEXT, model TEXT, profile TEXT NOT NULL, PRIMARY KEY (base_url, model));
 CREATE TABLE IF NOT EXISTS owners (owner TEXT PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, start TEXT);
+CREATE TABLE IF NOT EXISTS beats (owner TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS claims (request_sha TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS batches (
   id TEXT PRIMARY KEY, base_url TEXT NOT NULL, model TEXT NOT NULL, state TEXT NOT NULL, created TEXT NOT NULL,
@@ -42,7 +44,9 @@ CREATE TABLE IF NOT EXISTS batches (
 CREATE TABLE IF NOT EXISTS batched (request_sha TEXT PRIMARY KEY, batch TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS batched_by_batch ON batched (batch);
 """
-_VERSION = 1
+_VERSION = 2
+BEAT_S = 5.0  # how often a process that asks says that it lives
+LEASE_S = 30.0  # how long one on another host may be silent before its requests are taken over
 
 
 class LedgerEntry(NamedTuple):
@@ -85,7 +89,9 @@ class Ledger:
         """
         self.path = path
         self.owner = uuid.uuid4().hex
+        self.holder = ""  # the host of the process that held the last request that could not be claimed
         self._registered = False
+        self._beats: dict[str, tuple[int, float]] = {}  # by owner on another host: its last beat, and when it was seen
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -119,7 +125,8 @@ class Ledger:
         if self._registered:
             with self._write():
                 self._db.execute("DELETE FROM claims WHERE owner = ?", (self.owner,))
-                self._db.execute("DELETE FROM owners WHERE owner = ?", (self.owner,))
+                for table in ("owners", "beats"):
+                    self._db.execute(f"DELETE FROM {table} WHERE owner = ?", (self.owner,))
         self._db.close()
 
     def entry(self, request_sha: str) -> LedgerEntry:
@@ -164,6 +171,7 @@ class Ledger:
                 request.item.id, request.repeat, reply.text, parsed.problem, reply.finish_reason, _json(reply.sent),
                 reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens, cost_usd,
             )  # fmt: skip
+            row = tuple(_storable(cell) if isinstance(cell, str) else cell for cell in row)
             cursor = self._db.execute(
                 "INSERT INTO replies (request_sha, created, judge, base_url, resolved, rubric, item, repeat, text, "
                 "problem, finish_reason, sent, prompt_tokens, completion_tokens, cached_tokens, cost_usd) "
@@ -191,11 +199,12 @@ class Ledger:
         with self._write():
             self._register()
             row = self._db.execute(
-                "SELECT c.owner, o.host, o.pid, o.start FROM claims c LEFT JOIN owners o ON o.owner = c.owner "
-                "WHERE c.request_sha = ?",
+                "SELECT c.owner, o.host, o.pid, o.start, b.count FROM claims c LEFT JOIN owners o ON o.owner = c.owner "
+                "LEFT JOIN beats b ON b.owner = c.owner WHERE c.request_sha = ?",
                 (request_sha,),
             ).fetchone()
-            if row is not None and row[0] != self.owner and _is_alive(*row[1:]):
+            if row is not None and row[0] != self.owner and self._is_alive(*row):
+                self.holder = row[1]
                 return False
             self._db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?)", (request_sha, self.owner))
         return True
@@ -205,6 +214,25 @@ class Ledger:
         with self._write():
             self._db.execute("DELETE FROM claims WHERE request_sha = ? AND owner = ?", (request_sha, self.owner))
 
+    def beat(self) -> None:
+        """Say that this process lives, to those on other hosts that wait for it: every `BEAT_S`."""
+        with self._write():
+            self._db.execute(
+                "INSERT INTO beats VALUES (?, 1) ON CONFLICT (owner) DO UPDATE SET count = count + 1", (self.owner,)
+            )
+
+    def endpoints(self) -> list[tuple[str, str, CapabilityRecord]]:
+        """URL, model, and what was found out, of every endpoint that was asked."""
+        rows = self._db.execute("SELECT base_url, model, profile FROM endpoints ORDER BY base_url, model")
+        return [(url, model, json.loads(profile)) for url, model, profile in rows]
+
+    def forget_endpoint(self, model: str, base_url: str | None = None) -> int:
+        """Forget what was found out about a model's endpoint, at one URL or at all; returns of how many."""
+        with self._write():
+            return self._db.execute(
+                "DELETE FROM endpoints WHERE model = ? AND base_url = COALESCE(?, base_url)", (model, base_url)
+            ).rowcount
+
     def capabilities(self, provider: Provider) -> CapabilityRecord | None:
         """What was found out about an endpoint, if anything was."""
         row = self._db.execute(
@@ -213,8 +241,8 @@ class Ledger:
         return json.loads(row[0]) if row else None
 
     def keep_capabilities(self, provider: Provider) -> None:
-        """Remember what was found out about an endpoint."""
-        if (record := provider.capability_record) is not None:
+        """Remember what was found out about an endpoint that has answered."""
+        if provider.settled and (record := provider.capability_record) is not None:
             row = (provider.base_url, provider.model, _json(record))
             with self._write():
                 self._db.execute("INSERT OR REPLACE INTO endpoints VALUES (?, ?, ?)", row)
@@ -306,13 +334,16 @@ class Ledger:
 
     @contextmanager
     def _write(self) -> Generator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):  # a full disk, a file that may not be written
+                raise IncompleteError(f"{self.path}: {error}", "then the same command goes on from here") from None
             raise
-        self._db.execute("COMMIT")
 
     def _register(self) -> None:
         if not self._registered:
@@ -321,20 +352,22 @@ class Ledger:
             self._db.execute("INSERT OR REPLACE INTO owners VALUES (?, ?, ?, ?)", row)
             self._registered = True
 
-
-def _is_alive(host: str | None, pid: int | None, start: str | None) -> bool:
-    """Whether the process that made a claim still runs; one on another machine is taken to be alive."""
-    if host is None or pid is None:
-        return False
-    if host != socket.gethostname():
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return start is None or start == _start_of(pid)
+    def _is_alive(self, owner: str, host: str | None, pid: int | None, start: str | None, beat: int | None) -> bool:
+        """Whether the process that made a claim still runs; one on another host does while it says so."""
+        if host is None or pid is None:
+            return False
+        if host != socket.gethostname():
+            seen = self._beats.get(owner)
+            if seen is None or seen[0] != (beat or 0):
+                seen = self._beats[owner] = (beat or 0, time.monotonic())
+            return time.monotonic() - seen[1] < LEASE_S
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return start is None or start == _start_of(pid)
 
 
 def _start_of(pid: int) -> str | None:
@@ -355,4 +388,9 @@ def _row_of(reading: Reading) -> dict[str, object]:
 
 
 def _json(document: object) -> str:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return _storable(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+
+
+def _storable(text: str) -> str:
+    """A text as UTF-8 holds it: half a surrogate pair, as models write, becomes a question mark."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from equiloss.config import apply_sets
 from equiloss.errors import InputError
 from judge.data.control_answers import KINDS, Kind
+from judge.endpoints.prices import Price
 from judge.endpoints.provider import ConnectionSettings
 from judge.rubrics import LABELS, Layout, Parameters
 
@@ -21,7 +24,8 @@ class ScoreRequest(ConnectionSettings):
 
     group_size: the most answers in one prompt, a control answer included. control_answers: the share of items with one.
     early_stop: an error rate at which to end once all differences are settled. batch_poll_s: ask in batches, and look
-    so often whether they are done. max_usd: bounds what these verdicts cost, earlier runs included.
+    so often whether they are done. max_usd: bounds what these verdicts cost, earlier runs included. price: the judges'.
+    generators: files by the names that their models get. forget_endpoint: find out anew what the endpoint accepts.
     """
 
     files: tuple[Path, ...] = ()
@@ -33,7 +37,9 @@ class ScoreRequest(ConnectionSettings):
     ledger: Path | None = None
     dry_run: bool = False
     prices: Path | None = None
-    parameters: Parameters = field(default_factory=Parameters)
+    price: Price | None = None
+    generators: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    forget_endpoint: bool = False
     expected_score: bool = False
     group_size: int = 8
     control_answers: float = 0.1
@@ -49,18 +55,18 @@ class ScoreRequest(ConnectionSettings):
         if self.concurrency < 1:
             raise InputError(f"--concurrency {self.concurrency} asks nothing", "give at least 1")
         for name, value in (("--rpm", self.requests_per_minute), ("--tpm", self.tokens_per_minute)):
-            if value is not None and value <= 0:
+            if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{name} {value:g} lets nothing pass", "leave it out or give a positive number")
-        if self.timeout_s <= 0:
-            raise InputError(f"--timeout {self.timeout_s:g} is not positive", "give seconds")
+        if not 0 < self.timeout_s < 1e6:
+            raise InputError(f"--timeout {self.timeout_s:g} is no time to wait", "give seconds")
         if self.repeats < 1:
             raise InputError(f"--repeats {self.repeats} asks nothing", "give at least 1")
         if not 2 <= self.group_size <= len(LABELS):
             raise InputError(f"--group-size {self.group_size} is not from 2 to {len(LABELS)}", "8 is usual")
         if not 0 <= self.control_answers <= 1:
             raise InputError(f"--control-answers {self.control_answers:g} is not a share from 0 to 1", "0.1 is usual")
-        if self.max_usd is not None and self.max_usd < 0:
-            raise InputError(f"--max-usd {self.max_usd:g} is negative", "give a budget in dollars")
+        if self.max_usd is not None and not 0 <= self.max_usd < math.inf:
+            raise InputError(f"--max-usd {self.max_usd:g} is no budget", "give dollars")
         if self.batch_poll_s is not None and self.early_stop is not None:
             raise InputError("--batch and --early-stop exclude each other", "a batch cannot be stopped half way")
         if self.batch_poll_s is not None and self.batch_poll_s <= 0:
@@ -73,6 +79,18 @@ def parse_parameters(texts: Sequence[str]) -> Parameters:
     Raises: InputError for a text that is not KEY=VALUE.
     """
     try:
-        return apply_sets({}, texts)
+        parameters = apply_sets({}, texts)
+        json.dumps(parameters, allow_nan=False)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"--param: {error}", "a request holds texts, numbers, true, false and lists") from None
     except InputError as error:
         raise InputError(error.message.replace("--set", "--param"), "e.g. --param temperature=0.7") from None
+    return parameters
+
+
+def parse_generators(texts: Sequence[str]) -> dict[str, Path]:
+    """Models' names and files from NAME=FILE texts. Raises: InputError for a text that is not NAME=FILE."""
+    pairs = [text.partition("=") for text in texts]
+    if bad := next(("".join(pair) for pair in pairs if not (pair[0] and pair[2])), None):
+        raise InputError(f"--generator {bad!r} is not NAME=FILE", "e.g. --generator base=results/run1.jsonl")
+    return {name: Path(file) for name, _, file in pairs}

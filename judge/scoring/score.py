@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
+from equiloss import console
 from equiloss.errors import BudgetError, EquilossError, IncompleteError, InputError
 from equiloss.files import sha256_file, write_json
 from equiloss.progress import ProgressBar
@@ -21,6 +22,7 @@ from judge.endpoints.provider import Provider
 from judge.rubrics import Layout, Rubric
 from judge.scoring.ledger import Ledger
 from judge.scoring.options import ScoreRequest
+from judge.scoring.paths import verdict_paths
 from judge.scoring.plan import Plan
 from judge.scoring.scorer import Scorer
 
@@ -44,11 +46,23 @@ class ScoreResult:
         warnings = list(self.warnings)
         for judge in self.judges:
             warnings += judge.control_summary["warnings"]
-            if failures := sum(len(model.failures) for model in judge.written):
-                warnings.append(
-                    f"{failures:,} answers have no verdict: see the .failures.jsonl files (--retry-failures)"
-                )
+            warnings += _account_of(judge)
         return warnings
+
+
+def _account_of(judge: Scorer) -> list[str]:
+    """What a person should know of how a judge answered: what it cannot, what failed, and what was not counted."""
+    provider, budget = judge.provider, judge.budget
+    warnings = [f"{provider.name}: {note} (kept in the ledger: `judge ledger endpoints`)" for note in provider.news]
+    if reasons := judge.failure_reasons():
+        failures = sum(len(model.failures) for model in judge.written)
+        warnings.append(
+            f"{failures:,} answers have no verdict ({reasons}): see the .failures.jsonl files (--retry-failures)"
+        )
+    if budget.uncounted:
+        cost = "; each is taken to have cost all that it could" if provider.price else ""
+        warnings.append(f"{provider.name}: {budget.uncounted:,} replies came without a count of tokens{cost}")
+    return warnings
 
 
 def score_files(request: ScoreRequest) -> ScoreResult:
@@ -56,7 +70,8 @@ def score_files(request: ScoreRequest) -> ScoreResult:
 
     Raises: InputError for bad input; IncompleteError when a judge could not be asked, with nothing lost.
     """
-    answers = open_jointly(request.files)
+    request.check()
+    answers = open_jointly(request.files, request.generators)
     rubric = rubrics.load(request.rubric)
     layout = rubric.layout_for(len(answers.files), request.layout)
     table = prices.load(request.prices)
@@ -64,10 +79,12 @@ def score_files(request: ScoreRequest) -> ScoreResult:
     warnings = [
         f"{name}: {count:,} items have no answer in the other files and are not judged"
         for name, count in answers.unmatched.items()
-    ]
+    ] + list(answers.warnings)
     for provider in providers:
         provider.check(rubric)
         warnings += [f"{provider.notice} ({provider.evidence})"] if provider.notice else []
+        if provider.price is None and request.max_usd is None:
+            console.warn(f"no price of {provider.model} is known, so no cost is counted; --price IN,OUT gives one")
     path = request.ledger or (request.output or request.files[0].parent) / "ledger.sqlite"
     if all(provider.is_free for provider in providers):
         path = None
@@ -87,19 +104,28 @@ def _score_with(result: ScoreResult, provider: Provider, providers: Sequence[Pro
         spent = sum(judge.budget.spent_usd for judge in result.judges)
         options = replace(options, max_usd=max(0.0, options.max_usd - spent))
     plan = Plan(result.answers, result.rubric, options)
-    judge = Scorer(plan, provider, ledger, _file_name(provider, providers))
+    record = _record_of(result, provider)
+    alike = [other for other in providers if other.model == provider.model]
+    names = (provider.model, provider.name) if len(alike) == 1 else (provider.name,)
+    paths = verdict_paths(result.answers.files, options.output, names, record)
+    judge = Scorer(plan, provider, ledger, paths)
     judge.survey(_counter() if options.dry_run and not provider.is_free else None)
     if not options.dry_run:
         with ProgressBar(provider.name, judge.n_requests, judge.n_settled, unit="request") as progress:
+            provider.tell = progress.line
+
+            def settled(_: str) -> None:
+                progress.update(progress.done + 1, *provider.losses)
+
             try:
-                judge.run(options.output, progress.advance)
+                judge.run(settled)
             except IncompleteError as error:
                 if len(providers) == 1:
                     raise
                 result.warnings.append(f"{provider.name}: {error}")
                 result.stopped = result.stopped or error
                 return
-        _write_records(result, judge)
+        _write_records(record, judge)
     result.judges.append(judge)
     result.stopped = result.stopped or judge.stopped
 
@@ -107,15 +133,11 @@ def _score_with(result: ScoreResult, provider: Provider, providers: Sequence[Pro
 def _providers(request: ScoreRequest, table: PriceTable) -> list[Provider]:
     judges: Sequence[str | None] = request.judges or (None,)
     providers = [parse_judge(text, to_ask=not request.dry_run, table=table) for text in judges]
+    for provider in providers:
+        provider.price = request.price or provider.price
     if len({provider.name for provider in providers}) < len(providers):
         raise InputError("the same judge is named twice", "use --repeats to ask it more often")
     return providers
-
-
-def _file_name(provider: Provider, providers: Sequence[Provider]) -> str:
-    """A judge's name in file names: its model, or with its URL where two judges are the same model."""
-    alike = [other for other in providers if other.model == provider.model]
-    return provider.model if len(alike) == 1 else provider.name
 
 
 def _counter() -> Callable[[str], int]:
@@ -131,22 +153,20 @@ def _counter() -> Callable[[str], int]:
     return count_fixed
 
 
-def _write_records(result: ScoreResult, judge: Scorer) -> None:
-    """Beside each verdict file, what made it: NAME.<rubric>.<judge>.score.json."""
-    request, rubric, provider = result.request, result.rubric, judge.provider
-    record: dict[str, object] = {
+def _record_of(result: ScoreResult, provider: Provider) -> dict[str, object]:
+    """What makes verdicts what they are, as far as it is known before a judge is asked."""
+    request, rubric = result.request, result.rubric
+    return {
         "format": "equiloss.score-record.v1",
         "judge": provider.name,
         "base_url": provider.base_url,
         "is_llm": provider.is_llm,
-        "endpoint": provider.capability_record,
         "rubric": {**rubric.about, "layout": result.layout},
         "parameters": {**rubric.front.parameters, **request.parameters},
         "repeats": request.repeats,
         "seed": request.seed,
         "group_size": request.group_size,
         "canaries": request.control_answers,
-        "early_stop": judge.early_stopping.report() if judge.early_stopping else None,
         "expected_score": request.expected_score,
         "max_usd": request.max_usd,
         "price": provider.price if not provider.is_free else None,
@@ -155,9 +175,19 @@ def _write_records(result: ScoreResult, judge: Scorer) -> None:
             {"path": str(file.path), "generator": file.generator, "sha256": sha256_file(file.path)}
             for file in result.answers.files
         ],
+    }
+
+
+def _write_records(record: Mapping[str, object], judge: Scorer) -> None:
+    """Beside each verdict file, what made it: NAME.<rubric>.<judge>.score.json."""
+    whole: dict[str, object] = {
+        **record,
+        "endpoint": judge.provider.capability_record,
+        "early_stop": judge.early_stopping.report() if judge.early_stopping else None,
+        "uncounted": judge.budget.uncounted,
         "complete": judge.stopped is None,
         "provenance": provenance(),
     }
     for model in judge.written:
         counts = {"generator": model.generator, "verdicts": model.n, "failures": len(model.failures)}
-        write_json(companion(model.path, ".score.json"), {**record, **counts})
+        write_json(companion(model.path, ".score.json"), {**whole, **counts})

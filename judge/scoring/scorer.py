@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from equiloss.errors import BudgetError, EquilossError, IncompleteError, InputError
@@ -30,14 +31,14 @@ class Scorer:
     costs nothing, as batches count for nothing there.
     """
 
-    def __init__(self, plan: Plan, provider: Provider, ledger: Ledger, name: str = "") -> None:
-        """`name` is the judge's in file names [its model].
+    def __init__(self, plan: Plan, provider: Provider, ledger: Ledger, paths: Sequence[Path]) -> None:
+        """`paths`: where the verdicts on each of the plan's files go.
 
         Raises: InputError when there is a budget but no price, or nothing that could stop early.
         """
         options = plan.options
         self.plan, self.provider, self.options = plan, provider, options
-        self._ledger, self._name = ledger, name or provider.model
+        self._ledger, self._paths = ledger, paths
         self.n_requests = self.n_settled = 0
         self.saved_prompt_tokens = self.saved_completion_tokens = 0
         self.saved_usd = 0.0
@@ -51,9 +52,11 @@ class Scorer:
         if options.max_usd is not None and provider.cost_usd(0, 0) is None:
             raise InputError(
                 f"--max-usd needs the price of {provider.model}, which is not in the price table",
-                "give it in a TOML file with --prices; see docs/judges.md",
+                "give --price IN,OUT, or a TOML file with --prices; see docs/judges.md",
             )
         self._shas = bytearray()  # the keys of all requests, 32 bytes each
+        if options.forget_endpoint and not options.dry_run:
+            ledger.forget_endpoint(provider.model, provider.base_url)
         provider.recall(ledger.capabilities(provider))
 
     @property
@@ -78,7 +81,7 @@ class Scorer:
                 self.prompt_tokens += count_tokens(request.prompt.system) + count_tokens(request.prompt.user) + 8
                 self.completion_tokens += self.plan.rubric.reply_estimate_tokens(len(request.slots))
 
-    def run(self, directory: Path | None, on_settled: Callable[[str], None] = lambda _: None) -> None:
+    def run(self, on_settled: Callable[[str], None] = lambda _: None) -> None:
         """Ask what the survey missed, and write the results. What stopped it, if anything, is in `stopped`.
 
         Raises: IncompleteError or InputError when nothing could be written.
@@ -95,13 +98,27 @@ class Scorer:
                 ) from None
         lost = self.budget.lost
         n_items = self.early_stopping.items if self.early_stopping and self._is_decided() else None
-        writer = VerdictWriter(self.plan, self.provider, self._ledger, lost, self._name)
-        self.written = writer.write(self._requests(n_items), directory)
+        writer = VerdictWriter(self.plan, self.provider, self._ledger, lost, self._paths)
+        self.written = writer.write(self._requests(n_items))
         if self.stopped is None and lost:
             self.stopped = IncompleteError(
                 f"{len(lost):,} of {self.n_requests:,} requests got no answer ({next(iter(lost.values()))})",
                 "the same command asks them again",
             )
+        if self.stopped is None and self.n_requests and not any(model.n for model in self.written):
+            self.stopped = EquilossError(
+                f"there is no verdict at all: {self.failure_reasons()}", "--retry-failures asks again"
+            )
+
+    def failure_reasons(self) -> str:
+        """How many answers have no verdict, for which reasons, the commonest first; empty where all have one."""
+        failures = [failure for model in self.written for failure in model.failures]
+        reasons = Counter(failure.reason for failure in failures)
+        details = Counter((failure.reason, " ".join(failure.detail.split())[:160]) for failure in failures)
+        commonest = {reason: detail for (reason, detail), _ in reversed(details.most_common())}
+        return "; ".join(
+            f"{count:,} of {len(failures):,}: {reason}: {commonest[reason]}" for reason, count in reasons.most_common()
+        )
 
     @property
     def control_answers(self) -> list[ControlVerdict]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from equiloss.files import atomic, json_line
-from equiloss.records.verdict import ControlVerdict, Failure, Usage, Verdict, file_name, verdict_row, write_verdicts
+from equiloss.records.verdict import ControlVerdict, Failure, Usage, Verdict, verdict_row, write_verdicts
 from judge.data.control_answers import INJECTIONS
 from judge.data.verdicts import companion
 from judge.endpoints.provider import Provider
@@ -56,28 +56,20 @@ class WrittenVerdicts:
 
 @dataclass(frozen=True)
 class VerdictWriter:
-    """Writes the verdict files of a plan from the ledger. `lost` requests become failures of reason "error".
+    """Writes the verdict files of a plan, a path for each of its files, from the ledger.
 
-    `name` is the judge's in file names.
+    `lost` requests become failures of reason "error".
     """
 
     plan: Plan
     provider: Provider
     ledger: Ledger
     lost: Mapping[str, str]
-    name: str
+    paths: Sequence[Path]
 
-    def write(
-        self, requests: Iterable[tuple[str, PlannedRequest]], directory: Path | None = None
-    ) -> list[WrittenVerdicts]:
-        """Write each file whole [beside the answers]; failures and control answers only where there are any."""
-        written = [
-            WrittenVerdicts(
-                file.generator,
-                (directory or file.path.parent) / file_name(file.stem, self.plan.rubric.name, self.name),
-            )
-            for file in self.plan.answers.files
-        ]
+    def write(self, requests: Iterable[tuple[str, PlannedRequest]]) -> list[WrittenVerdicts]:
+        """Write each file whole; failures and control answers only where there are any."""
+        written = [WrittenVerdicts(*of) for of in zip(self.plan.generators, self.paths, strict=True)]
         with ExitStack() as stack:
             files: list[IO[Any]] = [stack.enter_context(atomic(model.path)) for model in written]
             for sha, request in requests:

@@ -15,8 +15,11 @@ from equiloss.records.verdict import read_verdicts
 from judge import rubrics
 from judge.cli.main import program
 from judge.endpoints.capabilities import Capabilities
-from judge.endpoints.client import Endpoint, read_reply
+from judge.endpoints.client import Endpoint
 from judge.endpoints.judges import parse_judge
+from judge.endpoints.payload import parse_payload
+from judge.endpoints.refusals import Refusal
+from judge.endpoints.reply import read_reply
 from judge.scoring import executor
 from judge.scoring.expected_scores import expected_scores
 from judge.scoring.ledger import Ledger
@@ -132,32 +135,44 @@ def test_expected_score_is_the_weighted_mean() -> None:
     assert expected_scores(rubric, text + " ", logprobs) == {}
 
 
-def refuse(capabilities: Capabilities, message: str, param: str | None = None, **parameters: int) -> bool:
-    """A 400 to a request in the present form; whether it is sent again in another."""
-    body = capabilities.body("m", [], {}, dict(parameters), 100)
-    return capabilities.adapt(400, message, param, body, capabilities.form)
+def refuse(
+    form: Capabilities, message: str, param: str | None = None, kept: tuple[str, ...] = (), **parameters: int
+) -> Capabilities | None:
+    """The form that follows a 400 to a request in this one."""
+    return form.after(Refusal(400, message, param), form.body("m", [], {}, dict(parameters), 100), kept)
 
 
 def test_a_refused_parameter_is_swapped_or_dropped_once() -> None:
-    capabilities = Capabilities()
-    body, form = capabilities.body("m", [], {}, {"temperature": 0, "seed": 1}, 100), capabilities.form
-    assert body["max_tokens"] == 100
-    assert refuse(capabilities, "Unsupported parameter: 'max_tokens'", "max_tokens")
-    assert capabilities.limit == "max_completion_tokens"
-    assert capabilities.adapt(400, "again, from another worker", "max_tokens", body, form)  # outdated: sent again
-    assert capabilities.limit == "max_completion_tokens"
-    assert refuse(capabilities, "temperature does not support 0 with this model", temperature=0)
-    assert capabilities.dropped == ["temperature"]
-    assert "temperature" not in capabilities.body("m", [], {}, {"temperature": 0}, 100)
-    assert Capabilities(**capabilities.record()) == capabilities
+    swapped = refuse(Capabilities(), "Unsupported parameter: 'max_tokens'", "max_tokens")
+    assert swapped is not None
+    assert swapped.limit == "max_completion_tokens"
+    dropped = refuse(swapped, "temperature does not support 0 with this model", temperature=0)
+    assert dropped is not None
+    assert dropped.dropped == ("temperature",)
+    assert len(dropped.notes) == 2
+    assert "does not support 0" in dropped.notes[1]
+    assert "temperature" not in dropped.body("m", [], {}, {"temperature": 0}, 100)
+    assert Capabilities.of({**dropped.form, "settled": True, "notes": list(dropped.notes)}) == dropped
+    assert refuse(swapped, "temperature does not support 0", kept=("temperature",), temperature=0) is None
 
 
 def test_an_endpoint_may_accept_no_structured_output_at_all() -> None:
-    capabilities = Capabilities()
+    form: Capabilities | None = Capabilities()
     for mode in ("json_object_schema", "json_object", "text"):
-        assert refuse(capabilities, "response_format is not supported")
-        assert capabilities.mode == mode
-    assert not refuse(capabilities, "response_format is not supported")
+        assert form is not None
+        form = refuse(form, "response_format is not supported")
+        assert form is not None
+        assert form.mode == mode
+    assert form is not None
+    assert refuse(form, "response_format is not supported") is None
+
+
+def test_a_template_without_a_system_role_gets_it_in_the_first_turn() -> None:
+    form = refuse(Capabilities(), "System role not supported")
+    assert form is not None
+    messages = [{"role": "system", "content": "Grade."}, {"role": "user", "content": "This."}]
+    assert form.body("m", messages, {}, {}, 1)["messages"] == [{"role": "user", "content": "Grade.\n\nThis."}]
+    assert form.form.get("system") is False
 
 
 def test_own_limit_of_tokens_counts_under_either_name() -> None:
@@ -166,10 +181,10 @@ def test_own_limit_of_tokens_counts_under_either_name() -> None:
     assert "max_tokens" not in body
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"choices": []}', b'{"choices": [{}]}', b"[1]", b"null"])
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"choices": 1}', b"[1]", b"null"])
 def test_a_body_that_is_no_completion(body: bytes) -> None:
     with pytest.raises(ValueError, match=r".*"):
-        read_reply(body, {})
+        read_reply(parse_payload(body.decode()), {})
 
 
 def test_judges_by_name_url_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from equiloss.errors import BudgetError, IncompleteError
 from judge.cli.main import program
+from judge.endpoints.address import parse_address
 from judge.endpoints.client import Endpoint
 from judge.endpoints.prices import Price
 from judge.endpoints.provider import Reply
-from judge.endpoints.rate_limits import CircuitBreaker, RateLimiter, duration_s, retry_after_s
+from judge.endpoints.rate_limits import CircuitBreaker, RateLimiter, duration_s, stated_wait_s
 from judge.scoring.budget import JudgingBudget
 from judge.simulate.server import Service, serving
 
@@ -31,11 +32,11 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 def test_retry_after_in_all_its_forms() -> None:
-    assert retry_after_s({"retry-after": "2"}) == 2
-    assert retry_after_s({"retry-after-ms": "250", "retry-after": "9"}) == 0.25
-    assert retry_after_s({}) is None
-    assert retry_after_s({"retry-after": "soon"}) is None
-    later = retry_after_s({"retry-after": formatdate(time.time() + 900, usegmt=True)})
+    assert stated_wait_s({"retry-after": "2"}) == 2
+    assert stated_wait_s({"retry-after-ms": "250", "retry-after": "9"}) == 0.25
+    assert stated_wait_s({}) is None
+    assert stated_wait_s({"retry-after": "soon"}) is None
+    later = stated_wait_s({"retry-after": formatdate(time.time() + 900, usegmt=True)})
     assert later is not None
     assert 300 < later <= 900
 
@@ -99,21 +100,50 @@ def test_the_breaker_counts_failures_in_a_row() -> None:
         breaker.failure("reset by peer")
 
 
+@pytest.mark.parametrize(
+    ("headers", "text", "seconds"),
+    [
+        ({"retry-after": "1s"}, "", 1),
+        ({"retry-after": "0"}, "", None),
+        ({"retry-after": "-1"}, "try again in 5s", None),
+        ({"retry-after": "86400"}, "", 86_400),
+        ({}, '{"@type": "RetryInfo", "retryDelay": "34.5s"}', 34.5),
+        ({}, "Rate limit reached on tokens per min. Please try again in 6m0s. Visit our page.", 360),
+        ({}, "have exceeded the call rate limit. Please retry after 26 seconds.", 26),
+        ({}, '"metadata": {"headers": {"X-RateLimit-Reset": "1741305600000"}}', None),
+        ({}, "slow down", None),
+    ],
+)
+def test_a_wait_is_read_wherever_it_is_stated(headers: dict[str, str], text: str, seconds: float | None) -> None:
+    assert stated_wait_s(headers, text) == seconds
+
+
+def test_a_stop_wakes_all_that_wait() -> None:
+    async def main() -> list[str]:
+        limiter = RateLimiter(requests_per_minute=1)
+        limiter.pause(600)
+        waiting = [asyncio.create_task(limiter.wait(1)), asyncio.create_task(limiter.sleep(600))]
+        await asyncio.sleep(0.01)
+        limiter.stop(IncompleteError("a day"))
+        return [str(error) for error in await asyncio.gather(*waiting, return_exceptions=True)]
+
+    assert asyncio.run(asyncio.wait_for(main(), 5)) == ["a day", "a day"]
+
+
 def test_the_budget_waits_for_what_is_in_flight() -> None:
     async def main() -> list[str]:
-        endpoint = Endpoint("m", "m", "http://x/v1", Price(input=1.0, output=0.0))
+        endpoint = Endpoint("m", "m", parse_address("http://x/v1"), Price(input=1.0, output=0.0))
         budget = JudgingBudget(endpoint, limit_usd=1.0)
         said: list[str] = []
 
         async def worker(name: str) -> None:
             try:
-                await budget.reserve(0.6)
+                async with budget.reserving(0.6):
+                    await asyncio.sleep(0.01)
+                    budget.count(Reply("", "m", prompt_tokens=300_000), 0.6)
             except BudgetError:
                 said.append(f"{name} stops")
                 return
-            await asyncio.sleep(0.01)
-            budget.count(Reply("", "m", prompt_tokens=300_000))
-            budget.release(0.6)
             said.append(name)
 
         await asyncio.gather(*(worker(name) for name in "abc"))

@@ -139,21 +139,19 @@ def test_what_is_no_verdict_is_a_failure_and_never_a_score(
 ) -> None:
     files = write_answers(4)
     out = tmp_path / "o"
-    with serving(Service(Simulation(default=replace(Model(), **{kind: 1.0})))) as server:
-        found = score(server, files, "--canaries", "0", out=out)
-        requests = server.counts["requests"]
-        assert (
-            score(server, files, "--canaries", "0", out=out)["judges"][0]["replies"] == 0
-        )  # not asked again by itself
-        assert server.counts["requests"] == requests
-    assert [one["failures"] for one in found["judges"][0]["results"]] == [4, 4]
-    assert (out / "a.correctness.sim.jsonl").read_text() == ""
-    failures = [json.loads(line) for line in (out / "a.correctness.sim.failures.jsonl").read_text().splitlines()]
-    assert {one["reason"] for one in failures} == {reason}
-    assert all("value" not in one for one in failures)
-    with serving() as server:  # a judge that works, on the same port or not, is asked again on demand
-        port_option = ["--ledger", str(out / "ledger.sqlite"), "--retry-failures"]
-        again = score(server, files, "--canaries", "0", *port_option, out=out)
+    service = Service(Simulation(default=replace(Model(), **{kind: 1.0})))
+    with serving(service) as server:
+        for _ in range(2):  # the second time nothing is asked by itself
+            with pytest.raises(EquilossError, match=f"no verdict at all: 8 of 8: {reason}") as nothing:
+                score(server, files, "--canaries", "0", out=out)
+            assert nothing.value.exit_code == 1
+        assert server.counts["200"] == 4 * (3 if kind == "malformed" else 1)
+        assert (out / "a.correctness.sim.jsonl").read_text() == ""
+        failures = [json.loads(line) for line in (out / "a.correctness.sim.failures.jsonl").read_text().splitlines()]
+        assert {one["reason"] for one in failures} == {reason}
+        assert all("value" not in one for one in failures)
+        service.simulation.default = Model()  # a judge that works is asked again on demand
+        again = score(server, files, "--canaries", "0", "--retry-failures", out=out)
     assert [one["failures"] for one in again["judges"][0]["results"]] == [0, 0]
     assert not (out / "a.correctness.sim.failures.jsonl").exists()
 
@@ -162,7 +160,8 @@ def test_retry_failures_asks_the_same_endpoint_again(write_answers: WriteAnswers
     files = write_answers(3)
     service = Service(Simulation(default=Model(refusal=1.0)))
     with serving(service) as server:
-        score(server, files, "--canaries", "0", out=tmp_path / "o")
+        with pytest.raises(EquilossError, match="no verdict at all"):
+            score(server, files, "--canaries", "0", out=tmp_path / "o")
         service.simulation.default = Model()
         found = score(server, files, "--canaries", "0", "--retry-failures", out=tmp_path / "o")
     assert found["judges"][0]["replies"] == 3
