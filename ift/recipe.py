@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -68,6 +69,9 @@ class Recipe(Config):
 
     batch_size: int = Field(default=16, ge=1)
     lr: float = Field(default=3e-4, gt=0)
+    """Or "0.1 x base": a multiple of the rate at which the base's training ended."""
+    lr_of_base: float | None = Field(default=None, gt=0)
+    """That multiple, until the base is known; a run's record has the rate itself in `lr`, and none here."""
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     """After the warm-up: constant, or falling to `floor` over the rest of all `epochs`."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
@@ -84,6 +88,8 @@ class Recipe(Config):
     """The norm that a step's gradient is clipped to; none: no clipping."""
 
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    untie_head: bool = False
+    """Give a base with a tied head one of its own, a copy of its embedding, that training moves by itself."""
     noise: float = Field(default=0.0, ge=0)
     """Gaussian noise added to the base weights before training, relative to each matrix's standard deviation."""
     order_seed: int | None = Field(default=None, ge=0)
@@ -104,6 +110,15 @@ class Recipe(Config):
 
     split: SplitRule = SplitRule()
     decoding: Decoding = Decoding()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _relative_rate(cls, fields: Any) -> Any:
+        rate: object = fields.get("lr") if isinstance(fields, dict) else None  # pyright: ignore
+        match = re.fullmatch(r"\s*([\d.eE+-]+)\s*[x×*]\s*base\s*", rate) if isinstance(rate, str) else None
+        if match is None:
+            return fields  # pyright: ignore
+        return {key: value for key, value in fields.items() if key != "lr"} | {"lr_of_base": match[1]}
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:

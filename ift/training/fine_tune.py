@@ -54,7 +54,7 @@ def fine_tune(
             say(why)
         prepared = prepare(loaded, source, chosen, overlap)
         if peers.main:
-            doubts = [too_fast(chosen.lr, loaded.model)] if rates is None else []
+            doubts = [too_fast(prepared.recipe.lr, loaded.model)] if rates is None else []
             for line in [*_remarks(prepared), *doubts]:
                 if line:
                     warn(line)
@@ -62,7 +62,7 @@ def fine_tune(
         swept = None
         if rates is not None:
             swept = sweep.pick(prepared, rates, names[0][1], peers, models / name)
-            prepared = replace(prepared, recipe=chosen.model_copy(update={"lr": swept.picked}))
+            prepared = replace(prepared, recipe=prepared.recipe.model_copy(update={"lr": swept.picked}))
         runs = [FineTuning(prepared, RunPaths(one, results, models), number, peers) for one, number in names]
         return [done for one in runs if (done := one.run(swept)) is not None and peers.main]
 

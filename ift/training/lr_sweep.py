@@ -13,7 +13,6 @@ from equiloss.records.ift_run import LrSweep, SweptRate
 from ift.training.loop import fine_tune
 from ift.training.prepared import Prepared
 from ift.training.run import fingerprint_of, seeds_of
-from pretrain.model import checkpoint
 from pretrain.training.distributed import World
 
 
@@ -65,7 +64,7 @@ def pick(prepared: Prepared, rates: list[float], seed: int, world: World, direct
 
 def _train(prepared: Prepared, rate: float, seed: int, world: World) -> SweptRate:
     recipe = prepared.recipe.model_copy(update={"lr": rate})
-    model = checkpoint.load(prepared.base.path, world.device, dropout=recipe.dropout).model
+    model = prepared.model(world.device)
     try:
         trained = fine_tune(model, prepared.train, prepared.selecting, recipe, seeds_of(recipe, seed), world)
     except EquilossError:

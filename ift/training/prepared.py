@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from equiloss.console import say
 from equiloss.errors import InputError
 from equiloss.files import sha256_file, sha256_of
+from equiloss.numerals import plain
 from equiloss.records.ift_run import RunData, TooLong
 from equiloss.records.response import Example
 from ift.data import formats, overlap, splits
@@ -16,8 +20,11 @@ from ift.prompts import Template
 from ift.prompts import load as load_template
 from ift.recipe import Recipe
 from ift.training.batches import Encoded, encode_examples
+from pretrain.config import TrainConfig
 from pretrain.model import checkpoint
 from pretrain.model.checkpoint import Checkpoint
+from pretrain.model.decoder import GPT
+from pretrain.training.optimizers import lr_at
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,11 @@ class Prepared:
     validation: list[Encoded]
     about_data: RunData
     """What the record says of the data."""
+
+    def model(self, device: torch.device) -> GPT:
+        """The base as fine-tuning begins with it: the recipe's dropout, and a head of its own where that is asked."""
+        model = checkpoint.load(self.base.path, device, dropout=self.recipe.dropout).model
+        return model.untied() if self.recipe.untie_head else model
 
     @property
     def selecting(self) -> list[Encoded]:
@@ -78,6 +90,18 @@ def default_data(base: Checkpoint) -> tuple[str, str]:
     )
 
 
+def last_lr(base: Checkpoint) -> float:
+    """The learning rate at which a base's training ended, by its record. Raises: InputError where that lacks it."""
+    if base.run.last_lr is not None:
+        return base.run.last_lr
+    known = {name: value for name, value in base.run.train_settings.items() if name in TrainConfig.model_fields}
+    with suppress(ValueError):
+        if {"lr", "schedule", "warmup", "floor", "steps"} <= known.keys():
+            settings = TrainConfig.model_validate(known)
+            return lr_at((base.run.steps or settings.steps) - 1, settings)
+    raise InputError(f"{base.path}: its record has no last learning rate", "give lr as a number")
+
+
 def prepare(base: Checkpoint, source: str, recipe: Recipe, against: Path | None = None) -> Prepared:
     """Read, split and encode the data for a base model. `against`: shards of the pretraining text, to find overlap.
 
@@ -87,6 +111,10 @@ def prepare(base: Checkpoint, source: str, recipe: Recipe, against: Path | None 
         raise InputError(
             f"the recipe's context of {recipe.context} exceeds the base's {base.config.context}", "lower context"
         )
+    if recipe.lr_of_base is not None:
+        rate = recipe.lr_of_base * last_lr(base)
+        say(f"learning rate: {plain(recipe.lr_of_base)} x the base's last = {plain(rate)}")
+        recipe = recipe.model_copy(update={"lr": rate, "lr_of_base": None})
     context = recipe.context or base.config.context
     template = load_template(recipe.template)
     examples = formats.read_examples(source)

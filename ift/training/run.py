@@ -103,7 +103,7 @@ class FineTuning:
 
         start, meter = time.monotonic(), Meter()
         paths.model.mkdir(parents=True, exist_ok=True)
-        model = checkpoint.load(base.path, world.device, dropout=recipe.dropout).model
+        model = self.prepared.model(world.device)
         before = {name: value.detach().clone() for name, value in model.state_dict().items()}
         sample = pretraining_sample(base, world.device)
         loss_before = None if sample is None else text_loss(model, sample)

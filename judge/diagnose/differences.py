@@ -112,7 +112,7 @@ def _of_recipe(record: RunRecord) -> dict[str, JsonValue]:
     recipe = {key: value for key, value in record.recipe.items() if key != "decoding"}
     template = record.template.model_dump(include={"name", "sha256"}, exclude_none=True)
     data = record.data.model_dump(mode="json", include={"sha256", "split"}, exclude_none=True)
-    return flatten({"recipe": recipe, "template": template, "data": data})
+    return flatten({"recipe": {"untie_head": False} | recipe, "template": template, "data": data})
 
 
 def _of_base(base: Base) -> dict[str, JsonValue]:

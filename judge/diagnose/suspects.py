@@ -52,6 +52,7 @@ RECIPE = (
     Suspect("recipe-template", "prompt template", 0.85, DIARY, ("template", "recipe.template")),
     _recipe("recipe-mask", "which tokens carry loss", 0.8, SHI, "loss_on"),
     _recipe("recipe-dropout", "dropout in fine-tuning", 0.7, DIARY, "dropout"),
+    _recipe("recipe-untie", "a head of its own in fine-tuning", 0.5, DIARY, "untie_head"),
     _recipe("recipe-adapter", "full fine-tuning or adapter", 0.7, SPRINGER, "lora_rank", "lora_alpha"),
     Suspect("recipe-split", "split of the data", 0.6, DIARY, ("data.split", "recipe.split")),
     _recipe("recipe-partial-validation", _PARTIAL, 0.6, DIARY, "validation_items"),

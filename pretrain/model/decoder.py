@@ -60,6 +60,16 @@ class GPT(nn.Module):
         """The matrix that turns hidden states into logits (V, C): its own, or the token embedding when tied."""
         return self.token_embedding.weight if self.unembedding is None else self.unembedding.weight
 
+    def untied(self) -> GPT:
+        """This model with a head of its own, which begins as the token embedding; itself where it has one."""
+        if self.unembedding is not None:
+            return self
+        with torch.device("meta"):
+            model = GPT(self.config.model_copy(update={"tie_weights": False}), self.dropout)
+        state = self.state_dict() | {"unembedding.weight": self.head_weight.detach().clone()}
+        model.load_state_dict(state, assign=True)
+        return model.requires_grad_().train(self.training)
+
     def forward(self, ids: Tensor, targets: Tensor | None = None, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
         """Logits (B, T, V) of ids (B, T); with targets (B, T; -100 carries no loss) the mean or summed loss in nats."""
         if targets is None:

@@ -104,7 +104,7 @@ class Subject:
         if path is None:
             raise MissingInput("needs --tuned")
         tuned = checkpoint.load(path / "checkpoint.pt" if path.is_dir() else path)
-        if tuned.config != self.base.config:
+        if tuned.config != self.base.config.model_copy(update={"tie_weights": tuned.config.tie_weights}):
             raise InputError(f"{path}: has another shape than the base model", "give a fine-tuning of this checkpoint")
         return tuned.model
 

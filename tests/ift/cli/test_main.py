@@ -19,6 +19,7 @@ from equiloss.records.response import read_responses
 from ift.cli.main import program
 from ift.training.fine_tune import too_fast
 from pretrain.config import ModelConfig
+from pretrain.model import checkpoint
 from pretrain.model.decoder import GPT
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "results"
@@ -59,7 +60,14 @@ def test_a_run_writes_answers_record_and_model(base: Path, items: Path, tmp_path
         assert one.n_tokens is not None
         assert one.n_tokens <= 8
     golden = json.loads((GOLDEN / "gentle.s1.run.json").read_text())
-    assert fields(on_disk) == fields(golden), "what is written now is what was written first"
+    added = {
+        *(f"base.config.{name}" for name in ("init", "norm", "out_bias")),
+        "recipe.untie_head",
+        "recipe.lr_of_base",
+    }
+    assert fields(on_disk) == fields(golden) | added, (
+        "what is written now is what was written first, and what came later"
+    )
     assert record["selected_validation_loss"] == min(one["validation_loss"] for one in record["epochs"])
     assert record["recomputed_validation_loss"] == pytest.approx(record["selected_validation_loss"], abs=1e-5)
     assert record["selected_validation_loss"] < record["base_validation_loss"]
@@ -305,3 +313,43 @@ def test_a_rate_for_small_bases_is_questioned_on_a_large_one() -> None:
         large = GPT(ModelConfig(n_layer=12, n_head=12, n_embd=768, context=64, vocab_size=50257))
     assert too_fast(3e-3, small) == too_fast(5e-5, large) == ""
     assert "this one has 124 million: --lr-sweep" in too_fast(3e-3, large)
+
+
+def test_a_tied_base_gets_a_head_of_its_own(base: Path, items: Path, tmp_path: Path) -> None:
+    (record,) = ift("run", "--base", base, "--data", items, "--name", "own", *QUICK, "--set", "untie_head=true")["runs"]
+    before, after = (checkpoint.load(path) for path in (base, tmp_path / "runs/ift/own/checkpoint.pt"))
+    assert (before.config.tie_weights, after.config.tie_weights) == (True, False)
+    assert after.model.unembedding is not None
+    assert not torch.equal(after.model.unembedding.weight, after.model.token_embedding.weight)
+    assert "unembedding.weight" in record["weight_distance"]["by_parameter"]
+    ids = torch.tensor([[1, 2, 3]])
+    assert torch.equal(before.model.untied()(ids), before.model(ids)), "it begins as the embedding"
+
+
+@pytest.mark.parametrize(
+    ("run", "rate"),
+    [
+        ({"last_lr": 0.02}, 0.002),
+        (
+            {
+                "steps": 10,
+                "config": {"train": {"lr": 0.01, "schedule": "constant", "warmup": 0, "floor": 0, "steps": 10}},
+            },
+            1e-3,
+        ),
+    ],
+)
+def test_a_rate_is_a_multiple_of_the_bases_last(
+    make_base: Callable[..., Path], items: Path, run: dict[str, Any], rate: float
+) -> None:
+    options = [*QUICK, "--set", "lr=0.1 x base"]
+    (record,) = ift("run", "--base", make_base(run=run), "--data", items, "--name", "r", *options)["runs"]
+    assert record["recipe"]["lr"] == pytest.approx(rate)
+    assert record["recipe"]["lr_of_base"] is None
+
+
+@pytest.mark.parametrize(("value", "message"), [("0.1 x base", "no last learning rate"), ("0 x base", "lr_of_base")])
+def test_a_rate_of_a_base_without_one_is_refused(base: Path, items: Path, value: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ift("run", "--base", base, "--data", items, "--name", "r", *QUICK, "--set", f"lr={value}")
+    assert not Path("results").exists()
