@@ -10,19 +10,29 @@ from equiloss.records.file_record import FileRecord
 from equiloss.records.provenance import Provenance
 from equiloss.statistics.estimate import Estimate
 
-FORMAT = "equiloss.diagnosis.v1"
+FORMAT = "equiloss.diagnosis.v2"
 
 LevelStatus = Literal["clear", "accounts", "undetermined", "not-tested"]
 """`clear`: the level does not account for the gap. `accounts`: it does. `undetermined`: tested, not settled."""
 
 CauseStatus = Literal["named", "supported", "possible", "excluded", "not-tested"]
-"""`supported`: the evidence that the cause predicts is there. `named`: supported, and the rule picks it."""
+"""`supported`: its contribution is told from 0 after correction over all causes tested. `named`: supported, and the
+rule picks it. `possible`: it can act, and no test has settled it."""
 
-Basis = Literal["rerun", "elimination", "remainder"]
-"""How a share was got, where not by adjusting for the cause or by where the gap lies: the cause was made equal and run
-again; nothing else that is recorded differs; or it is what agreement with the reference does not predict."""
+Grade = Literal["measured", "adjusted", "located", "suspected"]
+"""The evidence, strongest first: a rerun with the factor made equal; answers mended or a bias regressed out, with a
+counter-check that works on this case; a measure that differs, the gap on the items it predicts, and no more than the
+measure's difference can make; a recorded difference that can act."""
 
-VerdictKind = Literal["cause", "chance", "cannot-tell"]
+VerdictKind = Literal[
+    "cause",
+    "within-margin",
+    "underpowered",
+    "chance-of-pretraining",
+    "unrecorded-difference",
+    "premise-false",
+    "cannot-tell",
+]
 
 Row = dict[str, str | int | float | bool | None]
 """A row of a level's table."""
@@ -51,15 +61,23 @@ class Evidence(FileRecord):
 
 
 class Cause(FileRecord):
-    """A possible cause. `share` is the share of the gap it explains, by `share_method`; None where not measured."""
+    """A possible cause. `points` of the gap (A minus B) are its doing, `share` is their share of the gap.
+
+    `indirect`: the test shows only that the cause could have made these points, so that nothing else may be left that
+    could; `tied`: other causes that these items cannot tell from it, with the same points; `open`: it can act, and its
+    reach is not bounded by any test.
+    """
 
     id: str
     level: int
     title: str
     status: CauseStatus
+    grade: Grade = "suspected"
+    points: Estimate | None = None
     share: Estimate | None = None
-    share_method: str = ""
-    basis: Basis | None = None
+    indirect: bool = False
+    open: bool = False
+    tied: tuple[str, ...] = ()
     prior: float | None = None
     says: str = ""
     evidence_for: tuple[str, ...] = ()
@@ -98,12 +116,50 @@ class Side(FileRecord):
     files: tuple[str, ...] = ()
 
 
+class Question(FileRecord):
+    """The gap as one question asks it: A minus B in `points`, with a 95 % interval over `unit` (and items)."""
+
+    points: float
+    low: float
+    high: float
+    unit: str
+    p: float | None = None
+
+
+class Questions(FileRecord):
+    """The three questions; None where the question's unit was not varied (or there are too few items).
+
+    `answers`: do these answers differ? `bases`: would other fine-tunings of these base models? `recipes`: would other
+    pretraining runs?
+    """
+
+    answers: Question | None = None
+    bases: Question | None = None
+    recipes: Question | None = None
+
+
+class Contribution(FileRecord):
+    """A cause's part of the gap in signed points, A minus B; without numbers where it was not measured."""
+
+    cause: str
+    points: float | None = None
+    low: float | None = None
+    high: float | None = None
+    grade: Grade
+    status: CauseStatus
+
+
 class DiagnosisVerdict(FileRecord):
-    """The answer. `cause` is set for kind `cause` only; `reason` is a fixed word for programs."""
+    """The answer. `causes` are what is named, `cause` the largest of them; `reason` is a fixed word for programs.
+
+    `shows_as`: how a difference shows whose cause is not named; `level` and `share` are those of `cause`.
+    """
 
     kind: VerdictKind
     reason: str
     cause: str | None = None
+    causes: tuple[str, ...] = ()
+    shows_as: tuple[str, ...] = ()
     level: int | None = None
     share: Estimate | None = None
     sentence: str
@@ -114,7 +170,10 @@ class DiagnosisVerdict(FileRecord):
 
 
 class Diagnosis(FileRecord):
-    """The whole document: `judge diagnose A B --json` prints it, `report.json` holds it."""
+    """The whole document: `judge diagnose A B --json` prints it, `report.json` holds it.
+
+    `unexplained`: what the contributions with points leave of the gap; `margin_points`: the smallest gap of interest.
+    """
 
     format: str = FORMAT
     a: Side
@@ -123,6 +182,10 @@ class Diagnosis(FileRecord):
     judge: str | None = None
     judge_is_llm: bool | None = None
     gap: Estimate | None = None
+    margin_points: float | None = None
+    questions: Questions = Questions()
+    contributions: tuple[Contribution, ...] = ()
+    unexplained: Estimate | None = None
     better: str | None = None
     levels: tuple[Level, ...]
     causes: tuple[Cause, ...]

@@ -1,9 +1,8 @@
-"""The gap between two models over items and fine-tuning seeds, its uncertainty, and the share a change closes."""
+"""The gap between two models over items and fine-tuning seeds, and its uncertainty."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress
@@ -11,33 +10,10 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
-from equiloss.statistics.bootstrap import Floats, percentile
+from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.estimate import Estimate, student
 from equiloss.statistics.missing import present_mean
 from equiloss.statistics.nested import NestedGap, SideScores, nested_gap
-
-DRAWS = 1000
-
-
-@dataclass(frozen=True)
-class Draw:
-    """One bootstrap draw: rows (seeds) of A, rows of B, items."""
-
-    a: NDArray[np.int64]
-    b: NDArray[np.int64]
-    items: NDArray[np.int64]
-
-    def of_a(self, values: Floats) -> Floats:
-        """A's values (S_a, I) as drawn."""
-        return values[self.a][:, self.items]
-
-    def of_b(self, values: Floats) -> Floats:
-        """B's values (S_b, I) as drawn."""
-        return values[self.b][:, self.items]
-
-
-Statistic = Callable[[Floats, Floats, Draw], float]
-"""A statistic of drawn scores of A, drawn scores of B, and the draw itself (for values that go with the answers)."""
 
 
 @dataclass(frozen=True)
@@ -117,56 +93,9 @@ class Gap:
         """Items with a score on both sides (at least 1)."""
         return max(1, int((~np.isnan(self.paired)).sum()))
 
-    @property
-    def all(self) -> Draw:
-        """The draw that takes everything once."""
-        return Draw(np.arange(len(self.a)), np.arange(len(self.b)), np.arange(len(self.ids)))
-
-    @cached_property
-    def draws(self) -> list[Draw]:
-        """Resampled (seeds of A, seeds of B, items), the same for every statistic so that shares are paired."""
-        rng = np.random.default_rng(20240615)
-        n = len(self.ids)
-        return [Draw(*(rng.integers(0, count, count) for count in (len(self.a), len(self.b), n))) for _ in range(DRAWS)]
-
-    def resampled(self, statistic: Statistic) -> Floats:
-        """The statistic on every bootstrap draw (DRAWS,)."""
-        return np.array([statistic(draw.of_a(self.filled[0]), draw.of_b(self.filled[1]), draw) for draw in self.draws])
-
-    def share(self, adjusted: Statistic, method: str) -> Estimate | None:
-        """The share of the gap that an adjustment closes: 1 - adjusted/gap, percentile bootstrap over items and seeds.
-
-        `adjusted` gives the gap that would remain. None where the gap is 0 or the adjustment cannot be computed.
-        """
-        gap, left = self.value, adjusted(*self.filled, self.all)
-        if gap == 0 or math.isnan(left):
-            return None
-        gaps = self.resampled(lambda a, b, _: mean_difference(a, b))
-        lefts = self.resampled(adjusted)
-        usable = ~np.isnan(lefts) & ~np.isnan(gaps) & (np.sign(gaps) == np.sign(gap))
-        if usable.sum() < DRAWS / 2:
-            return Estimate(value=1 - left / gap, unit="share", method=method, note="too few usable resamples")
-        return interval(1 - left / gap, 1 - lefts[usable] / gaps[usable], "share", method)
-
-
-def interval(value: float, draws: Floats, unit: str, method: str) -> Estimate:
-    """A percentile interval from bootstrap draws."""
-    low, high = percentile(draws)
-    return Estimate(value=value, low=low, high=high, unit=unit, method=method)
-
 
 def mean_difference(a: Floats, b: Floats) -> float:
     """Mean of A's scored answers minus mean of B's; NaN when a side has none."""
     if np.isnan(a).all() or np.isnan(b).all():
         return float("nan")
     return float(np.nanmean(a) - np.nanmean(b))
-
-
-def on_items(kept: NDArray[np.bool_]) -> Statistic:
-    """The gap on some items alone, as an adjustment for `Gap.share`."""
-
-    def adjusted(a: Floats, b: Floats, draw: Draw) -> float:
-        here = kept[draw.items]
-        return mean_difference(a[:, here], b[:, here]) if here.any() else float("nan")
-
-    return adjusted

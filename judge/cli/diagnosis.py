@@ -21,6 +21,10 @@ def diagnose(
     rubric: Rubric = None,
     judge: Judge = None,
     margin: Annotated[float, Option(callback=positive, help="Nats within which losses are equivalent.")] = 0.05,
+    smallest_gap: Annotated[
+        float | None,
+        Option(callback=positive, help="Points below which no gap is of interest.", show_default="1/20 of the scale"),
+    ] = None,
     explanation: Annotated[
         Path | None, Option(help="`study explain`'s file.", show_default="beside the results")
     ] = None,
@@ -41,7 +45,7 @@ def diagnose(
     from judge.diagnose.diagnose import diagnose_case, write
 
     case = read_case(a, b, results, rubric, judge, verdicts)
-    diagnosis = diagnose_case(case, margin, explanation)
+    diagnosis = diagnose_case(case, margin, explanation, smallest_gap)
     if output:
         console.say(*(f"wrote {path}" for path in write(case, diagnosis, output)))
     if as_json:

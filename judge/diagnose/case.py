@@ -12,15 +12,20 @@ from numpy.typing import NDArray
 
 from equiloss.errors import InputError
 from equiloss.loss_comparison import compare
+from equiloss.records.counterfactual import Tried
 from equiloss.records.diagnosis import Side
 from equiloss.records.evaluation import Evaluation
 from equiloss.records.ift_run import IftRespond, IftRun, RunBase
 from equiloss.records.probe import ProbeRecord
 from equiloss.records.response import Response
+from equiloss.statistics.equivalence import MARGIN_NATS
 from equiloss.statistics.gap import Gap
 from judge.data.reference import agreement
 from judge.data.scores import Scores
 from judge.data.verdicts import Judged, Panel
+
+PREDICTS = 0.5
+"""The correlation from which agreement with the reference says something about a judge."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,14 @@ class Arm:
     def folder(self) -> Path | None:
         """Where the answers lie."""
         return next((run.path.parent for run in self.runs if run.path), None)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a diagnosis is told beside the case: the margin of equal loss, and what `study explain` has tried."""
+
+    margin_nats: float = MARGIN_NATS
+    tried: tuple[Tried, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,6 +140,25 @@ class Case:
     def _agreement(self, run: Judged, id: str) -> float:
         response, reference = run.responses.get(id), self.items[id].reference
         return agreement(response.output, reference) if response and reference.strip() else float("nan")
+
+    @cached_property
+    def reference_correlation(self) -> float | None:
+        """Spearman's correlation of scores and agreement with the reference within runs; None where they never vary."""
+        from scipy import stats
+
+        if self.gap is None or self.reference is None:
+            return None
+        found: list[float] = []
+        for scores, agreements in zip([*self.gap.a, *self.gap.b], [*self.reference.a, *self.reference.b], strict=True):
+            known = ~np.isnan(scores) & ~np.isnan(agreements)
+            if known.sum() > 3 and np.ptp(scores[known]) > 0 and np.ptp(agreements[known]) > 0:
+                found.append(float(stats.spearmanr(scores[known], agreements[known]).statistic))
+        return float(np.mean(found)) if found else None
+
+    @property
+    def reference_predicts(self) -> bool:
+        """Whether agreement with the reference predicts this judge on these items (correlation at least 0.5)."""
+        return self.reference_correlation is not None and self.reference_correlation >= PREDICTS
 
     @cached_property
     def outputs(self) -> tuple[list[list[str | None]], list[list[str | None]]]:

@@ -21,6 +21,7 @@ from equiloss.records.ift_run import RunBase
 from judge.data.scores import Scores, choose_panel, scale_of
 from judge.data.verdicts import Judged, kind_of, load_judged
 from judge.diagnose.case import Arm, Base, Case
+from judge.diagnose.differences import disagreement
 
 
 def read_case(
@@ -40,6 +41,9 @@ def read_case(
     arms = [arm_of(load_judged(with_verdicts(find_runs(target, results_dir), verdicts_dir))) for target in (a, b)]
     if [run.files for run in arms[0].runs] == [run.files for run in arms[1].runs]:
         raise InputError(f"A and B are the same files ({a})", "name two different runs")
+    for arm in arms:
+        if found := disagreement(arm):
+            raise InputError(f"{arm.name}: {found}", "seeds of one side have one recipe: name those that do")
     return case_of(arms[0], arms[1], rubric, judge)
 
 

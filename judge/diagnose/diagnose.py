@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from equiloss.files import write_json
 from equiloss.provenance import provenance
 from equiloss.records import counterfactual
-from equiloss.records.diagnosis import Diagnosis
+from equiloss.records.diagnosis import Diagnosis, Level
+from equiloss.statistics.equivalence import MARGIN_NATS
 from judge.data.verdicts import Judged
-from judge.diagnose import verdict
-from judge.diagnose.case import Case
+from judge.diagnose import naming, verdict
+from judge.diagnose.case import Case, Options
 from judge.diagnose.case_reader import arm_of, case_of, read_case
+from judge.diagnose.differences import disagreement
 from judge.diagnose.levels import base_model, decoding, noise, premise, recipe
 from judge.diagnose.levels import judge as judging
+from judge.diagnose.questions import questions
 from judge.labelling.label import Label
 from judge.report.sections import Report
+
+INTEREST = 20
+"""The part of the scale, as one over this, that is the smallest gap of interest where none is named."""
+
+LEVELS: tuple[Callable[[Case, Options], Level], ...] = (
+    premise.level,
+    noise.level,
+    judging.level,
+    decoding.level,
+    recipe.level,
+    base_model.level,
+)
+"""The levels in the order of reading; each looks at the case alone."""
 
 
 def diagnose(
@@ -27,7 +43,7 @@ def diagnose(
     rubric: str | None = None,
     judge: str | None = None,
     verdicts_dir: Path | None = None,
-    margin_nats: float = premise.MARGIN_NATS,
+    margin_nats: float = MARGIN_NATS,
     explanation: Path | None = None,
 ) -> Diagnosis:
     """Diagnose the gap between A and B, each a response file, a verdict file or a run's name.
@@ -63,28 +79,36 @@ def report_of_two(
     if len(names) != 2:
         return None
     arms = [arm_of([one for one in judged if one.model == name]) for name in names]
+    if any(disagreement(arm) for arm in arms):
+        return None  # a mixture of recipes is compared, and has no verdict
     case = case_of(arms[0], arms[1], rubric, judge)
     return pages.report(case, diagnose_case(case), title, labels) if case.gap is not None else None
 
 
-def diagnose_case(case: Case, margin_nats: float = premise.MARGIN_NATS, explanation: Path | None = None) -> Diagnosis:
-    """Diagnose what has been read."""
-    names, folder = (case.a.name, case.b.name), case.a.folder or case.b.folder
+def diagnose_case(
+    case: Case,
+    margin_nats: float = MARGIN_NATS,
+    explanation: Path | None = None,
+    margin_points: float | None = None,
+) -> Diagnosis:
+    """Diagnose what has been read.
+
+    `margin_points`: the smallest gap of interest; None: a twentieth of the scale.
+    """
+    names = (case.a.name, case.b.name)
     if explanation is not None:
         explained = counterfactual.read(explanation, names)
     else:
-        explained = counterfactual.find(folder, *names) if folder else None
+        folders = dict.fromkeys(folder for folder in (case.b.folder, case.a.folder) if folder)
+        explained = next((one for folder in folders if (one := counterfactual.find(folder, *names))), None)
     tried = explained.tried if explained else ()
-    levels = (
-        premise.level(case, margin_nats),
-        noise.level(case),
-        judging.level(case),
-        decoding.level(case),
-        recipe.level(case, tried),
-        base_model.level(case, tried),
-    )
-    decision, causes = verdict.decide(case, levels)
+    margin = margin_points if margin_points is not None else (case.scale[1] - case.scale[0]) / INTEREST
+    levels = tuple(level(case, Options(margin_nats, tried)) for level in LEVELS)
     gap = case.gap
+    causes = [cause for level in levels for cause in level.causes]
+    if gap is not None:
+        levels, causes = naming.settle(gap, levels)
+    decision, causes = verdict.decide(case, levels, causes, margin)
     better = None
     if gap is not None and gap.estimate.excludes(0.0):
         better = case.a.name if gap.value > 0 else case.b.name
@@ -95,6 +119,10 @@ def diagnose_case(case: Case, margin_nats: float = premise.MARGIN_NATS, explanat
         judge=case.panel.judge if case.panel else None,
         judge_is_llm=case.panel.is_llm if case.panel else None,
         gap=gap.estimate if gap else None,
+        margin_points=margin,
+        questions=questions(gap),
+        contributions=naming.contributions(causes),
+        unexplained=naming.unexplained(gap.estimate, causes) if gap else None,
         better=better,
         levels=levels,
         causes=causes,

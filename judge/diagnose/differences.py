@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
 from equiloss.config import flatten
 from equiloss.records.diagnosis import Row
-from equiloss.records.ift_run import RunRecord
-from judge.diagnose.case import Base, Case
-from judge.diagnose.suspects import BASE, IDLE, RECIPE, SEEDS, Suspect, suspect_of
+from equiloss.records.ift_run import IftRun, RunRecord
+from judge.diagnose import prose
+from judge.diagnose.case import Arm, Base, Case
+from judge.diagnose.suspects import BASE, FACTORS, IDLE, RECIPE, UNUSED, Suspect, is_seed, suspect_of
 
-DECODING = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
-"""What a record's `decoding` says about how answers were generated; the seed of sampling is not a setting."""
+SETTINGS = Suspect("decoding-settings", "different decoding settings", 0.8, "", ("decoding",))
+"""What the fields stand for that say how answers were generated."""
+NEUTRAL: Mapping[str, JsonValue] = {"top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "min_p": 0.0}
+"""Decoding settings that are as good as none."""
 
 LATER_FIELDS: dict[str, JsonValue] = {"out_bias": True, "norm": "var", "init": "gpt2"}
 """Fields of a model's shape that older records lack, and what all models had then."""
@@ -22,15 +27,16 @@ LATER_FIELDS: dict[str, JsonValue] = {"out_bias": True, "norm": "var", "init": "
 
 @dataclass(frozen=True)
 class Difference:
-    """A field in which A's and B's records differ."""
+    """A field in which A's and B's records differ; `inert` says why it cannot act, "" where it can."""
 
     field: str
     a: JsonValue
     b: JsonValue
     suspect: Suspect
+    inert: str = ""
 
     @property
-    def says(self) -> str:
+    def values(self) -> str:
         """`field: a against b`, long values cut."""
         return f"{self.field}: {_short(self.a)} against {_short(self.b)}"
 
@@ -45,6 +51,19 @@ class Difference:
             "why": self.suspect.title,
             "source": self.suspect.source,
         }
+
+
+def acting(differences: Iterable[Difference]) -> list[Difference]:
+    """Those that can make a difference in answers."""
+    return [one for one in differences if not one.inert]
+
+
+def in_words(differences: Iterable[Difference]) -> str:
+    """The fields with both sides' values, as a list in a sentence."""
+    texts: dict[str, list[str]] = {}
+    for one in differences:
+        texts.setdefault(one.inert, []).append(one.values)
+    return prose.names([prose.names(said) + (f" (cannot act: {why})" if why else "") for why, said in texts.items()])
 
 
 def by_cause(differences: Iterable[Difference]) -> dict[str, list[Difference]]:
@@ -78,18 +97,21 @@ def base_differences(case: Case) -> list[Difference] | None:
     return _differences(a, b, BASE, "base") if a and b else None
 
 
-def only_base_seeds(case: Case) -> bool:
-    """Whether the base models' making is known to differ in nothing but seeds."""
-    a, b = _of_base(case.a.base), _of_base(case.b.base)
-    return base_differences(case) == [] and bool(_seeds(a, b))
+def base_seeds(case: Case) -> list[str]:
+    """The seeds in which the base models' making differs."""
+    return _seeds(_of_base(case.a.base), _of_base(case.b.base))
 
 
-def decoding_differences(case: Case) -> dict[str, tuple[JsonValue, JsonValue]]:
-    """The decoding settings that differ, A's and B's value; {} where they are equal or not recorded."""
-    a, b = decoding_of(case.a.record), decoding_of(case.b.record)
-    if not a or not b:
-        return {}
-    return {key: (a.get(key), b.get(key)) for key in DECODING if a.get(key) != b.get(key)}
+def decoding_differences(case: Case) -> list[Difference]:
+    """The decoding settings that differ; [] where they are equal or not recorded."""
+    differences = _of_decoding(decoding_of(case.a.record), decoding_of(case.b.record))
+    stopped = all(
+        response.finish_reason == "stop" for arm in case.arms for run in arm.runs for response in run.responses.values()
+    )
+    if not stopped or not all(run.responses for arm in case.arms for run in arm.runs):
+        return differences
+    limit, why = "decoding.max_new_tokens", "no answer reached the limit"
+    return [replace(one, inert=why) if one.field == limit and not one.inert else one for one in differences]
 
 
 def decoding_of(record: RunRecord | None) -> Mapping[str, JsonValue]:
@@ -100,11 +122,50 @@ def decoding_of(record: RunRecord | None) -> Mapping[str, JsonValue]:
     return record.decoding or (of_recipe if isinstance(of_recipe, dict) else {})
 
 
-def only_seeds_differ(case: Case) -> bool:
-    """Whether A and B are known to differ in nothing but seeds, in fine-tuning and in pretraining."""
-    if case.a.record is None or case.b.record is None or recipe_differences(case) or decoding_differences(case):
-        return False
-    return same_base(case) or only_base_seeds(case)
+def circumstances(case: Case) -> list[str]:
+    """What is recorded beside the recipes and differs: device, threads, versions; each as `name: a against b`."""
+    records = [arm.record for arm in case.arms]
+    if records[0] is None or records[1] is None:
+        return []
+    a, b = (_circumstances(one) for one in records if one is not None)
+    return [f"{name}: {_short(a.get(name))} against {_short(b.get(name))}" for name in a if a[name] != b.get(name)]
+
+
+def disagreement(arm: Arm) -> str | None:
+    """In what the runs of one side differ that should be seeds of one recipe, as a sentence; None where they agree."""
+    runs = [(run.generator, run.run) for run in arm.runs if run.run is not None]
+    for name, record in runs[1:]:
+        first_name, first = runs[0]
+        differences = _differences(_of_recipe(first), _of_recipe(record), RECIPE, "recipe")
+        differences += _of_decoding(decoding_of(first), decoding_of(record))
+        if first.base.sha256 != record.base.sha256:
+            differences += _differences(_of_base(Base(first.base)), _of_base(Base(record.base)), BASE, "base")
+        found = [one for one in acting(differences) if not one.field.startswith("data.split")]
+        if found:
+            return f"{first_name} and {name} differ in {found[0].values}"
+    return None
+
+
+def _of_decoding(a: Mapping[str, JsonValue], b: Mapping[str, JsonValue]) -> list[Difference]:
+    if not a or not b:
+        return []
+    of_a, of_b = (
+        {f"decoding.{key}": NEUTRAL.get(key) if value is None else value for key, value in one.items()}
+        for one in (a, b)
+    )
+    for one, other in ((of_a, of_b), (of_b, of_a)):
+        for field in other:
+            one.setdefault(field, NEUTRAL.get(field.removeprefix("decoding.")))
+    return _differences(of_a, of_b, (SETTINGS,), "decoding")
+
+
+def _circumstances(record: RunRecord) -> dict[str, JsonValue]:
+    environment = (
+        record.environment.model_dump(include={"device", "processes", "threads"}) if isinstance(record, IftRun) else {}
+    )
+    made = record.provenance.model_dump(include={"equiloss", "git_commit", "python", "platform", "libraries"})
+    idle = {field: value for field, value in flatten({"recipe": record.recipe}).items() if field in IDLE}
+    return {key: value for key, value in {**flatten(environment), **flatten(made), **idle}.items() if value}
 
 
 def _of_recipe(record: RunRecord) -> dict[str, JsonValue]:
@@ -123,6 +184,7 @@ def _of_base(base: Base) -> dict[str, JsonValue]:
     made: dict[str, object] = {"model": LATER_FIELDS | base.record.config} if base.record.config else {}
     if run.config:
         made["config"] = {section: values for section, values in run.config.items() if section != "model"}
+        made["config"] |= {"train": {**run.train_settings, "processes": run.processes or 1}}
     if data := run.data:
         name = data.source.name if data.source else ""
         made["data"] = f"{name or data.directory or 'data'} ({data.sha256[:8] if data.sha256 else 'hash not known'})"
@@ -132,16 +194,54 @@ def _of_base(base: Base) -> dict[str, JsonValue]:
 def _differences(
     a: Mapping[str, JsonValue], b: Mapping[str, JsonValue], table: Sequence[Suspect], prefix: str
 ) -> list[Difference]:
-    differences = [
-        Difference(field, a.get(field), b.get(field), suspect_of(field, table, prefix))
+    fields = [
+        field
         for field in dict.fromkeys([*a, *b])
-        if a.get(field) != b.get(field) and field not in SEEDS and field not in IDLE
+        if a.get(field) != b.get(field) and not is_seed(field) and field not in IDLE
+    ]
+    differences = [
+        Difference(field, a.get(field), b.get(field), suspect_of(field, table, prefix), _inert(field, fields, a, b))
+        for field in fields
     ]
     return sorted(differences, key=lambda one: -one.suspect.weight)
 
 
+def _inert(field: str, fields: Sequence[str], a: Mapping[str, JsonValue], b: Mapping[str, JsonValue]) -> str:
+    """Why a differing field cannot act; "" where it can."""
+    table, _, name = field.rpartition(".")
+    for unused in UNUSED:
+        when = f"{table}.{unused.when}"
+        if name in unused.fields and when in {*a, *b} and a.get(when) in unused.values and b.get(when) in unused.values:
+            return unused.why
+    if isinstance(a.get(field), list) and isinstance(b.get(field), list) and _sorted(a[field]) == _sorted(b[field]):
+        return "equal but for the order"
+    if (
+        field == "template.name"
+        and a.get("template.sha256") is not None
+        and a["template.sha256"] == b.get("template.sha256")
+    ):
+        return "the texts are equal"
+    if name in FACTORS:
+        factors = [one for one in fields if one.rpartition(".")[0] == table and one.rpartition(".")[2] in FACTORS]
+        of_a, of_b = (_product(side, factors) for side in (a, b))
+        if of_a is not None and of_b is not None and of_a[0] == of_b[0]:
+            return f"the effective batch is equal, {of_a[1]} = {of_b[1]}"
+    return ""
+
+
+def _product(side: Mapping[str, JsonValue], fields: Sequence[str]) -> tuple[float, str] | None:
+    """The product of these fields (what is missing counts 1), and how it is written; None where one is no number."""
+    values = [1 if side.get(field) is None else side[field] for field in fields]
+    numbers = [value for value in values if isinstance(value, (int, float))]
+    return (math.prod(numbers), " × ".join(map(str, numbers))) if len(numbers) == len(values) else None
+
+
+def _sorted(value: JsonValue) -> list[str]:
+    return sorted(json.dumps(one, sort_keys=True) for one in value) if isinstance(value, list) else []
+
+
 def _seeds(a: Mapping[str, JsonValue], b: Mapping[str, JsonValue]) -> list[str]:
-    return [field for field in dict.fromkeys([*a, *b]) if field in SEEDS and a.get(field) != b.get(field)]
+    return [field for field in dict.fromkeys([*a, *b]) if is_seed(field) and a.get(field) != b.get(field)]
 
 
 def _short(value: JsonValue) -> str:

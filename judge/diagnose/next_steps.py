@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-from pydantic import JsonValue
 
 from equiloss import commands
 from equiloss.records.ift_run import IftRespond
 from judge import rubrics
 from judge.diagnose.case import Arm, Base, Case
-from judge.diagnose.differences import decoding_of
+from judge.diagnose.differences import Difference, decoding_of
 
 RESULTS = Path("results")
 FLAGS = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "template")
@@ -107,11 +105,11 @@ def _pretraining(arm: Arm) -> str:
     return commands.pretrain_run(config, _data_of(arm.base), f"{arm.name}-again", seed=1)
 
 
-def respond(case: Case, worse: Arm, fault: str, settings: Mapping[str, tuple[JsonValue, JsonValue]]) -> str:
+def respond(case: Case, worse: Arm, fault: str, settings: Sequence[Difference]) -> str:
     """Let the losing side answer again as the other side does, or without the fault; else look at its answers."""
     run = next(one for one in worse.runs if one.path is not None or one is worse.runs[-1])
-    others = {key: (a if worse is case.b else b) for key, (a, b) in settings.items() if key in FLAGS}
-    options = {key: value for key, value in others.items() if isinstance(value, (int, float, str))}
+    others = {one.field.removeprefix("decoding."): one.a if worse is case.b else one.b for one in settings}
+    options = {key: value for key, value in others.items() if key in FLAGS and isinstance(value, (int, float, str))}
     if fault == "truncated":
         length = decoding_of(worse.record).get("max_new_tokens")
         options.setdefault("max_new_tokens", 2 * length if isinstance(length, int) else LENGTH_TOKENS)

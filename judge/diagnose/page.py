@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from equiloss.numerals import estimated, estimated_share, significant
-from equiloss.records.diagnosis import Cause, Diagnosis, Level, Row
+from equiloss.records.diagnosis import Cause, Diagnosis, Level, Question, Questions, Row
 from equiloss.statistics.estimate import Estimate
-from judge.diagnose import terminal
+from judge.diagnose import naming, terminal
 from judge.diagnose.case import Case
 from judge.labelling.label import Label
 from judge.report import build, overview, plots
@@ -59,22 +60,106 @@ def sections(diagnosis: Diagnosis) -> tuple[Section, ...]:
 def _causes(diagnosis: Diagnosis) -> Section:
     verdict = diagnosis.verdict
     body = overview.fill(
-        "causes", verdict=verdict, rows=[_cause(one) for one in diagnosis.causes], ruler=plots.ruler(SHARES)
+        "causes",
+        verdict=verdict,
+        questions=_questions(diagnosis.questions),
+        steps=_waterfall(diagnosis),
+        axis=_axis(diagnosis),
+        rows=[_cause(cause) for cause in diagnosis.causes],
     )
-    return Section("causes", "Causes considered", body, {"verdict": verdict.model_dump(mode="json")}, "")
+    data = {
+        "verdict": verdict.model_dump(mode="json"),
+        "contributions": [one.model_dump(mode="json") for one in diagnosis.contributions],
+    }
+    return Section("causes", "What the gap is made of", body, data, "")
+
+
+def _questions(questions: Questions) -> list[dict[str, str]]:
+    """Each question with its answer in points, or that it was not measured."""
+    rows: list[dict[str, str]] = []
+    for name, asks in terminal.QUESTIONS.items():
+        answer: Question | None = getattr(questions, name)
+        if answer is None:
+            rows.append({"asks": asks, "points": "not measured", "span": "", "unit": ""})
+        else:
+            bounds = f"{significant(answer.low)} to {significant(answer.high)}"
+            rows.append({"asks": asks, "points": significant(answer.points), "span": bounds, "unit": answer.unit})
+    return rows
+
+
+def _axis(diagnosis: Diagnosis) -> plots.Axis:
+    """One axis of points for the waterfall."""
+    ends = [end for step in _steps(diagnosis) for end in (step.start, step.end, *(step.span or ()))]
+    return plots.axis(ends, include=[0.0])
+
+
+def _steps(diagnosis: Diagnosis) -> list[Step]:
+    """The contributions that are shown, one after the other, what is unexplained, and the whole gap."""
+    steps: list[Step] = []
+    at = 0.0
+    tied: set[str] = set()
+    for cause in diagnosis.causes:
+        if cause.points is None or cause.status not in ("named", "supported") or cause.id in tied:
+            continue
+        tied.update(cause.tied)
+        others = [one.title for one in diagnosis.causes if one.id in cause.tied]
+        steps.append(Step.of(" or ".join([cause.title, *others]), cause.grade, cause.points, at))
+        at = steps[-1].end
+    if diagnosis.gap is not None and diagnosis.unexplained is not None:
+        steps.append(Step.of("unexplained", "", diagnosis.unexplained, at))
+        steps.append(Step.of("the gap, A minus B", "", diagnosis.gap, 0.0))
+    return steps
+
+
+@dataclass(frozen=True)
+class Step:
+    """A row of the waterfall: from where the last one ended to where this one ends, with the interval of that end."""
+
+    title: str
+    grade: str
+    points: Estimate
+    start: float
+    end: float
+    span: tuple[float, float] | None
+
+    @classmethod
+    def of(cls, title: str, grade: str, points: Estimate, start: float) -> Step:
+        """The step that these points make from `start`."""
+        span = _span(points)
+        moved = None if span is None else (start + span[0], start + span[1])
+        return cls(title, grade, points, start, start + points.value, moved)
+
+
+def _waterfall(diagnosis: Diagnosis) -> list[dict[str, object]]:
+    axis = _axis(diagnosis)
+    return [
+        {
+            "title": step.title,
+            "grade": step.grade,
+            "points": estimated(step.points),
+            "plot": plots.step(axis, step.start, step.end, step.span, f"{step.title}: {estimated(step.points)}"),
+        }
+        for step in _steps(diagnosis)
+    ]
+
+
+def _cause(cause: Cause) -> dict[str, object]:
+    """A cause with its points and share in words."""
+    share = "" if cause.share is None else naming.in_words(cause.share.value)
+    points = "not measured" if cause.points is None else estimated(cause.points)
+    return {
+        "cause": cause,
+        "points": points,
+        "share": f"{share}, the other way" if share and _against(cause) else share,
+    }
+
+
+def _against(cause: Cause) -> bool:
+    return cause.share is not None and cause.share.value < 0
 
 
 SHARES = plots.axis([-50.0, 150.0])
 """One axis for all shares, in per cent of the gap."""
-
-
-def _cause(one: Cause) -> dict[str, object]:
-    """A cause with its share in words and as a plot."""
-    if one.share is None:
-        return {"cause": one, "share": "not measured", "plot": Markup("")}
-    share = estimated_share(one.share)
-    plot = plots.interval(SHARES, 100 * one.share.value, _span(one.share, 100), -1, f"{one.title}: {share}")
-    return {"cause": one, "share": share, "plot": plot}
 
 
 def _span(estimate: Estimate, factor: float = 1.0) -> tuple[float, float] | None:
@@ -92,7 +177,7 @@ def _level(level: Level) -> Section:
         plot=plot,
         ruler=ruler,
         tables=[_table(name, rows) for name, rows in level.tables.items() if rows],
-        causes=[_cause(one) for one in level.causes],
+        causes=[_cause(cause) for cause in level.causes],
     )
     data = level.model_dump(mode="json")
     return Section(f"level-{level.number}", f"{level.number} {NAMES[level.number]}", body, data, level.says)
@@ -119,7 +204,7 @@ TITLES = {
     "curve": "Loss by epoch",
     "measures": "What the probes measured",
 }
-HIDDEN = ("cause", "clean_items")
+HIDDEN = ("cause",)
 
 
 def _table(name: str, rows: Sequence[Row]) -> dict[str, object]:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from pydantic import JsonValue
+
 DIARY = 'the training diary "Writing an LLM from scratch" and its scripts'
 DODGE = "Dodge et al., arXiv 2002.06305 (fine-tuning results vary with initialisation and data order)"
 SHI = "Shi et al., arXiv 2405.14394 (loss over instructions changes tuned models)"
@@ -80,20 +82,12 @@ BASE = (
     _model("base-norm", "layer norm", 0.3, DIARY, "norm"),
     _model("base-tying", "weight tying", 0.5, DIARY, "tie_weights"),
     _train("base-optimizer", "optimiser", 0.5, LIU, "optimizer", "beta1", "beta2", "eps", "momentum"),
-    _train("base-batch", "batch size", 0.4, LIU, "batch_size", "accumulate"),
+    _train("base-batch", "batch size", 0.4, LIU, "batch_size", "accumulate", "processes"),
     _model("base-dropout", "dropout", 0.4, DIARY, "dropout"),
     _train("base-clip", "gradient clipping", 0.3, DIARY, "clip_norm"),
     _train("base-precision", "numeric precision", 0.3, DIARY, "precision"),
     _train("base-order", "order of the data and which weights are kept", 0.3, DODGE, "order", "checkpoint"),
 )
-
-SEEDS = frozenset(
-    {
-        *(f"recipe.{name}_seed" for name in ("order", "dropout", "noise")),
-        *(f"config.train.{name}" for name in ("seed", "init_seed", "order_seed", "dropout_seed")),
-    }
-)
-"""Fields that only move random draws."""
 
 IDLE = frozenset(
     {
@@ -104,6 +98,53 @@ IDLE = frozenset(
     }
 )
 """Fields that describe a run without being able to change its result."""
+
+
+@dataclass(frozen=True)
+class Unused:
+    """Fields of one table that do nothing while another field of it has one of these values, on both sides."""
+
+    fields: tuple[str, ...]
+    when: str
+    values: tuple[JsonValue, ...]
+    why: str
+
+
+UNUSED = (
+    Unused(
+        ("lora_alpha", "lora_dropout", "lora_targets", "lora_target_modules"),
+        "lora_rank",
+        (None, 0),
+        "full fine-tuning has no adapter",
+    ),
+    Unused(("decay_on",), "weight_decay", (0,), "nothing decays"),
+    Unused(("floor",), "schedule", ("constant",), "a constant rate has no floor"),
+    Unused(("decay",), "schedule", ("constant", "cosine", "linear"), "this schedule has no stage of decay"),
+    Unused(("momentum",), "optimizer", ("adamw",), "this optimiser has no momentum of that kind"),
+    Unused(("dropout_seed",), "dropout", (0,), "nothing is dropped"),
+    Unused(("noise_seed",), "noise", (0,), "no noise is added"),
+    Unused(
+        ("top_k", "top_p", "min_p", "typical_p", "batch_size"),
+        "temperature",
+        (0,),
+        "greedy decoding draws nothing",
+    ),
+)
+"""What a field can do depends on others: these differ without acting."""
+
+FACTORS = frozenset(
+    {
+        *("batch_size", "microbatch_size", "micro_batch_size", "accumulate", "gradient_accumulation_steps"),
+        *("processes", "world_size", "devices"),
+    }
+)
+"""Fields of one table that only count by their product: the effective batch."""
+
+
+def is_seed(field: str) -> bool:
+    """Whether a field only moves random draws. The split's seed moves the test items as well."""
+    name = field.rsplit(".", 1)[-1]
+    return (name == "seed" or name.endswith("_seed")) and ".split." not in field
 
 
 def suspect_of(field: str, table: Sequence[Suspect], prefix: str) -> Suspect:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from equiloss import console
-from equiloss.numerals import estimated_share
-from equiloss.records.diagnosis import Diagnosis, Level
+from equiloss.numerals import estimated, significant
+from equiloss.records.diagnosis import Diagnosis, Level, Question
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,6 +22,12 @@ FIRST_WORDS = {
     0: {"clear": "equivalent", "accounts": "different"},
     1: {"clear": "more than noise", "accounts": "within noise"},
 }
+QUESTIONS = {
+    "answers": "Do these answers differ?",
+    "bases": "Would other fine-tunings of these base models?",
+    "recipes": "Would other pretraining runs of these recipes?",
+}
+"""The fields of `Questions` as they are asked."""
 
 
 def word(level: Level) -> str:
@@ -38,15 +44,30 @@ def ladder(diagnosis: Diagnosis) -> Table:
     return console.table(title, "rllll", ("level", "", "question", "status", "what was found"), rows)
 
 
+def questions(diagnosis: Diagnosis) -> Table:
+    """The three questions with their answers."""
+    rows: list[tuple[str, ...]] = []
+    for name, asks in QUESTIONS.items():
+        answer: Question | None = getattr(diagnosis.questions, name)
+        if answer is None:
+            rows.append((asks, "not measured", "", ""))
+        else:
+            bounds = f"{significant(answer.low)} to {significant(answer.high)}"
+            rows.append((asks, significant(answer.points), bounds, answer.unit))
+    return console.table("The gap, A minus B", "lrll", ("question", "points", "95 % interval", "over"), rows)
+
+
 def causes(diagnosis: Diagnosis) -> Table:
-    """The causes that were considered, ranked."""
+    """The causes that were considered, ranked, and what they leave unexplained."""
     rows: list[tuple[str, ...]] = []
     for cause in diagnosis.causes:
-        share = estimated_share(cause.share) if cause.share else "not measured"
+        points = estimated(cause.points) if cause.points else "not measured"
         evidence = " ".join([*cause.evidence_for, *(f"Against: {text}" for text in cause.evidence_against)])
-        rows.append((cause.id, str(cause.level), cause.status, share, evidence or cause.says))
-    headings = ("cause", "level", "status", "share of the gap", "evidence")
-    return console.table("Causes considered", "lllll", headings, rows)
+        rows.append((cause.id, str(cause.level), cause.status, cause.grade, points, evidence or cause.says))
+    if diagnosis.unexplained is not None:
+        rows.append(("", "", "unexplained", "", estimated(diagnosis.unexplained), ""))
+    headings = ("cause", "level", "status", "grade", "points of the gap", "evidence")
+    return console.table("Causes considered", "llllll", headings, rows)
 
 
 def closing(diagnosis: Diagnosis) -> list[str]:
@@ -67,6 +88,7 @@ def show(diagnosis: Diagnosis) -> None:
     for note in diagnosis.notes:
         console.warn(note)
     console.emit_table(ladder(diagnosis))
+    console.emit_table(questions(diagnosis))
     if diagnosis.causes:
         console.emit_table(causes(diagnosis))
     for line in closing(diagnosis):

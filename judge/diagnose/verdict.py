@@ -1,221 +1,302 @@
-"""The verdict: the first level that accounts for the gap, by a fixed rule (docs/diagnosis.md)."""
+"""The verdict: which question is answered, whether the gap is real there, and what may be named (docs/diagnosis.md)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from equiloss.numerals import estimated_share
-from equiloss.records.diagnosis import Cause, DiagnosisVerdict, Level
+from equiloss.numerals import estimated, plain, significant
+from equiloss.records.diagnosis import Cause, DiagnosisVerdict, Level, VerdictKind
+from equiloss.statistics.estimate import Estimate
 from judge.diagnose import next_steps, prose
 from judge.diagnose.case import Case
-from judge.diagnose.differences import decoding_differences, only_seeds_differ, recipe_differences
-from judge.diagnose.levels.decoding import CAUSES as FAULTS
-from judge.diagnose.levels.decoding import SETTINGS
-from judge.diagnose.naming import best_artefact, best_cause, by_elimination, explains, first_supported
+from judge.diagnose.differences import (
+    acting,
+    base_differences,
+    base_seeds,
+    decoding_differences,
+    in_words,
+    recipe_differences,
+    same_base,
+)
+from judge.diagnose.naming import MENTIONED, Naming, name
+from judge.diagnose.naming import in_words as share_in_words
 
 PREMISE = "premise-false"
-SETTING_FAULTS = {"max_new_tokens": "decoding-truncation", "repetition_penalty": "decoding-repetition"}
-"""The fault that a setting makes by itself, so that it is named where the setting is all that differs."""
+ONE_SEED_BARS = (0, 4, 5)
+"""With one fine-tuning seed a side no cause is named of these levels."""
 
 Decision = tuple[DiagnosisVerdict, tuple[Cause, ...]]
-"""The verdict, and the causes of all levels, ranked, with the named one marked."""
+"""The verdict, and the causes of all levels, ranked, with the named ones marked."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the levels have found: all causes, what speaks against a gap elsewhere, and what is missing."""
+    """What the levels have found: all causes settled, what speaks against a gap elsewhere, and what is missing."""
 
     case: Case
     levels: Sequence[Level]
     causes: Sequence[Cause]
 
     @property
-    def against(self) -> tuple[str, ...]:
-        """The levels that do not account for the gap."""
-        cleared = [level for level in self.levels if level.status == "clear"]
-        return tuple(f"Level {level.number} ({level.name}): {level.says}" for level in cleared)
+    def gap(self) -> Estimate:
+        """The gap, with the interval of the highest unit that was varied."""
+        assert self.case.gap is not None
+        return self.case.gap.estimate
 
     @property
-    def missing(self) -> tuple[str, ...]:
-        """What tests that were not made would need."""
-        return tuple(dict.fromkeys(one for level in self.levels for one in level.missing))
+    def shows_as(self) -> list[Cause]:
+        """What carries a quarter of the gap or more by levels 3 and 5, the largest first: how a gap comes out."""
+        found = [one for one in self.causes if one.status == "supported" and one.level in (3, 5) and one.share]
+        found = [one for one in found if one.share is not None and one.share.value >= MENTIONED]
+        return sorted(found, key=lambda one: -(one.share.value if one.share else 0.0))
 
-    def chance(self, reason: str, sentence: str, because: str, command: str | None) -> Decision:
-        """The gap is noise, or of nothing but seeds."""
-        return DiagnosisVerdict(
-            kind="chance",
-            reason=reason,
-            level=1,
-            sentence=sentence,
-            because=(because,),
-            against=self.against,
-            missing=self.levels[1].missing,
-            command=command,
-        ), _ranked(self.causes)
+    def verdict(self, kind: VerdictKind, reason: str, sentence: str, command: str | None, **more: object) -> Decision:
+        """A verdict that names no cause."""
+        fields: dict[str, object] = {
+            "against": tuple(
+                f"Level {level.number} ({level.name}): {level.says}" for level in self.levels if level.status == "clear"
+            ),
+            "missing": tuple(dict.fromkeys(one for level in self.levels for one in level.missing)),
+            **more,
+        }
+        decided = DiagnosisVerdict.model_validate(
+            {"kind": kind, "reason": reason, "sentence": sentence, "command": command, **fields}
+        )
+        return decided, _ranked(self.causes, decided.causes)
 
-    def cannot_tell(self, reason: str, sentence: str, command: str | None) -> Decision:
-        """No cause can be named."""
-        return DiagnosisVerdict(
-            kind="cannot-tell",
-            reason=reason,
-            sentence=f"Cannot tell{sentence}",
-            against=self.against,
-            missing=self.missing,
-            command=command,
-        ), _ranked(self.causes)
+    def named(self, naming: Naming) -> Decision:
+        """The causes account for the gap."""
+        first = naming.named[0]
+        sentence = " ".join([_told(one) for one in naming.named])
+        if first.tied:
+            both = prose.alternatives([first.title, *(one.title for one in self.causes if one.id in first.tied)])
+            sentence = f"{both}: these items cannot tell them apart. {sentence}"
+        if any(one.share is not None and one.share.value < 0 for one in naming.named):
+            sentence += " The causes pull against each other."
+        sentence += self._reach(first)
+        return self.verdict(
+            "cause",
+            "tied" if first.tied else "named",
+            sentence,
+            first.command or _next(self.case),
+            cause=first.id,
+            causes=tuple(dict.fromkeys(id for one in naming.named for id in (one.id, *one.tied))),
+            level=first.level,
+            share=first.share,
+            because=tuple(text for one in naming.named for text in one.evidence_for),
+        )
 
-    def named(self, cause: Cause, level: Level) -> Decision:
-        """The cause accounts for the gap."""
-        sentence, gap = cause.says, self.case.gap
-        if cause.share is not None and cause.basis != "rerun":  # what a rerun closed is said already
-            sentence += f" It explains {estimated_share(cause.share)} of the gap."
-        if level.number in (2, 3) and gap is not None and not gap.seeds_measured:
-            sentence += " This holds for these answers; other fine-tuning seeds were not run."
-        return DiagnosisVerdict(
-            kind="cause",
-            reason="named",
-            cause=cause.id,
-            level=level.number,
-            share=cause.share,
-            sentence=sentence,
-            because=cause.evidence_for,
-            against=self.against,
-            missing=self.missing,
-            command=cause.command or level.command or _next(self.case),
-        ), _ranked(self.causes, cause)
+    def _reach(self, cause: Cause) -> str:
+        """Of what a named cause holds: these answers, these base models, or the recipes."""
+        gap = self.case.gap
+        assert gap is not None
+        if not gap.seeds_measured:
+            return f" This holds for these answers: {prose.one_seed(gap)}"
+        if cause.level == 5 and not (gap.split and gap.split.recipes):
+            return " This holds for these base models; with one pretraining run a side, not yet for how they were made."
+        return ""
 
 
-def decide(case: Case, levels: Sequence[Level]) -> Decision:
-    """The verdict and the causes of all levels, ranked, with the named one marked."""
-    premise, reality, judging, decoding, recipe, base = levels
-    false_premise = _premise_cause(case, premise)
-    causes = [cause for level in levels for cause in level.causes]
-    findings = Findings(case, levels, [false_premise, *causes] if false_premise else causes)
+def decide(case: Case, levels: Sequence[Level], causes: Sequence[Cause], margin: float) -> Decision:
+    """The verdict and the causes of all levels, ranked, with the named ones marked. `margin`: in points."""
+    premise, reality = levels[0], levels[1]
+    found = Findings(case, levels, causes)
     if case.gap is None or reality.status == "not-tested":
-        return findings.cannot_tell("not-judged", ": there are no scores on both sides to compare.", reality.command)
-    if reality.status == "accounts":
-        # Scores that are missing can hide a gap from a paired test, or make one of their own.
-        reason = "no-gap" if case.gap.value == 0 else "within-noise"
-        sentence = f"There is nothing to explain: {prose.lower(reality.says)}"
-        return findings.chance(reason, sentence, reality.says, reality.command)
-    artefact = best_artefact(judging.causes)
-    if artefact is None and case.same_answers:
-        says = ": A and B gave the same answers, so the gap is the judge's, but which of its faults made it is open."
-        return findings.cannot_tell("judge-unknown", says, judging.command)
-    if artefact is None and only_seeds_differ(case):
-        return findings.chance(
-            "seeds-only",
-            "Nothing that is recorded differs between A and B but their seeds: the gap is chance.",
-            "Fine-tuning recipe, data and the base models' making are the same but for the seeds.",
-            next_steps.more_seeds(case),
-        )
-    if false_premise is not None:
-        return findings.named(false_premise, premise)
-    if artefact is not None:
-        return findings.named(artefact, judging)
-    cause = _below(case, decoding, recipe, base)
-    if cause is None:
-        return _open(findings)
-    level = levels[cause.level]
-    if level.number >= 4 and not case.gap.seeds_measured:
-        says = (
-            f" yet: {prose.lower(cause.says)} But with one fine-tuning seed a side, the noise of seeds is not measured."
-        )
-        verdict, ranked = findings.cannot_tell("one-seed", says, next_steps.more_seeds(case))
-        return verdict.model_copy(update={"level": level.number, "because": cause.evidence_for}), ranked
-    return findings.named(cause, level)
+        says = "Cannot tell: there are no scores on both sides to compare."
+        return found.verdict("cannot-tell", "not-judged", says, reality.command)
+    if not found.gap.excludes(0.0):
+        return _not_shown(found, margin)
+    naming = name(causes, () if case.gap.seeds_measured else ONE_SEED_BARS)
+    by_judge = Naming(tuple(one for one in naming.named if one.level == 2), naming.blocked, naming.rivals)
+    if by_judge.named and by_judge.named[0] is naming.named[0]:
+        return found.named(naming)
+    if case.same_answers:
+        says = "Cannot tell: A and B gave the same answers, so the gap is the judge's; which of its faults is open."
+        return found.verdict("cannot-tell", "judge-unknown", says, levels[2].command or next_steps.audit(case))
+    if decided := _nothing_recorded(found):
+        return decided
+    if naming.named and naming.named[0].grade == "measured":
+        return found.named(naming)
+    lower_loss_scores_higher = premise.effect is not None and premise.effect.value * case.gap.value < 0
+    if case.gap.seeds_measured and premise.status == "accounts" and lower_loss_scores_higher:
+        return _premise_false(found, premise)
+    if naming.named:
+        return found.named(naming)
+    return _open(found, naming)
 
 
-def _premise_cause(case: Case, premise: Level) -> Cause | None:
-    """A difference in loss is the first explanation where the model with the lower loss has the higher scores."""
-    if premise.status != "accounts" or premise.effect is None or case.gap is None:
-        return None
-    if premise.effect.value * case.gap.value >= 0:
-        return None
-    return Cause(
-        id=PREMISE,
-        level=0,
-        title="the base models are not loss-equivalent",
-        status="supported",
-        says="The base models are not loss-equivalent, and the one with the lower loss has the higher scores.",
-        evidence_for=(premise.says,),
-    )
-
-
-def _below(case: Case, decoding: Level, recipe: Level, base: Level) -> Cause | None:
-    """Levels 3 to 5. Faulty answers are named where decoding settings differ, or where nothing below explains them."""
-    faulty = best_cause(decoding.causes)
-    in_recipe, in_base = first_supported(recipe.causes), first_supported(base.causes)
-    by_id = {one.id: one for one in decoding.causes}
-    if SETTINGS in by_id and in_recipe is None and in_base is None:
-        made = {SETTING_FAULTS.get(setting) for setting in decoding_differences(case)}
-        own = next((one for one in decoding.causes if one.id in made and one.status == "supported"), None)
-        if own is not None and explains(own.share):
-            return own
-        if faulty is not None:
-            return faulty
-        if not any(level.tables.get("differences") or level.status != "clear" for level in (recipe, base)):
-            return _by_settings(case, by_id[SETTINGS], decoding)
-    if in_recipe is not None:
-        # A field of the recipe whose name is a fault of decoding (the loss on the end of text): the fault it makes.
-        fault = by_id.get(in_recipe.id)
-        return fault if fault is not None and fault.status == "supported" else in_recipe
-    return faulty or in_base  # without a recipe that made the answers faulty, the faults come first
-
-
-def _by_settings(case: Case, settings: Cause, decoding: Level) -> Cause:
-    """Only the decoding differs: the fault that the losing side has more of names it, else the settings do."""
-    faults = [one for one in decoding.causes if one.id in FAULTS.values()]
-    cause = faults[0] if len(faults) == 1 else settings
-    return by_elimination(cause, case, f"{settings.says} Nothing else that is recorded differs.")
-
-
-def _open(findings: Findings) -> Decision:
-    case, levels, causes = findings.case, findings.levels, findings.causes
-    possible = [one for one in causes if one.status == "possible"]
-    untested = [f"level {level.number} ({level.name})" for level in levels if level.status == "not-tested"]
-    of_base = {str(row["cause"]) for row in levels[5].tables.get("differences", ())}
-    lone = [one for one in possible if one.level == 5 and {one.id} == of_base]
-    if lone and not untested:
-        says = f" yet: {prose.lower(lone[0].says[:-1])}, but no measure of the base models follows the gap"
-        if not (case.a.several_bases and case.b.several_bases):
-            says += ", and with one pretraining run a side its chance is not measured"
-    else:
-        says = ": no level that was tested accounts for the gap"
-        says += f"; not tested: {prose.names(untested)}" if untested else ""
-        suspects = sorted(possible, key=lambda one: -(one.prior or 0))[:3]
-        says += f"; not excluded: {prose.names([one.title for one in suspects])}" if suspects else ""
-    partly = [
-        f"{one.title}: {estimated_share(one.share)}"
-        for one in causes
-        if one.status == "supported" and one.share is not None and one.share.value > 0 and one.share.excludes(0.0)
+def _not_shown(found: Findings, margin: float) -> Decision:
+    """The interval of the gap holds 0: no gap of interest, or one that could not be told."""
+    case, gap = found.case, found.gap
+    assert case.gap is not None
+    low, high = gap.interval
+    unit = _unit(case)
+    opposing = [
+        one for one in found.causes if one.status == "supported" and one.points and abs(one.points.value) >= margin
     ]
-    says += f"; supported, with less of the gap than names a cause: {prose.names(partly)}" if partly else ""
-    differs = any(level.tables.get("differences") for level in levels)
-    command = _next(case) if differs and not untested else None
-    command = command or next((level.command for level in levels if level.command and level.status != "clear"), None)
-    return findings.cannot_tell("nothing-accounts", f"{says}.", command)
+    behind = ""
+    if len(opposing) > 1:
+        parts = prose.names([f"{one.title} ({significant(one.points.value)})" for one in opposing if one.points])
+        behind = f" Behind it, contributions pull against each other: {parts} points."
+    if -margin < low and high < margin:
+        says = f"There is no gap of interest: A minus B is {estimated(gap)} over {unit}, within {plain(margin)} points."
+        return found.verdict("within-margin", "no-gap" if gap.value == 0 else "within-margin", says + behind, None)
+    lower = ""
+    split = case.gap.split
+    if split is not None and split.recipes is not None and split.bases is not None and split.bases.p < 0.05:
+        lower = " These base models do differ; whether their recipes do is what is not shown."
+    says = (
+        f"Cannot tell: A minus B is {estimated(gap)} over {unit}, which holds 0 and also gaps beyond {plain(margin)} "
+        f"points.{lower}"
+    )
+    several_bases = split is not None and split.recipes is not None
+    command = next_steps.pretrain_again(case) if several_bases else next_steps.more_seeds(case)
+    return found.verdict("underpowered", "within-noise", says + behind, command)
+
+
+def _unit(case: Case) -> str:
+    split = case.gap.split if case.gap else None
+    if split is None or split.bases is None:
+        return "items alone (one fine-tuning seed a side)" if split is None or split.recipes is None else "base runs"
+    return "base runs and items" if split.recipes is not None else "fine-tuning seeds and items"
+
+
+def _nothing_recorded(found: Findings) -> Decision | None:
+    """A real gap between sides whose records differ in nothing that acts but seeds; None where something does."""
+    case, gap = found.case, found.case.gap
+    assert gap is not None
+    if case.a.record is None or case.b.record is None or not gap.seeds_measured:
+        return None
+    of_base = [] if same_base(case) else base_differences(case)
+    if of_base is None:
+        return None
+    inert = [*recipe_differences(case), *decoding_differences(case), *of_base]
+    if acting(inert):
+        return None
+    shows = found.shows_as
+    comes_out = "".join(f" It shows as {prose.lower(_carried(one))}" for one in shows[:2])
+    because = tuple(text for one in shows for text in one.evidence_for)
+    more = {"shows_as": tuple(one.id for one in shows), "because": because}
+    if inert:
+        of_recipe = next((one.suspect.cause for one in recipe_differences(case)), None)
+        again = next_steps.explain(case, of_recipe) if of_recipe else next_steps.pretrain_again(case)
+        says = (
+            f"Cannot tell: all that is recorded to differ cannot act: {in_words(inert)}. What can be left of it is "
+            "rounding and the order of sums, no more than another seed, or something that is not recorded."
+        )
+        return found.verdict("cannot-tell", "only-inert", says + comes_out, again, **more)
+    if same_base(case) or gap.split is None or gap.split.recipes is not None or not base_seeds(case):
+        says = (
+            f"The records differ in nothing but seeds, yet the gap is far beyond them: A minus B is "
+            f"{estimated(found.gap)} over {_unit(case)}. Something that is not recorded differs: code, libraries, "
+            "data, a mix-up of files, or the judge."
+        )
+        if reran := found.levels[4].evidence:
+            says += "".join(f" {one.says}" for one in reran if one.name == "circumstances")
+        return found.verdict("unrecorded-difference", "seeds-only", says + comes_out, next_steps.audit(case), **more)
+    says = (
+        f"The two base models really differ: A minus B is {estimated(found.gap)} over {_unit(case)}. Their recipes do "
+        "not: only seeds of pretraining differ, so it is chance of pretraining."
+    )
+    if not shows:
+        comes_out = " How it shows is not known: no measure of the base models that was tested follows the gap."
+    command = next_steps.pretrain_again(case) if shows else found.levels[5].command or next_steps.pretrain_again(case)
+    return found.verdict("chance-of-pretraining", "seeds-of-pretraining", says + comes_out, command, **more)
+
+
+def _premise_false(found: Findings, premise: Level) -> Decision:
+    """The base models differ in loss, and the one with the lower loss has the higher scores: not the riddle."""
+    says = f"The premise does not hold, and the lower loss has the higher scores. {premise.says}"
+    return found.verdict("premise-false", PREMISE, says, _next(found.case), level=0, because=(premise.says,))
+
+
+def _open(found: Findings, naming: Naming) -> Decision:
+    """A real gap, and nothing that may be named."""
+    gap = found.case.gap
+    assert gap is not None
+    suspects = sorted((one for one in found.causes if one.open), key=lambda one: -(one.prior or 0.0))
+    seedless = not gap.seeds_measured
+    says = f": {prose.one_seed(gap)}" if seedless else ""
+    if naming.blocked:
+        best = naming.blocked[0]
+        says += f"{' Yet' if says else ' yet:'} {prose.lower(best.says[:-1])} ({_size(best)}); but "
+        says += f"{prose.names([one.title for one in naming.rivals])} could carry as much, and was not made equal."
+    elif not says:
+        says = ": nothing that was tested accounts for the gap."
+    blocked = {one.id for one in naming.blocked}
+    partly = [one for one in found.causes if one.status == "supported" and one.id not in blocked and one.share]
+    if partly:
+        parts = prose.names([f"{one.title} ({_size(one)})" for one in partly])
+        says += f" Shown, with less than half of the gap: {parts}."
+    open_titles = [one.title for one in suspects if one not in naming.rivals]
+    if open_titles:
+        says += f" Not excluded: {prose.names(open_titles[:3])}."
+    untested = [f"level {level.number} ({level.name})" for level in found.levels if level.status == "not-tested"]
+    if untested:
+        says += f" Not tested: {prose.names(untested)}."
+    for symptom in found.causes:
+        if symptom.level == 3 and symptom.points is None and not symptom.open:
+            says += f" {symptom.says[:-1]}: it may be a symptom, and names nothing."
+    because = tuple(text for one in naming.blocked for text in one.evidence_for)
+    reason = "one-seed" if seedless else "open-rival" if naming.blocked else "nothing-accounts"
+    return found.verdict("cannot-tell", reason, f"Cannot tell{says}", _test_of(found, suspects), because=because)
+
+
+def _test_of(found: Findings, suspects: Sequence[Cause]) -> str | None:
+    """What would settle most: more seeds where there is one, a rerun of the foremost suspect, a missing measurement."""
+    case, gap = found.case, found.case.gap
+    if gap is not None and not gap.seeds_measured:
+        return next_steps.more_seeds(case)
+    if command := next((one.command for one in suspects if one.command and one.level in (3, 4)), None):
+        return command
+    for level in (found.levels[4], found.levels[5], found.levels[0]):
+        if level.status == "not-tested" or (level.number == 5 and level.missing):
+            return level.command
+    of_judge = next((one.command for one in suspects if one.level == 2), None)
+    return of_judge or (next_steps.pretrain_again(case) if not same_base(case) else next_steps.audit(case))
 
 
 def _next(case: Case) -> str:
     """What would test a named cause further: a counterfactual where the recipes differ, else more pretraining seeds."""
-    return next_steps.explain(case) if recipe_differences(case) else next_steps.pretrain_again(case)
+    return next_steps.explain(case) if acting(recipe_differences(case)) else next_steps.pretrain_again(case)
 
 
-def _ranked(causes: Sequence[Cause], named: Cause | None = None) -> tuple[Cause, ...]:
-    """The named cause first, then by how far the evidence goes, the share, and the weight before any evidence."""
+def _told(cause: Cause) -> str:
+    """Its sentence, which says the share where a rerun measured it, and its points."""
+    return f"{cause.says} {_carried(cause, 'That is')}"
+
+
+def _carried(cause: Cause, begin: str = "") -> str:
+    """A cause's part of the gap as a sentence."""
+    assert cause.points is not None
+    how = {"measured": "measured by a rerun", "adjusted": "by adjustment", "located": "by where the gap lies"}
+    points = f"{significant(cause.points.value)} points"
+    if cause.points.low is not None and cause.points.high is not None:
+        points += f", 95 % interval {significant(cause.points.low)} to {significant(cause.points.high)}"
+    if begin and cause.grade == "measured":
+        return f"{begin} {points}."
+    text = f"{begin or cause.title + ':'} {_size(cause)} ({points}; {how.get(cause.grade, cause.grade)})."
+    return text[:1].upper() + text[1:]
+
+
+def _size(cause: Cause) -> str:
+    if cause.share is None:
+        return "not measured"
+    share = share_in_words(cause.share.value)
+    return f"{share} of the gap, the other way" if cause.share.value < 0 else f"{share} of the gap"
+
+
+def _ranked(causes: Sequence[Cause], named: Sequence[str] = ()) -> tuple[Cause, ...]:
+    """The named first, then by status, the points, and the weight before any evidence."""
     order = ("named", "supported", "possible", "not-tested", "excluded")
-    marked = [one for one in causes if named is None or one.id != named.id]
-    if named is not None:
-        marked.insert(0, named.model_copy(update={"status": "named"}))
+    marked = [one.model_copy(update={"status": "named"}) if one.id in named else one for one in causes]
     return tuple(
         sorted(
             marked,
             key=lambda one: (
                 order.index(one.status),
-                not explains(one.share),
-                -(one.share.value if one.share else 0.0),
+                -(abs(one.points.value) if one.points else 0.0),
                 -(one.prior or 0.0),
             ),
         )

@@ -90,6 +90,20 @@ def interval(
     return _tag("svg", *marks, class_="plot", role="img", aria_label=label)
 
 
+def step(scale: Axis, start: float, end: float, span: Interval | None, label: str) -> Markup:
+    """A step of a waterfall: a bar from where the last one ended, with the interval of its own end."""
+    marks = [_line("zero" if tick == 0 else "grid", scale.at(tick), scale.at(tick), 0, 100) for tick in scale.ticks]
+    left, right = sorted((scale.at(start), scale.at(end)))
+    marks.append(
+        _bar("fill tie" if end == start else "fill win" if end > start else "fill loss", left, 30, right - left, 40)
+    )
+    if span is not None:
+        low, high = scale.at(span[0]), scale.at(span[1])
+        marks += [_line("stroke m1", low, high, 50, 50), _line("stroke m1", low, low, 38, 62)]
+        marks.append(_line("stroke m1", high, high, 38, 62))
+    return _tag("svg", *marks, class_="plot", role="img", aria_label=label)
+
+
 def histogram(values: Sequence[float], low: float, high: float, model: int, label: str, bins: int = 20) -> Markup:
     """How often each score was given, from `low` to `high`."""
     heights, _ = np.histogram(np.asarray(values, dtype=np.float64), bins=bins, range=(low, high))

@@ -3,7 +3,7 @@
 A base model cannot be made equal without pretraining it again. What is affordable is continued pretraining: the base of
 the side that scores lower goes on for a share of its steps, once in the text of the other side's base (the change) and
 once in its own (the control, which gets the same steps, rate and seed), and both are fine-tuned, answer and are judged
-like the two sides. Share closed = (change - control) / (higher - control), bootstrap over items and fine-tuning seeds:
+like the two sides. Share closed = (change - control) / (higher - control), uncertain over items and fine-tuning seeds:
 what more pretraining does by itself is in the control. A change that closes nothing excludes nothing, since the steps
 may have been too few.
 """
@@ -25,7 +25,7 @@ from equiloss.records.ift_run import Settings
 from equiloss.statistics.bootstrap import Floats
 from judge.diagnose.case import Arm, Case
 from judge.diagnose.causes.item_kinds import copying_items, knowledge_items
-from study.counterfactual.reruns import Reruns, base_path, closed, interval_of_gain
+from study.counterfactual.reruns import Reruns, base_path, closed, gain
 from study.executors.resources import cores
 
 CAUSE = "base-data"
@@ -122,7 +122,7 @@ def gains(case: Case, control: Floats, changed: Floats) -> tuple[Gain, ...]:
     knowledge, copying = knowledge_items(case), copying_items(case)
     chosen = {ItemKind.KNOWLEDGE: knowledge, ItemKind.COPYING: copying, ItemKind.OTHER: ~(knowledge | copying)}
     return tuple(
-        Gain(items=kind, count=int(items.sum()), points=interval_of_gain(control[:, items], changed[:, items]))
+        Gain(items=kind, count=int(items.sum()), points=gain(control[:, items], changed[:, items]))
         for kind, items in chosen.items()
         if items.any()
     )

@@ -20,8 +20,8 @@ from equiloss.records import counterfactual
 from equiloss.records.counterfactual import Explanation, Tried
 from judge.diagnose.case import Case
 from judge.diagnose.case_reader import read_case
-from judge.diagnose.differences import Difference, by_cause, recipe_differences
-from judge.diagnose.naming import ACCOUNTS, explains
+from judge.diagnose.differences import Difference, acting, by_cause, decoding_differences, recipe_differences
+from judge.diagnose.naming import ACCOUNTS
 from study.counterfactual import continued_pretraining
 from study.counterfactual.reruns import RerunBudget, Reruns, Runner, closed, run_command
 
@@ -41,7 +41,7 @@ class Factor:
     @property
     def changed(self) -> str:
         """The fields and their two values."""
-        return "; ".join(one.says for one in self.fields)
+        return "; ".join(one.values for one in self.fields)
 
 
 def factors(case: Case, only: Sequence[str] = ()) -> list[Factor]:
@@ -52,7 +52,8 @@ def factors(case: Case, only: Sequence[str] = ()) -> list[Factor]:
     without = [arm.name for arm in case.arms if arm.record is None]
     if without:
         raise InputError(f"{without[0]}: there is no run record beside its answers", "fine-tune with `ift run`")
-    grouped = by_cause(recipe_differences(case))
+    differences = [*recipe_differences(case), *decoding_differences(case)]
+    grouped = by_cause(differences if only else acting(differences))
     if not grouped:
         raise InputError(
             f"the recipes of {case.a.name} and {case.b.name} do not differ: there is nothing to make equal",
@@ -94,7 +95,7 @@ def explain(
             f"there is no gap between {case.a.name} and {case.b.name} to explain", "run `judge score` first"
         )
     high, low = (case.a, case.b) if case.gap.value > 0 else (case.b, case.a)
-    work = (high.folder or results_dir) / f"{case.a.name}.vs.{case.b.name}.explain"
+    work = (case.b.folder or case.a.folder or results_dir) / f"{case.a.name}.vs.{case.b.name}.explain"
     path = work.with_name(f"{work.name}.json")
     reruns = Reruns(case, high, low, work, seeds, budget or RerunBudget(), runner, ask)
     known = {one.cause: one for one in _known(path, reruns.key)}
@@ -116,7 +117,8 @@ def explain(
         else:
             console.say(f"making equal: {factor.changed}")
             keep(attempt(reruns, factor))
-        if explains(tried[-1].share) and not everything:
+        share = tried[-1].share
+        if share is not None and share.excludes(0.0) and share.value >= ACCOUNTS and not everything:
             break
     return tried, path
 

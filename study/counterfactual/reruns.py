@@ -1,8 +1,8 @@
 """Counterfactual runs: fine-tune with something changed, judge with what it is held against, measure what closes.
 
 All answers (higher side, lower side, counterfactual) are judged in the same prompts through one ledger. Share closed =
-(mean of the counterfactual - mean of the lower side) / (mean of the higher side - mean of the lower side), with a
-bootstrap interval over items and seeds. Where a side has one seed, it is run again unchanged with several, since the
+(mean of the counterfactual - mean of the lower side) / (mean of the higher side - mean of the lower side), with the
+interval of the gain over items and seeds. Where a side has one seed, it is run again unchanged with several, since the
 spread over seeds is what a change has to be told from.
 """
 
@@ -17,7 +17,6 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from pydantic import JsonValue
 
 from equiloss.config import to_toml
@@ -25,12 +24,13 @@ from equiloss.errors import BudgetError, EquilossError, InputError
 from equiloss.files import sha256_of, write_text
 from equiloss.records.ift_run import RunRecord, Settings, plain_run
 from equiloss.statistics.bootstrap import Floats
-from equiloss.statistics.estimate import CONFIDENCE, Estimate
-from equiloss.statistics.gap import DRAWS, interval
+from equiloss.statistics.estimate import Estimate
+from equiloss.statistics.gap import Gap
 from judge.data.scores import Scores, choose_panel
 from judge.data.verdicts import kind_of, load_judged
 from judge.diagnose.case import Arm, Case
 from judge.diagnose.case_reader import places_of
+from judge.diagnose.naming import share_of
 
 Runner = Callable[[Sequence[str], float | None], int]
 """Runs a command of the project for at most so many seconds: its exit code, or 124 when it was cut off."""
@@ -163,38 +163,20 @@ class Reruns:
             )
 
 
-METHOD = f"bootstrap over items and seeds, {100 * CONFIDENCE:g} %"
-
-
 def closed(high: Floats, low: Floats, changed: Floats) -> tuple[Estimate, Estimate, Estimate]:
-    """The share of the gap high - low that `changed` closes, and the gaps before and after; scores (seeds, I) each."""
-    top, bottom, new = _resampled(high, low, changed)
-    ahead = top > bottom
-    share = (new - bottom)[ahead] / (top - bottom)[ahead] if ahead.any() else np.zeros(1)
-    means = [float(np.nanmean(one)) for one in (high, low, changed)]
-    gap, gain = means[0] - means[1], means[2] - means[1]
-    return (
-        interval(gain / gap if gap else 0.0, share, "share", METHOD),
-        interval(gap, top - bottom, "points", METHOD),
-        interval(means[0] - means[2], top - new, "points", METHOD),
-    )
+    """The share of the gap high - low that `changed` closes, and the gaps before and after; scores (seeds, I) each.
+
+    The share is what the change gains over the gap as it is; its interval is that of the gain.
+    """
+    before, gained = gain(low, high), gain(low, changed)
+    share = share_of(gained, before.value) or Estimate(value=0.0, unit="share", note="there is no gap")
+    return share, before, gain(changed, high)
 
 
-def interval_of_gain(control: Floats, changed: Floats) -> Estimate:
-    """The mean of `changed` minus that of `control`, scores (seeds, I) each."""
-    before, after = _resampled(control, changed)
-    return interval(float(np.nanmean(changed) - np.nanmean(control)), after - before, "points", METHOD)
-
-
-def _resampled(*arms: Floats) -> Floats:
-    """Each arm's mean score in every bootstrap draw (arms, DRAWS): over items, the same for all arms, and its seeds."""
-    rng = np.random.default_rng(20240615)
-    items = int(arms[0].shape[1])
-    means: list[list[float]] = []
-    for _ in range(DRAWS):
-        drawn = rng.integers(0, items, size=items, dtype=np.int64)
-        means.append([float(np.nanmean(one[rng.integers(0, len(one), len(one))][:, drawn])) for one in arms])
-    return np.array(means, dtype=np.float64).T
+def gain(control: Floats, changed: Floats) -> Estimate:
+    """The mean of `changed` minus that of `control` over items and seeds; scores (seeds, I) each (see `nested`)."""
+    items = control.shape[1]
+    return Gap(changed, control, tuple(map(str, range(items))), (None,) * items).estimate
 
 
 def changed_recipe(recipe: Settings, values: Mapping[str, JsonValue]) -> Settings:
@@ -202,6 +184,7 @@ def changed_recipe(recipe: Settings, values: Mapping[str, JsonValue]) -> Setting
     changed = deepcopy(recipe)
     for key, value in values.items():
         key = "recipe.template" if key == "template.name" else key
+        key = f"recipe.{key}" if key.startswith("decoding.") else key
         section, *tables, name = key.split(".")
         if section != "recipe":
             continue

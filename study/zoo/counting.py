@@ -19,6 +19,11 @@ from study.zoo.pairs import CHANCE, Pair
 
 FORMAT = "equiloss.zoo.v1"
 OPEN = "cannot tell"
+NAMES = {
+    **dict.fromkeys(("within-margin", "underpowered", "chance-of-pretraining"), CHANCE),
+    **{kind: kind for kind in ("premise-false", "unrecorded-difference")},
+}
+"""What a verdict without a cause counts as: no gap that is told, or chance; or a claim that can be wrong."""
 
 
 class PairOutcome(FileRecord):
@@ -37,7 +42,7 @@ class PairOutcome(FileRecord):
     @computed_field
     @property
     def right(self) -> bool:
-        """Whether the diagnosis named the planted cause (for a null pair: called the gap chance)."""
+        """Whether the diagnosis named the planted cause (for a null pair: claimed nothing)."""
         return self.named == self.cause
 
 
@@ -121,7 +126,7 @@ def outcome(pair: Pair, seed: int, where: Path) -> PairOutcome:
         pair=pair.name,
         seed=seed,
         cause=pair.head.cause,
-        named={"cause": verdict.cause, "chance": CHANCE}.get(verdict.kind, OPEN),
+        named=verdict.cause if verdict.kind == "cause" else NAMES.get(verdict.kind, OPEN),
         candidates=tuple(cause.id for cause in diagnosis.causes if cause.status in ("named", "supported")),
         gap=diagnosis.gap,
         premise=diagnosis.level(0).status,

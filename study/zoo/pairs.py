@@ -24,7 +24,8 @@ class PairHead(Config):
     """A pair's `[pair]` table: the planted cause (or "chance"), its level, and what `judge diagnose` reads.
 
     `a`, `b`: runs, each FOLDER/NAME of all its seeds; `judge`: flags of the simulated judge, which judges both unless
-    a cell called judge... does; `needs`: what shared cells must have made before the diagnosis.
+    a cell called judge... does; `needs`: what shared cells must have made before the diagnosis; `explain`: whether
+    `study explain` makes what differs equal before it.
     """
 
     cause: str
@@ -34,6 +35,7 @@ class PairHead(Config):
     b: str = "{pair}/results/{name}"
     judge: str = "--noise 0.05"
     needs: tuple[str, ...] = ()
+    explain: bool = False
 
 
 class PairFile(StudyFile):

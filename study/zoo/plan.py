@@ -53,6 +53,18 @@ def _whole(pair: Pair, shared: StudyFile, path: Path) -> StudyFile:
     )
     judges = any(cell.name.startswith("judge") for cell in file.cell)
     cells = file.cell if judges else (*file.cell, judge)
+    if head.explain:
+        explained = f"{{pair}}/results/{head.a.rpartition('/')[2]}.vs.{{name}}.explain.json"
+        rerun = f"study explain {head.a} {head.b} --verdicts {{pair}}/verdicts"
+        explain = CellTemplate(
+            name="explain",
+            uses=("simulator",),
+            run=f"{rerun} --ask simulated@http://127.0.0.1:{{simulator.port}}/v1",
+            inputs=(*answers, "{pair}/verdicts"),
+            outputs=(explained,),
+            stdout="{pair}/explained.txt",
+        )
+        cells = (*cells, explain)
     diagnose = CellTemplate(
         name="diagnose",
         run=f"judge diagnose {head.a} {head.b} --verdicts {{pair}}/verdicts --json",

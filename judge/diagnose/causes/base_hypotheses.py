@@ -12,12 +12,12 @@ from equiloss.numerals import significant
 from equiloss.records.counterfactual import ItemKind
 from equiloss.records.diagnosis import Cause
 from equiloss.records.probe import Measure
+from equiloss.statistics.estimate import Estimate
 from judge.diagnose import prose
 from judge.diagnose.case import Case
 from judge.diagnose.causes import item_kinds
-from judge.diagnose.causes.location import located
-from judge.diagnose.causes.measures import difference
-from judge.diagnose.causes.patterns import BaseCause, misfit
+from judge.diagnose.causes.measures import difference, no_effect
+from judge.diagnose.causes.patterns import BaseCause, Prediction, dose_of_answers, dose_of_tokens
 
 Measures = Mapping[str, Measure]
 
@@ -37,7 +37,8 @@ class Hypothesis(BaseCause):
     higher value should give higher scores, -1 where a lower one should. `pattern` picks the items on which the cause
     predicts the gap, `items` calls them. `beside` is a fact's measure that is told with it, where it was probed, and
     its words; `doubt` looks at both sides' measures for another explanation of the difference, and says it ("" where
-    there is none).
+    there is none). `dose` says of the two values of the measure by how much of the scale answers to such items can
+    differ for it at most; None: by all of it.
     """
 
     measures: Mapping[str, str]
@@ -48,6 +49,7 @@ class Hypothesis(BaseCause):
     says: str
     beside: tuple[str, str] = ("", "")
     doubt: Callable[[Measures, Measures], str] = lambda _a, _b: ""
+    dose: Callable[[float, float], float] | None = None
 
 
 def _differences(a: Measures, b: Measures) -> tuple[float, float] | None:
@@ -89,6 +91,7 @@ HYPOTHESES = (
         "completes known facts less often, even in the words in which it read them",
         (FIRST_MENTION, "at the subject's first mention"),
         _stored,
+        dose_of_answers,
     ),
     Hypothesis(
         "knowledge-extraction",
@@ -102,6 +105,7 @@ HYPOTHESES = (
         "completes known facts less often when the subject is mentioned for the first time, in wordings of its own",
         (STORED, "in the words that each read"),
         _not_stored,
+        dose_of_answers,
     ),
     Hypothesis(
         "copying",
@@ -116,19 +120,19 @@ HYPOTHESES = (
         item_kinds.copying_items,
         ItemKind.COPYING,
         "continues what it has seen before in the text less often",
+        dose=dose_of_tokens,
     ),
 )
 
 
-def test(case: Case, hypothesis: Hypothesis, a: Measures, b: Measures) -> Cause | None:
-    """Whether the measure differs in the gap's direction, beyond noise, and the gap lies on the predicted items."""
-    gap = case.gap
+def test(case: Case, hypothesis: Hypothesis, a: Measures, b: Measures) -> Prediction | Cause | None:
+    """What the measure's difference predicts of the gap, or why it makes none; None where it was not probed."""
     name = next((name for name in hypothesis.measures if name in a and name in b), None)
-    if name is None or gap is None:
+    if name is None or case.gap is None:
         return None
     effect = difference(a[name], b[name])
     measured = prose.measured(hypothesis.measures[name], effect)
-    if reason := misfit(effect, hypothesis.least, hypothesis.better * gap.value) or hypothesis.doubt(a, b):
+    if reason := no_effect(effect, hypothesis.least) or hypothesis.doubt(a, b):
         return hypothesis.excluded(f"{measured}, which {reason}.")
     worse, low, high = (case.b.name, b, a) if effect.value * hypothesis.better > 0 else (case.a.name, a, b)
     values = f"{significant(low[name].value)} against {significant(high[name].value)}"
@@ -136,11 +140,17 @@ def test(case: Case, hypothesis: Hypothesis, a: Measures, b: Measures) -> Cause 
     if beside in a and beside in b:
         values += f"; {words}, {significant(low[beside].value)} against {significant(high[beside].value)}"
         measured += f". {prose.measured(FACTS[beside], difference(a[beside], b[beside]))}"
-    return hypothesis.by_pattern(
-        located(gap, _predicted(case, hypothesis, a[name], b[name]), hypothesis.items),
+    size = 1.0 if hypothesis.dose is None else hypothesis.dose(a[name].value, b[name].value)
+    stretch = max(map(abs, effect.interval)) / abs(effect.value)
+    return Prediction(
+        hypothesis,
+        _predicted(case, hypothesis, a[name], b[name]).astype(np.float64),
+        hypothesis.items,
+        1 if effect.value * hypothesis.better > 0 else -1,
         f"The base model of {worse} {hypothesis.says} ({values})",
-        f", and the gap lies on {hypothesis.items}.",
+        f", and on {hypothesis.items} it scores lower.",
         f"{measured}.",
+        Estimate(value=min(1.0, size), high=min(1.0, size * stretch), low=0.0, unit="share of the scale"),
     )
 
 

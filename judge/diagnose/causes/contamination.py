@@ -16,10 +16,8 @@ from equiloss.records.diagnosis import Cause
 from equiloss.records.probe import Measure
 from judge.diagnose import prose
 from judge.diagnose.case import Arm, Case
-from judge.diagnose.causes.location import located
-from judge.diagnose.causes.measures import difference
-from judge.diagnose.causes.mediation import mediated
-from judge.diagnose.causes.patterns import BaseCause, misfit
+from judge.diagnose.causes.measures import difference, no_effect
+from judge.diagnose.causes.patterns import BaseCause, Prediction
 
 CAUSE = BaseCause("contamination", "test items in the pretraining text", "difference in differences; no paper")
 ADVANTAGE = "items.test_advantage"
@@ -27,8 +25,8 @@ LEAST = 0.1
 """Nats per token by which the test items must be likelier than their kind in one base model than in the other."""
 
 
-def test(case: Case, a: Mapping[str, Measure], b: Mapping[str, Measure]) -> Cause | None:
-    """Whether test items leaked to the better side alone, and carry the gap; None where nothing was looked for."""
+def test(case: Case, a: Mapping[str, Measure], b: Mapping[str, Measure]) -> Prediction | Cause | None:
+    """Whether test items leaked to one side alone, and which; None where nothing was looked for."""
     leaked = [leaked_items(arm) for arm in case.arms]
     if case.gap is None:
         return None
@@ -43,35 +41,38 @@ def leaked_items(arm: Arm) -> frozenset[str] | None:
     return frozenset(overlap.corpus.ids) if overlap and overlap.corpus else None
 
 
-def _by_overlap(case: Case, of_a: frozenset[str], of_b: frozenset[str]) -> Cause:
-    assert case.gap is not None
-    better, own, other = (case.a, of_a, of_b) if case.gap.value > 0 else (case.b, of_b, of_a)
-    only = own - other
-    chosen = np.array([id in only for id in case.ids], dtype=np.bool_)
+def _by_overlap(case: Case, of_a: frozenset[str], of_b: frozenset[str]) -> Prediction | Cause:
     counts = (
         f"{len(of_a)} test items stand in the pretraining text of {case.a.name}, {len(of_b)} in that of {case.b.name}"
     )
-    if not chosen.any():
-        says = f"{counts}: none that only the side with the higher scores has read."
-        return CAUSE.excluded(says)
-    return CAUSE.by_pattern(
-        located(case.gap, chosen, f"items that only {better.name}'s base has read"),
-        f"{int(chosen.sum())} of the {len(case.ids)} test items stand in the text that {better.name}'s base model "
-        "read, and not in the other's",
-        ", and the gap lies on them.",
+    only_a, only_b = (sum(id in one for id in case.ids) for one in (of_a - of_b, of_b - of_a))
+    if not only_a and not only_b:
+        return CAUSE.excluded(f"{counts}: none that only one side has read.")
+    reader, own, sign = (case.a, of_a - of_b, 1) if only_a >= only_b else (case.b, of_b - of_a, -1)
+    return Prediction(
+        CAUSE,
+        np.array([id in own for id in case.ids], dtype=np.float64),
+        f"items that only {reader.name}'s base has read",
+        sign,
+        f"{max(only_a, only_b)} of the {len(case.ids)} test items stand in the text that {reader.name}'s base model "
+        f"read, and not in the other's",
+        f", and on them {reader.name} scores higher.",
         f"{counts}.",
     )
 
 
-def _by_loss(case: Case, a: Measure, b: Measure) -> Cause:
-    assert case.gap is not None
+def _by_loss(case: Case, a: Measure, b: Measure) -> Prediction | Cause:
     effect = difference(a, b)
     measured = prose.measured("how much likelier the test items are than training items of the same data", effect)
-    if reason := misfit(effect, LEAST, case.gap.value):
+    if reason := no_effect(effect, LEAST):
         return CAUSE.excluded(f"{measured}, which {reason}.")
     better = case.a.name if effect.value > 0 else case.b.name
-    return CAUSE.by_pattern(
-        mediated(case, case.gap, a, b),
+    of_a, of_b = a.samples or {}, b.samples or {}
+    return Prediction(
+        CAUSE,
+        np.array([of_a.get(id, 0.0) - of_b.get(id, 0.0) for id in case.ids]),
+        f"items that {better}'s base finds likelier",
+        1,  # the pattern has the sign of A's advantage
         f"The base model of {better} finds the test items likelier, against training items of the same data, than "
         "the other does",
         ", and the gap lies on the items that it finds likelier.",

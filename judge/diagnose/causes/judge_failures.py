@@ -8,10 +8,10 @@ from scipy import stats
 from equiloss.numerals import p_equals, percent, significant
 from equiloss.records.diagnosis import Cause, Evidence
 from equiloss.statistics.bootstrap import Floats
-from equiloss.statistics.gap import Draw, Gap, mean_difference
+from equiloss.statistics.gap import Gap
 from judge.diagnose import next_steps
 from judge.diagnose.case import Case
-from judge.diagnose.naming import ALPHA
+from judge.diagnose.naming import ALPHA, of_adjustment
 
 
 def test(case: Case, gap: Gap) -> tuple[list[Evidence], Cause | None]:
@@ -27,38 +27,42 @@ def test(case: Case, gap: Gap) -> tuple[list[Evidence], Cause | None]:
         f"(Fisher's exact test: p {p_equals(p)})."
     )
     reference = case.reference
-    if reference is None:
+    if reference is None or not case.reference_predicts:
         return [Evidence(name="failures", says=says, a=rates[0], b=rates[1])], None
-
-    def imputed(_a: Floats, _b: Floats, draw: Draw) -> float:
-        """The gap with missing scores predicted from agreement with the reference, one line for both models."""
-        a, b = draw.of_a(gap.a), draw.of_b(gap.b)
-        q_a, q_b = draw.of_a(reference.a), draw.of_b(reference.b)
-        q, y = np.concatenate([q_a.ravel(), q_b.ravel()]), np.concatenate([a.ravel(), b.ravel()])
-        there = ~np.isnan(q) & ~np.isnan(y)
-        if there.sum() < 10 or np.ptp(q[there]) == 0:
-            return float("nan")
-        slope, start = np.polyfit(q[there], y[there], 1)
-        full = [np.where(np.isnan(one), start + slope * q, one) for one, q in ((a, q_a), (b, q_b))]
-        return mean_difference(full[0], full[1])
-
-    share = gap.share(imputed, "failed verdicts predicted from agreement with the reference")
     for side, q, m in (("A", reference.a, missing[0]), ("B", reference.b, missing[1])):
         if m.any() and not m.all():
             lost, kept = float(np.nanmean(q[m])), float(np.nanmean(q[~m]))
             says += f" {side}'s unscored answers agree with the reference at {significant(lost)}"
             says += f", its scored ones at {significant(kept)}."
     evidence = [Evidence(name="failures", says=says, bearing="for" if p < ALPHA else "against", a=rates[0], b=rates[1])]
-    if p >= ALPHA or share is None:
+    line = _line(np.concatenate([reference.a, reference.b]), np.concatenate([gap.a, gap.b]))
+    if p >= ALPHA or line is None:
         return evidence, None
+    slope, start = line
+    # What the failures make: the gap over the items that both sides have scores for, minus the one with all filled in.
+    scored = ~np.isnan(gap.paired)
+    weight = np.where(scored, len(scored) / max(1, scored.sum()), 0.0)  # (I,)
+    made = [
+        np.nan_to_num(filled) * weight - np.nan_to_num(np.where(m & ~np.isnan(q), start + slope * q, values))
+        for filled, values, q, m in zip(gap.filled, (gap.a, gap.b), (reference.a, reference.b), missing, strict=True)
+    ]
     return evidence, Cause(
         id="judge-failures",
         level=2,
         title="the judge's failures are not missing at random",
-        status="supported",
-        share=share,
-        share_method=share.method,
+        status="possible",
+        grade="adjusted",
+        points=of_adjustment(gap, made[0], made[1], "failed verdicts predicted from agreement with the reference"),
         says="The judge failed more often on one model's answers, and not on answers like the others.",
         evidence_for=(says,),
         command=next_steps.rescore(case, retry_failures=True),
     )
+
+
+def _line(agreements: Floats, scores: Floats) -> tuple[float, float] | None:
+    """Slope and start of the scores' line over agreement with the reference, both sides together; None for too few."""
+    known = ~np.isnan(agreements) & ~np.isnan(scores)
+    if known.sum() < 10 or np.ptp(agreements[known]) == 0:
+        return None
+    slope, start = np.polyfit(agreements[known], scores[known], 1)
+    return float(slope), float(start)

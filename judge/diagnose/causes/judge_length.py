@@ -6,14 +6,13 @@ import numpy as np
 
 from equiloss.numerals import estimated, significant
 from equiloss.records.diagnosis import Cause, Evidence
-from equiloss.statistics.bootstrap import Floats
-from equiloss.statistics.gap import Draw, Gap, mean_difference
+from equiloss.statistics.gap import Gap
 from equiloss.statistics.missing import present_mean
-from equiloss.statistics.regression import Regression, regress
+from equiloss.statistics.regression import regress, standard_error
 from judge.diagnose import next_steps
 from judge.diagnose.answer_faults import count_words
 from judge.diagnose.case import Case
-from judge.diagnose.naming import ALPHA
+from judge.diagnose.naming import ALPHA, times_mean
 
 SOURCE = "Dubois et al., arXiv 2404.04475 (length-controlled comparison by regression)"
 
@@ -30,18 +29,10 @@ def test(case: Case, gap: Gap) -> tuple[list[Evidence], Cause | None]:
     reference = case.reference
     q = None if reference is None else present_mean(reference.a) - present_mean(reference.b)
     vary = q is not None and float(np.nanstd(q)) > 0
-    doublings = (np.log2(a + 1), np.log2(b + 1))
-
-    def fitted(a: Floats, b: Floats, draw: Draw) -> tuple[Regression | None, Floats]:
-        d = present_mean(a) - present_mean(b)
-        x = present_mean(draw.of_a(doublings[0])) - present_mean(draw.of_b(doublings[1]))
-        columns = [x]
-        if reference is not None and vary:
-            columns.append(present_mean(draw.of_a(reference.a)) - present_mean(draw.of_b(reference.b)))
-        both = ~np.isnan(d) & np.all([~np.isnan(one) for one in columns], axis=0)
-        return regress(d[both], [one[both] for one in columns]), x[both]
-
-    fit, used = fitted(gap.a, gap.b, gap.all)
+    d = gap.paired
+    columns = [x, *([q] if q is not None and vary else [])]
+    known = ~np.isnan(d) & np.all([~np.isnan(one) for one in columns], axis=0)
+    fit, used = regress(d[known], [one[known] for one in columns]), x[known]
     if fit is None:
         return [Evidence(name="length", says="Length and agreement cannot be told apart on these items.")], None
     effect = fit.estimate(1, gap.unit)
@@ -62,23 +53,20 @@ def test(case: Case, gap: Gap) -> tuple[list[Evidence], Cause | None]:
             source=SOURCE,
         )
     ]
-    if not favours or at_mean * gap.value <= 0:
+    if not favours:
         return evidence, None
 
-    def at_equal_length(a: Floats, b: Floats, draw: Draw) -> float:
-        again, x_used = fitted(a, b, draw)
-        if again is None:
-            return float("nan")
-        return mean_difference(a, b) - float(again.coefficients[1]) * float(x_used.mean())
-
-    share = gap.share(at_equal_length, "adjusted for length by regression")
+    error = float(fit.errors[1])
+    spread = standard_error(used) or 0.0
+    counts = case.reference_predicts
     return evidence, Cause(
         id="judge-length",
         level=2,
         title="the judge favours length",
-        status="supported" if q is not None else "possible",
-        share=share,
-        share_method="adjusted for length by regression",
+        status="possible",
+        grade="adjusted" if counts else "suspected",
+        points=times_mean(effect, error, float(used.mean()), spread, fit.df, gap.unit) if counts else None,
+        open=not counts,
         says="The judge gives longer answers more"
         + (" at equal agreement with the reference." if q is not None else "."),
         evidence_for=(evidence[0].says,),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from equiloss.numerals import estimated, significant
 from equiloss.records.diagnosis import Cause, Evidence
 from equiloss.statistics.bootstrap import Floats
-from equiloss.statistics.gap import Draw, Gap
+from equiloss.statistics.gap import Gap
 from equiloss.statistics.missing import present_mean
 from equiloss.statistics.regression import regress
 from judge.data.scores import Scores
@@ -15,7 +17,7 @@ from judge.diagnose import next_steps
 from judge.diagnose.case import Case
 from judge.diagnose.causes.judge_share import OwnShare
 from judge.diagnose.causes.presentation import shown_once, verdicts_of
-from judge.diagnose.naming import ALPHA
+from judge.diagnose.naming import ALPHA, times_mean
 
 CAUSE = "judge-position"
 TITLE = "the judge favours a position"
@@ -49,7 +51,6 @@ def test(case: Case, gap: Gap, own: OwnShare) -> tuple[list[Evidence], Cause | N
         return [Evidence(name="position", says="A and B were not shown in one prompt: no position effect.")], None
     values, split = case.scores.values, len(case.a.runs)
     d = present_mean(values[:split]) - present_mean(values[split:])  # (I, R)
-    mean_place = present_mean(distance.T)  # (I,)
     there = ~np.isnan(distance) & ~np.isnan(d)
     balance = float(np.nanmean(distance))
     command = next_steps.rescore(case, repeats=2)
@@ -81,19 +82,16 @@ def test(case: Case, gap: Gap, own: OwnShare) -> tuple[list[Evidence], Cause | N
     if not differs:
         return evidence, None
 
-    def at_equal_place(a: Floats, b: Floats, draw: Draw) -> float:
-        x, y = mean_place[draw.items], present_mean(a) - present_mean(b)
-        both = ~np.isnan(x) & ~np.isnan(y)
-        return float(np.mean(y[both] - effect.value * x[both])) if both.sum() > 4 else float("nan")
-
-    share = gap.share(at_equal_place, "adjusted for position by regression")
+    places = distance[there]
+    spread = float(places.std(ddof=1)) / math.sqrt(len(places))
+    points = times_mean(effect, float(fit.errors[1]), float(places.mean()), spread, fit.df, gap.unit)
     return evidence, Cause(
         id=CAUSE,
         level=2,
         title=TITLE,
-        status="supported",
-        share=share,
-        share_method="adjusted for position by regression",
+        status="possible",
+        grade="adjusted",
+        points=points,
         says=f"The judge favours the {'last' if effect.value > 0 else 'first'} place, and orders were not balanced.",
         evidence_for=(evidence[0].says,),
         source=SOURCE,

@@ -24,3 +24,10 @@ def difference(a: Measure, b: Measure) -> Estimate:
         return Estimate(value=value, unit=a.unit, note="no interval: the probe gives one number")
     half = 1.96 * math.hypot(a.standard_error, b.standard_error)
     return Estimate(value=value, low=value - half, high=value + half, unit=a.unit, method="normal")
+
+
+def no_effect(effect: Estimate, least: float) -> str:
+    """Why a difference in a measure makes no gap; "" where it could."""
+    if not effect.excludes(0.0):
+        return "is within noise"
+    return "is too small to matter" if abs(effect.value) < least else ""

@@ -1,33 +1,30 @@
-"""A cause in the base model from its two tests: does its measure fit the gap, and does the gap follow its pattern?"""
+"""A cause in the base model from its two tests: its measure differs, and the gap lies on the items that it predicts.
+
+All causes whose measures differ are fitted together (`equiloss.statistics.contributions`), so that what two of them
+predict is not counted twice, and causes that pull against each other both show. A cause carries no more points than
+its measure's difference can make (its dose): base models that complete 80 and 100 % of some facts cannot score more
+than 20 % of the scale apart on questions of such facts. Causes that predict nearly the same items are tied.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from equiloss.records.diagnosis import Cause, CauseStatus
+import numpy as np
+
+from equiloss.numerals import estimated, significant
+from equiloss.records.diagnosis import Cause
+from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.contributions import LEAST_ITEMS, parts
+from equiloss.statistics.crossed import Stratum
 from equiloss.statistics.estimate import Estimate
-from judge.diagnose.naming import explains
+from judge.diagnose.case import Case
+from judge.diagnose.naming import at_most
 
-
-class Pattern(NamedTuple):
-    """Whether the gap follows a cause over items: the share of it that does, a sentence, whether that speaks against.
-
-    No share where it does not, or where there are too few items to see.
-    """
-
-    share: Estimate | None
-    says: str
-    contradicts: bool
-
-
-def misfit(effect: Estimate, least: float, direction: float) -> str:
-    """Why a difference A minus B in a measure makes no gap of the sign of `direction`; "" where it could."""
-    if not effect.excludes(0.0):
-        return "is within noise"
-    if abs(effect.value) < least:
-        return "is too small to matter"
-    return "" if effect.value * direction > 0 else "has the wrong direction"
+TIED = 0.9
+"""The correlation over items from which two causes' predictions are the same."""
 
 
 @dataclass(frozen=True)
@@ -40,25 +37,124 @@ class BaseCause:
 
     def excluded(self, says: str) -> Cause:
         """One test rules it out."""
-        return self._cause("excluded", says).model_copy(update={"evidence_against": (says,)})
+        return self.cause(says).model_copy(update={"status": "excluded", "evidence_against": (says,)})
 
-    def by_pattern(self, pattern: Pattern, told: str, where: str, measured: str | None = None) -> Cause:
-        """It fits the gap by its measure, and is supported where the gap follows its pattern over items.
+    def cause(self, says: str) -> Cause:
+        """It is possible, by this sentence."""
+        return Cause(id=self.id, level=5, title=self.title, status="possible", says=says, source=self.source)
 
-        `told`: its sentence without the end, which is `where` when supported; `measured`: the evidence, else that
-        sentence.
-        """
-        supported = explains(pattern.share)
-        says = told + (where if supported else ".")
-        follows = (pattern.says,) if pattern.says else ()
-        return self._cause("supported" if supported else "possible", says).model_copy(
-            update={
-                "share": pattern.share,
-                "share_method": pattern.share.method if pattern.share else "",
-                "evidence_for": (measured or says, *(() if pattern.contradicts else follows)),
-                "evidence_against": follows if pattern.contradicts else (),
-            }
-        )
 
-    def _cause(self, status: CauseStatus, says: str) -> Cause:
-        return Cause(id=self.id, level=5, title=self.title, status=status, says=says, source=self.source)
+@dataclass(frozen=True)
+class Prediction:
+    """A cause whose measure differs, and what it predicts of the gap.
+
+    `items` (I,): 1 where it predicts a gap, or how much of it; `expected`: the sign of its points, A minus B; `dose`:
+    the share of the scale by which the scores of such an item can differ at most for it, with an interval (None: not
+    bounded, as the mean loss of a domain bounds nothing: a difference may lie in few tokens); `kind` names the items;
+    `says` is its sentence without the end, which is `where` if the gap does lie there; `measured` is the evidence.
+    """
+
+    cause: BaseCause
+    items: Floats
+    kind: str
+    expected: int
+    says: str
+    where: str
+    measured: str
+    dose: Estimate | None = None
+
+
+def dose_of_answers(a: float, b: float) -> float:
+    """The most by which answers can differ where a and b are the shares of them that are right, in 0 to 1."""
+    return abs(a - b)
+
+
+def dose_of_tokens(a: float, b: float) -> float:
+    """The most by which the chances of whole answers can differ where a token's chances are a and b, in 0 to 1.
+
+    An answer of n tokens is right with the n-th power of the chance; n may be anything.
+    """
+    return max(abs(a**n - b**n) for n in range(1, 65))
+
+
+def located(case: Case, predictions: Sequence[Prediction]) -> list[Cause]:
+    """Each prediction's cause, with the points that the gap shows on its items where it can be told."""
+    gap = case.gap
+    if gap is None:
+        return []
+    known = ~np.isnan(gap.paired)
+    causes: dict[str, Cause] = {}
+    testable: list[Prediction] = []
+    for one in predictions:
+        inside = int((one.items[known] != 0).sum())
+        outside = int(known.sum()) - inside
+        if min(inside, outside) >= LEAST_ITEMS:
+            testable.append(one)
+        else:
+            few = f"There are {inside} {one.kind} and {outside} others: too few to see where the gap lies."
+            cause = one.cause.cause(f"{one.says}.")
+            causes[one.cause.id] = cause.model_copy(update={"evidence_for": (one.measured, few), "open": True})
+    groups = _tied(testable, known)
+    strata = [Stratum(values[:, known], sign, side) for side, values, sign in _sides(case)]
+    pattern = np.column_stack([group[0].items[known] for group in groups]) if groups else np.empty((0, 0))
+    found = parts(strata, pattern) if groups else None
+    for index, group in enumerate(groups):
+        for one in group:
+            points = None if found is None else found.parts[index].estimate(gap.unit, "where the gap lies")
+            causes[one.cause.id] = _located(case, one, points, [other for other in group if other is not one])
+    return [causes[one.cause.id] for one in predictions]
+
+
+def _sides(case: Case) -> list[tuple[int, Floats, float]]:
+    """Side, scores (S, I) and weight of each base model's runs."""
+    gap = case.gap
+    assert gap is not None
+    strata: list[tuple[int, Floats, float]] = []
+    for side, (values, one, sign) in enumerate(zip(gap.filled, gap.sides, (1.0, -1.0), strict=True)):
+        rows = one.rows_by_base
+        strata += [(side, values[one.scored[of_base]], sign / len(rows)) for of_base in rows]
+    return strata
+
+
+def _tied(predictions: Sequence[Prediction], known: np.ndarray) -> list[list[Prediction]]:
+    groups: list[list[Prediction]] = []
+    for one in predictions:
+        for group in groups:
+            if float(np.corrcoef(one.items[known], group[0].items[known])[0, 1]) >= TIED:
+                group.append(one)
+                break
+        else:
+            groups.append([one])
+    return groups
+
+
+def _located(case: Case, one: Prediction, points: Estimate | None, tied: Sequence[Prediction]) -> Cause:
+    cause = one.cause.cause(f"{one.says}.")
+    if points is None:
+        says = "On these items it cannot be told from the other causes."
+        return cause.model_copy(update={"evidence_for": (one.measured, says), "open": True})
+    inside = float(np.nanmean(case.gap.paired[one.items != 0])) if case.gap is not None else math.nan
+    outside = float(np.nanmean(case.gap.paired[one.items == 0])) if case.gap is not None else math.nan
+    where = f"The gap is {significant(inside)} on {int((one.items != 0).sum())} {one.kind} and {significant(outside)} "
+    where += f"on the others; what follows these items is {estimated(points)} points of it."
+    if points.value * one.expected <= 0:
+        elsewhere = f"{one.says}, but the gap does not lie on {one.kind}."
+        changes = {"status": "excluded", "evidence_for": (one.measured,), "evidence_against": (where,)}
+        return cause.model_copy(update={**changes, "says": elsewhere})
+    evidence = [one.measured, where]
+    if one.dose is not None:
+        mix = float(one.items.mean()) * (case.scale[1] - case.scale[0])
+        bound, most = one.dose.value * mix, (one.dose.high or one.dose.value) * mix
+        if abs(points.value) > bound:
+            evidence.append(f"So large a difference in the measure can make {significant(bound)} points at most.")
+        points = at_most(points, bound, max(bound, most))
+    return cause.model_copy(
+        update={
+            "grade": "located",
+            "points": points,
+            "indirect": True,
+            "says": one.says + (one.where if points.excludes(0.0) else "."),
+            "tied": tuple(other.cause.id for other in tied),
+            "evidence_for": tuple(evidence),
+        }
+    )

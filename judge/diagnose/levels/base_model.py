@@ -9,19 +9,20 @@ from equiloss.records.counterfactual import Tried
 from equiloss.records.diagnosis import Cause, Evidence, Level, Row, not_tested, tested
 from equiloss.records.probe import Measure
 from judge.diagnose import next_steps, prose
-from judge.diagnose.case import Case
+from judge.diagnose.case import Case, Options
 from judge.diagnose.causes import base_hypotheses, composition, contamination
 from judge.diagnose.causes.measures import difference
+from judge.diagnose.causes.patterns import Prediction, located
 from judge.diagnose.differences import (
     Difference,
+    acting,
     base_differences,
+    base_seeds,
     by_cause,
-    decoding_differences,
-    only_base_seeds,
-    recipe_differences,
+    in_words,
     same_base,
 )
-from judge.diagnose.naming import by_elimination, by_rerun, first_supported
+from judge.diagnose.naming import by_rerun, share_of
 
 MECHANISMS = {one.id: one for one in base_hypotheses.HYPOTHESES}
 """Causes that say what a base model cannot do; what a field does to a model says more than the field."""
@@ -42,7 +43,7 @@ DESCRIPTIVE = {
 """Measures that describe a base model and never name a cause by themselves (sharpness was a decoy)."""
 
 
-def level(case: Case, tried: Sequence[Tried] = ()) -> Level:
+def level(case: Case, options: Options) -> Level:
     """Compare what the two base models are made of and what the probes measured."""
     bases = [arm.base for arm in case.arms]
     if same_base(case):
@@ -57,24 +58,19 @@ def level(case: Case, tried: Sequence[Tried] = ()) -> Level:
     unprobed = [base for base, measures in zip(bases, (a, b), strict=True) if not measures]
     if unprobed and differences is None:
         return not_tested(5, "probes or run records of the base models", next_steps.probe(bases))
-    only_seeds = only_base_seeds(case)
     evidence: list[Evidence] = []
     if differences is not None:
-        fields = prose.names([one.says for one in differences]) if differences else "no recorded field"
-        says = f"The base runs differ in {fields}{' but the seeds' if only_seeds else ''}."
-        evidence.append(Evidence(name="differences", says=says, bearing="for" if differences else "against"))
+        fields = in_words(differences) if differences else "no recorded field"
+        seeds = "" if acting(differences) else " but the seeds" if base_seeds(case) else ""
+        bearing = "for" if acting(differences) else "against"
+        evidence.append(Evidence(name="differences", says=f"The base runs differ in {fields}{seeds}.", bearing=bearing))
     if unprobed:
-        names = prose.names([arm.name for arm, of in zip(case.arms, (a, b), strict=True) if not of])
+        names = prose.names([arm.name for arm, measures in zip(case.arms, (a, b), strict=True) if not measures])
         evidence.append(Evidence(name="probes", says=f"The base model of {names} was not probed."))
     else:
         evidence += _descriptive(a, b)
-    causes = [] if only_seeds else _causes(case, a, b, differences or [], tried)
-    best = first_supported(causes)
-    if only_seeds:
-        status, says = "clear", "The base runs differ in nothing but their seeds."
-    elif best is not None:
-        status, says = "accounts", best.says
-    elif unprobed or any(one.status == "possible" for one in causes):
+    causes = _causes(case, a, b, acting(differences or []), options.tried)
+    if unprobed or any(one.status == "possible" for one in causes):
         status, says = "undetermined", "The base models differ, but nothing that was measured accounts for the gap."
     else:
         status, says = "clear", "No tested property of the base models accounts for the gap."
@@ -82,8 +78,6 @@ def level(case: Case, tried: Sequence[Tried] = ()) -> Level:
         5,
         status,
         says,
-        effect=best.share if best else None,
-        share=best.share if best else None,
         evidence=tuple(evidence),
         causes=tuple(causes),
         missing=("probes of both base models",) if unprobed else (),
@@ -99,73 +93,57 @@ def _causes(
     differences: Sequence[Difference],
     tried: Sequence[Tried],
 ) -> list[Cause]:
-    """What the probes test, what the records differ in, and what reruns have shown, the best supported first."""
-    causes = [base_hypotheses.test(case, one, a, b) for one in base_hypotheses.HYPOTHESES]
-    causes = [one for one in (*causes, contamination.test(case, a, b), composition.test(case)) if one is not None]
-    mechanisms = {*MECHANISMS, contamination.CAUSE.id, composition.CAUSE.id}
-    grouped = by_cause(differences)
-    alone = len(grouped) == 1 and _all_that_differs(case)
-    for id, members in grouped.items():
-        fields = prose.names([one.says for one in members])
-        only = f"The only recorded difference between the base runs is {fields}."
-        index = next((index for index, one in enumerate(causes) if one.id == id), None)
-        if index is not None:
-            if alone and causes[index].status == "possible":
-                causes[index] = by_elimination(causes[index], case, only)
-            continue
-        says = only if len(grouped) == 1 else f"The base runs differ in {fields}."
-        suspect = members[0].suspect
-        cause = Cause(
-            id=id,
-            level=5,
-            title=suspect.title,
-            status="possible",
-            prior=suspect.weight,
-            says=says,
-            evidence_for=(says,),
-            source=suspect.source,
-        )
-        explained = first_supported(causes) is not None
-        causes.append(by_elimination(cause, case, only) if alone and not explained else cause)
+    """What the probes test, what the records differ in, and what reruns have shown."""
+    tests = [base_hypotheses.test(case, one, a, b) for one in base_hypotheses.HYPOTHESES]
+    tests += [contamination.test(case, a, b), composition.test(case)]
+    causes = located(case, [one for one in tests if isinstance(one, Prediction)])
+    causes += [one for one in tests if isinstance(one, Cause)]
     reruns = {one.cause: one for one in tried if one.share is not None}
-    causes = [by_rerun(one, reruns[one.id]) if one.id in reruns else one for one in causes]
-    causes = [_confirmed(one, reruns.get("base-data")) for one in causes]
-    rank = ("supported", "possible", "not-tested", "excluded")
-    return sorted(
-        causes,
-        key=lambda one: (
-            rank.index(one.status),
-            one.id not in mechanisms,
-            -(one.share.value if one.share else 0),
-            -(one.prior or 0),
-        ),
-    )
+    gap = case.gap.value if case.gap else 0.0
+    of_text = reruns.get("base-data")
+    if any(one.points is not None for one in causes):  # the text made what the base cannot do: not one part more
+        causes = [_beside_rerun(one, of_text, gap) for one in causes]
+        reruns.pop("base-data", None)
+    for id, members in by_cause(differences).items():
+        if any(one.id == id for one in causes):
+            continue
+        suspect, says = members[0].suspect, f"The base runs differ in {in_words(members)}."
+        causes.append(
+            Cause(
+                id=id,
+                level=5,
+                title=suspect.title,
+                status="possible",
+                prior=suspect.weight,
+                open=True,
+                says=says,
+                evidence_for=(says,),
+                source=suspect.source,
+            )
+        )
+    return [by_rerun(one, reruns[one.id], gap) if one.id in reruns else one for one in causes]
 
 
-def _confirmed(cause: Cause, rerun: Tried | None) -> Cause:
-    """A mechanism with what continued pretraining in the other side's text did to the gap, where that was tried."""
-    hypothesis = MECHANISMS.get(cause.id)
-    if hypothesis is None or cause.status != "supported" or rerun is None or rerun.share is None:
-        return cause
-    told = f"{rerun.side}'s base model {rerun.changed}: {estimated_share(rerun.share)} of the gap closes"
-    told += f" ({rerun.note})." if rerun.note else "."
-    if not rerun.share.excludes(0.0) or rerun.share.value < 0:
-        return cause.model_copy(update={"evidence_against": (*cause.evidence_against, told)})
-    gains = [one for one in rerun.gains if one.items == hypothesis.items and (one.points.low or 0.0) > 0]
-    gained = [f"It gains {estimated(one.points)} points on {one.count} {one.items}." for one in gains]
-    says = f"{cause.says} A counterfactual run agrees: {told}" if gains else cause.says
-    return cause.model_copy(update={"says": says, "evidence_for": (*cause.evidence_for, told, *gained)})
+def _beside_rerun(cause: Cause, rerun: Tried | None, gap: float) -> Cause:
+    """A mechanism beside what continued pretraining in the other side's text did to the gap, where that was tried.
 
-
-def _all_that_differs(case: Case) -> bool:
-    """Whether the base models' making is all that differs between A and B.
-
-    With one pretraining run a side, chance in pretraining is not measured, and nothing is settled by elimination.
+    They agree where the share that closed may be as large as the located one, and the predicted items gained.
     """
-    several = case.a.several_bases and case.b.several_bases
-    recorded = case.a.record is not None and case.b.record is not None
-    real = case.gap is not None and case.gap.estimate.excludes(0.0)
-    return several and recorded and real and not recipe_differences(case) and not decoding_differences(case)
+    mechanism = MECHANISMS.get(cause.id)
+    if mechanism is None or cause.points is None or rerun is None or rerun.share is None:
+        return cause
+    located_share = share_of(cause.points, gap)
+    says = f"{rerun.side}'s base model {rerun.changed}: {estimated_share(rerun.share)} of the gap closes"
+    says += f" ({rerun.note})." if rerun.note else "."
+    gained = [f"On {gain.count} {gain.items} the change is {estimated(gain.points)} points." for gain in rerun.gains]
+    on_items = [gain.points for gain in rerun.gains if gain.items == mechanism.items]
+    as_much = located_share is not None and (rerun.share.high or 0.0) >= (located_share.low or 0.0)
+    closes = rerun.share.excludes(0.0) and rerun.share.value > 0
+    if closes and as_much and all((points.low or 0.0) > 0 for points in on_items):
+        changes = {"says": f"{cause.says} A counterfactual run agrees: {says}"}
+        return cause.model_copy(update={**changes, "evidence_for": (*cause.evidence_for, says, *gained)})
+    changes = {"says": f"{cause.says} A counterfactual run does not agree: {' '.join([says, *gained])}"}
+    return cause.model_copy(update={**changes, "evidence_against": (*cause.evidence_against, says, *gained)})
 
 
 def _descriptive(a: Mapping[str, Measure], b: Mapping[str, Measure]) -> list[Evidence]:

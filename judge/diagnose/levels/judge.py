@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from equiloss.numerals import estimated, estimated_share
+from equiloss.numerals import estimated
 from equiloss.records.diagnosis import Cause, Evidence, Level, not_tested, tested
 from judge.diagnose import next_steps, prose
-from judge.diagnose.case import Case
+from judge.diagnose.case import Case, Options
 from judge.diagnose.causes import control_answers, judge_drift, judge_failures, judge_length, judge_position
 from judge.diagnose.causes.judge_share import own_share
-from judge.diagnose.naming import best_artefact
 
 
-def level(case: Case) -> Level:
-    """Test the artefacts of judging one by one; each with the gap that is left when it is adjusted for."""
+def level(case: Case, _options: Options) -> Level:
+    """Test the artefacts of judging one by one; each with the points that it makes of the gap."""
     gap = case.gap
     if gap is None or case.panel is None:
         return not_tested(2, "verdicts on the answers", next_steps.score(case))
@@ -32,25 +31,25 @@ def level(case: Case) -> Level:
     causes = [cause for _, cause in tests if cause is not None]
     seen, warnings = control_answers.test(case)
     evidence += seen
-    best = best_artefact(causes)
     reference_gap = case.reference.estimate if case.reference is not None else None
-    if best is not None and best.share is not None:
-        status, says = "accounts", f"{best.says} Explained share of the gap: {estimated_share(best.share)}."
-    else:
-        status, says = "clear", "No artefact of judging that was tested accounts for the gap."
-        if warnings:
-            status = "undetermined"
-            says = f"{says[:-1]}, but control answers speak against this judge: {prose.names(warnings)}."
-        if reference_gap is not None and reference_gap.excludes(0.0) and reference_gap.value * gap.value > 0:
-            says += f" The reference score has it too: A minus B is {estimated(reference_gap)} of 1."
+    suspects = [one.title for one in causes if one.open]
+    status, says = "clear", "No artefact of judging that was tested accounts for the gap."
+    if warnings:
+        status = "undetermined"
+        says = f"{says[:-1]}, but control answers speak against this judge: {prose.names(warnings)}."
+    elif suspects:
+        status = "undetermined"
+        says = f"Not excluded, for want of a check that works on these items: {prose.names(suspects)}."
+    same_way = reference_gap is not None and reference_gap.excludes(0.0) and reference_gap.value * gap.value > 0
+    if reference_gap is not None and same_way and case.reference_predicts:
+        says += f" The reference score has it too: A minus B is {estimated(reference_gap)} of 1."
     return tested(
         2,
         status,
         says,
         effect=evidence[0].value if evidence else None,
-        share=best.share if best else None,
         evidence=tuple(evidence),
         causes=tuple(causes),
         missing=("a judge that gives control answers what they deserve",) if warnings else (),
-        command=best.command if best else next_steps.audit(case) if warnings else None,
+        command=next_steps.audit(case) if warnings else next((one.command for one in causes if one.open), None),
     )

@@ -12,10 +12,10 @@ from equiloss.statistics.estimate import Estimate
 from equiloss.statistics.gap import Gap, mean_difference
 from equiloss.statistics.missing import present_mean
 from judge.diagnose import next_steps, prose
-from judge.diagnose.case import Case
+from judge.diagnose.case import Case, Options
 
 
-def level(case: Case) -> Level:
+def level(case: Case, _options: Options) -> Level:
     """Test the gap against noise, and say what could have been detected."""
     gap = case.gap
     if gap is None:
@@ -24,16 +24,18 @@ def level(case: Case) -> Level:
         return not_tested(1, f"verdicts on {names}", next_steps.score(case))
     if gap.split is None:
         return not_tested(1, "two or more items with scores on both sides", None)
-    estimate = gap.estimate
-    evidence = [_seed_evidence(gap), _detectable(gap), *_repeat_evidence(case)]
+    estimate, measured = gap.estimate, gap.seeds_measured
+    least = minimum_detectable(gap) if measured else None  # with one seed more items do not tell the models apart
+    evidence = [_seed_evidence(gap), *([_detectable(gap)] if measured else []), *_repeat_evidence(case)]
+    unit = "base runs and items" if gap.split.recipes else "items and fine-tuning seeds"
     if case.same_answers:
         evidence.append(Evidence(name="same answers", says="A and B gave the same answer to every item.", a=1.0, b=1.0))
-    if not estimate.excludes(0.0):
-        status, says = "accounts", prose.gap_is_noise(case.a.name, case.b.name, estimate, minimum_detectable(gap))
-    elif gap.seeds_measured:
-        status, says = "clear", prose.gap_is_real(case.a.name, case.b.name, estimate)
+    if not measured and estimate.value != 0:
+        status, says = "undetermined", prose.gap_of_these_answers(case.a.name, case.b.name, gap)
+    elif not estimate.excludes(0.0):
+        status, says = "accounts", prose.gap_is_noise(case.a.name, case.b.name, estimate, least, unit)
     else:
-        status, says = "undetermined", prose.gap_beyond_items(case.a.name, case.b.name, estimate)
+        status, says = "clear", prose.gap_is_real(case.a.name, case.b.name, estimate, unit)
     few = min(len(gap.a), len(gap.b)) < 2
     return tested(
         1,
@@ -43,7 +45,7 @@ def level(case: Case) -> Level:
         evidence=tuple(evidence),
         missing=("several fine-tuning seeds on each side",) if few else (),
         command=next_steps.more_seeds(case) if few else None,
-        tables={"categories": _categories(gap), "needed": _needed(gap)},
+        tables={"categories": _categories(gap), "needed": _needed(gap) if measured else []},
     )
 
 

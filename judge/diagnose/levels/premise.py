@@ -5,14 +5,14 @@ from __future__ import annotations
 from equiloss.errors import InputError
 from equiloss.numerals import estimated, plain
 from equiloss.records.diagnosis import Evidence, Level, not_tested, tested
-from equiloss.statistics.equivalence import LEVEL, MARGIN_NATS, equivalence_test, mean_over_tokens
+from equiloss.statistics.equivalence import LEVEL, equivalence_test, mean_over_tokens
 from equiloss.statistics.estimate import Estimate
 from judge.diagnose import next_steps, prose
-from judge.diagnose.case import Case, comparable
+from judge.diagnose.case import Case, Options, comparable
 from judge.diagnose.differences import same_base
 
 
-def level(case: Case, margin_nats: float = MARGIN_NATS) -> Level:
+def level(case: Case, options: Options) -> Level:
     """Compare the base models' losses on the same test documents."""
     if same_base(case):
         return tested(
@@ -33,7 +33,7 @@ def level(case: Case, margin_nats: float = MARGIN_NATS) -> Level:
     except InputError as error:
         return not_tested(0, f"evaluations that can be compared ({error.message})", next_steps.evaluate(case))
     sums, tokens = first.arrays["nats"] - second.arrays["nats"], first.arrays["tokens"]
-    outcome = equivalence_test(sums, tokens, margin_nats)
+    outcome = equivalence_test(sums, tokens, options.margin_nats)
     interval = mean_over_tokens(sums, tokens, level=2 * LEVEL - 1)
     return outcome_level(
         Estimate(
@@ -45,7 +45,7 @@ def level(case: Case, margin_nats: float = MARGIN_NATS) -> Level:
             p=outcome.p_equivalence,
             method=f"two one-sided tests, paired over {interval.documents} documents",
         ),
-        margin_nats,
+        options.margin_nats,
     )
 
 

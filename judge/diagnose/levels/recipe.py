@@ -9,19 +9,21 @@ from equiloss.records.counterfactual import Tried
 from equiloss.records.diagnosis import Cause, Evidence, Level, Row, not_tested, tested
 from equiloss.records.ift_run import RunRecord
 from judge.diagnose import next_steps, prose
-from judge.diagnose.case import Case
+from judge.diagnose.case import Case, Options
 from judge.diagnose.differences import (
     Difference,
+    acting,
     by_cause,
-    decoding_differences,
+    circumstances,
+    in_words,
     recipe_differences,
     recipe_seeds,
     same_base,
 )
-from judge.diagnose.naming import by_elimination, by_rerun, first_supported
+from judge.diagnose.naming import by_rerun
 
 
-def level(case: Case, tried: Sequence[Tried] = ()) -> Level:
+def level(case: Case, options: Options) -> Level:
     """Compare the two runs' records field by field, and look for traps in each."""
     a, b = case.a.record, case.b.record
     if a is None or b is None:
@@ -39,27 +41,30 @@ def level(case: Case, tried: Sequence[Tried] = ()) -> Level:
         *traps_between(a, b, case.a.name, case.b.name),
     ]
     evidence += [Evidence(name="trap", says=one) for one in traps]
-    causes = _causes(case, differences, tried)
-    best = first_supported(causes)
+    if beside := circumstances(case):
+        says = f"Recorded beside the recipes, and different: {prose.names(beside)}."
+        evidence.append(Evidence(name="circumstances", says=says))
+    causes = _causes(case, acting(differences), options.tried)
+    suspects = [one for one in causes if one.open]
     if not differences:
         status, says = "clear", "Both sides were fine-tuned by the same recipe."
-    elif best is not None:
-        status, says = "accounts", best.says
-    elif all(one.status == "excluded" for one in causes):
-        status, says = "clear", "Every recorded difference was made equal and run again; none closes the gap."
+    elif not causes:
+        status, says = "clear", f"The recipes differ only in what cannot act: {in_words(differences)}."
+    elif not suspects:
+        status, says = "clear", "Every recorded difference was made equal and run again; none closes half of the gap."
     else:
-        suspects = prose.names([one.field for one in differences])
-        status, says = "undetermined", f"The recipes differ in {suspects}; which of it matters is not measured."
+        fields = prose.names(
+            [one.field for one in acting(differences) if one.suspect.cause in {s.id for s in suspects}]
+        )
+        status, says = "undetermined", f"The recipes differ in {fields}; what of the gap that makes is not measured."
     return tested(
         4,
         status,
         says,
-        effect=best.share if best else None,
-        share=best.share if best else None,
         evidence=tuple(evidence),
         causes=tuple(causes),
-        missing=() if not differences or best else ("a rerun with the suspected field made equal",),
-        command=next_steps.explain(case) if differences else None,
+        missing=("a rerun with the suspected field made equal",) if suspects else (),
+        command=next_steps.explain(case) if causes else None,
         tables={"differences": [one.row() for one in differences], "curve": _curves(case)},
     )
 
@@ -74,8 +79,8 @@ def _base_evidence(case: Case) -> Evidence:
 
 def _difference_evidence(case: Case, differences: Sequence[Difference]) -> Evidence:
     if differences:
-        says = f"The recipes differ in {prose.names([one.says for one in differences])}."
-        return Evidence(name="differences", says=says, bearing="for")
+        bearing = "for" if acting(differences) else "neutral"
+        return Evidence(name="differences", says=f"The recipes differ in {in_words(differences)}.", bearing=bearing)
     seeds = recipe_seeds(case)
     more = f" but the seeds ({prose.names(seeds)})" if seeds else ""
     says = f"The two recipes differ in no recorded field{more}."
@@ -83,31 +88,25 @@ def _difference_evidence(case: Case, differences: Sequence[Difference]) -> Evide
 
 
 def _causes(case: Case, differences: Sequence[Difference], tried: Sequence[Tried]) -> list[Cause]:
-    """One cause per group of fields, most suspected first, with the reruns' shares where there are some."""
-    grouped = by_cause(differences)
-    alone = len(grouped) == 1 and same_base(case) and not decoding_differences(case)
+    """One cause per group of fields, most suspected first, with the reruns' points where there are some."""
     reruns = {one.cause: one for one in tried}
     causes: list[Cause] = []
-    for id, members in grouped.items():
+    for id, members in by_cause(differences).items():
         suspect, rerun = members[0].suspect, reruns.get(id)
-        fields = prose.names([one.says for one in members])
-        says = f"The recipes differ in {fields}."
+        says = f"The recipes differ in {in_words(members)}."
         cause = Cause(
             id=id,
             level=4,
             title=suspect.title,
             status="possible",
             prior=suspect.weight,
+            open=True,
             says=says,
             evidence_for=(says,),
             source=suspect.source,
             command=next_steps.explain(case, id, 2 * len(rerun.runs) if rerun is not None and rerun.runs else None),
         )
-        if rerun is not None:
-            cause = by_rerun(cause, rerun)
-        elif alone and case.gap is not None and case.gap.estimate.excludes(0.0):
-            cause = by_elimination(cause, case, f"The only recorded difference between the two runs is {fields}.")
-        causes.append(cause)
+        causes.append(by_rerun(cause, rerun, case.gap.value) if rerun is not None and case.gap is not None else cause)
     return causes
 
 

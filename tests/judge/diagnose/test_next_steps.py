@@ -15,6 +15,7 @@ from judge.diagnose import next_steps
 from judge.diagnose.case import Case
 from judge.diagnose.case_reader import read_case
 from judge.diagnose.diagnose import diagnose
+from judge.diagnose.differences import SETTINGS, Difference
 
 Make = Callable[..., dict[str, Any]]
 Run = Callable[..., Any]
@@ -45,7 +46,7 @@ def test_the_cheap_ones_run(
             assert program(name, *words).code == 0, line
             ran.append(words[0])
     assert set(ran) == {"score", "audit"}
-    looked = next_steps.respond(read_case("a.jsonl", "b.jsonl"), case.b, "run-on", {})
+    looked = next_steps.respond(read_case("a.jsonl", "b.jsonl"), case.b, "run-on", [])
     assert program(*shlex.split(looked)).code == 0
     assert looked == "ift show b.jsonl --count 10 --wrong"
 
@@ -69,7 +70,8 @@ def test_the_losing_side_answers_again_with_flags_that_exist(
 ) -> None:
     folder = two(pair, make_record, files={"model": "models/b"})
     case = read_case("a", "b", folder)
-    found = parse(next_steps.respond(case, case.b, fault, settings))
+    differences = [Difference(f"decoding.{name}", a, b, SETTINGS) for name, (a, b) in settings.items()]
+    found = parse(next_steps.respond(case, case.b, fault, differences))
     assert (found["model"], found["data"], found["name"]) == ("models/b", str(folder / "b.jsonl"), "b-again")
     assert {name: found[name] for name in options} == options
 

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from equiloss.records.diagnosis import Cause, Diagnosis, DiagnosisVerdict, Evidence, Level, Side
 from equiloss.records.response import Response
 from equiloss.statistics.estimate import Estimate
-from equiloss.statistics.gap import Gap, on_items
 from equiloss.statistics.regression import regress
 from judge.diagnose import answer_faults, prose
 from judge.diagnose.causes import item_kinds
@@ -34,15 +33,15 @@ def estimate(value: float, low: float, high: float) -> Estimate:
 def test_real_is_said_exactly_when_the_interval_leaves_out_zero(value: float, half: float) -> None:
     gap = estimate(value, value - half, value + half)
     if gap.excludes(0.0):
-        says = prose.gap_is_real("x", "y", gap)
+        says = prose.gap_is_real("x", "y", gap, "seeds")
         assert says.index("x" if value > 0 else "y") < says.index("higher than")
         with pytest.raises(ValueError, match="more than noise"):
-            prose.gap_is_noise("x", "y", gap, 1.0)
+            prose.gap_is_noise("x", "y", gap, 1.0, "seeds")
     else:
-        assert "within noise" in (says := prose.gap_is_noise("x", "y", gap, 1.0)) or "no gap" in says
-        for claim in (prose.gap_is_real, prose.gap_beyond_items):
-            with pytest.raises(ValueError, match="holds 0"):
-                claim("x", "y", gap)
+        says = prose.gap_is_noise("x", "y", gap, 1.0, "seeds")
+        assert "not told from noise" in says or "no gap" in says
+        with pytest.raises(ValueError, match="holds 0"):
+            prose.gap_is_real("x", "y", gap, "seeds")
 
 
 @given(numbers, st.floats(0, 50))
@@ -94,18 +93,6 @@ def test_what_items_ask_for() -> None:
     assert not item_kinds.is_copying("red blue", "2")
     assert item_kinds.is_knowledge("Where does Ada live?", "", "Rome")
     assert not item_kinds.is_knowledge("Reverse it.", "a b", "b a")
-
-
-def test_the_share_on_items_set_aside_is_exact_without_noise() -> None:
-    a, b = np.full((2, 40), 50.0), np.full((2, 40), 50.0)
-    b[:, :20] -= 10
-    gap = Gap(a, b, tuple(map(str, range(40))), (None,) * 40)
-    share = gap.share(on_items(np.arange(40) >= 20), "set aside")
-    assert share is not None
-    assert share.value == pytest.approx(1.0)
-    half = gap.share(on_items(np.arange(40) % 2 == 0), "half of each")
-    assert half is not None
-    assert half.value == pytest.approx(0.0)
 
 
 def test_least_squares_agree_with_the_closed_form() -> None:

@@ -141,7 +141,7 @@ def test_counting(tmp_path: Path) -> None:
     put(where, "rate", 0, diagnosis("recipe-rate"))
     put(where, "rate", 1, diagnosis("recipe-mask"))
     put(where, "rate", 2, diagnosis(None, "cannot-tell"))
-    put(where, "null", 0, diagnosis(None, "chance"))
+    put(where, "null", 0, diagnosis(None, "within-margin"))
     put(where, "null", 1, diagnosis("copying"))
     put(where, "null", 2, diagnosis(None, "cannot-tell"))
     counted = count(pairs, [outcome(pair, seed, where) for pair in pairs for seed in range(4)])

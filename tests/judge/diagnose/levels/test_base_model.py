@@ -134,8 +134,10 @@ def test_a_counterfactual_in_the_text_confirms_only_where_the_predicted_items_ga
     found = diagnose("a", "b", results_dir=pair.folder)
     assert found.verdict.cause == "knowledge-extraction"
     assert ("A counterfactual run agrees" in found.verdict.sentence) is agrees
-    cause = found.causes[0]
-    assert any("closes" in one for one in (cause.evidence_for if share > 0.3 else cause.evidence_against))
+    assert ("A counterfactual run does not agree" in found.verdict.sentence) is not agrees
+    assert any(
+        "closes" in one for one in (found.causes[0].evidence_for if agrees else found.causes[0].evidence_against)
+    )
 
 
 def test_a_probe_alone_names_nothing_when_the_gap_lies_elsewhere(pair: Any, make_record: Make) -> None:
@@ -143,8 +145,8 @@ def test_a_probe_alone_names_nothing_when_the_gap_lies_elsewhere(pair: Any, make
     found = two(pair, make_record, a, b, lambda i: 0.3 if i % 2 else 0.9)
     assert found.verdict.kind == "cannot-tell"
     cause = next(one for one in found.causes if one.id == "knowledge-extraction")
-    assert cause.status == "possible"
-    assert cause.evidence_against
+    assert cause.status == "excluded"
+    assert "the gap does not lie on items that ask for knowledge" in cause.says
 
 
 def test_a_probe_in_the_wrong_direction_is_excluded(pair: Any, make_record: Make) -> None:
@@ -152,7 +154,7 @@ def test_a_probe_in_the_wrong_direction_is_excluded(pair: Any, make_record: Make
     found = two(pair, make_record, a, b, lambda i: 0.9 if i % 2 else 0.2)
     cause = next(one for one in found.causes if one.id == "knowledge-extraction")
     assert cause.status == "excluded"
-    assert "wrong direction" in cause.says
+    assert "the gap does not lie on items that ask for knowledge" in cause.says
 
 
 def with_overlap(make_record: Make, one: dict[str, Any], leaked: list[str]) -> dict[str, Any]:
@@ -165,7 +167,7 @@ def with_overlap(make_record: Make, one: dict[str, Any], leaked: list[str]) -> d
     ("on_leaked", "elsewhere", "leaks", "status"),
     [
         (0.2, 0.9, 60, "named"),  # the gap lies on what only A has read
-        (0.4, 0.4, 60, "possible"),  # it lies everywhere
+        (0.4, 0.4, 60, "excluded"),  # it lies everywhere
         (0.2, 0.9, 0, "excluded"),  # nothing leaked
     ],
 )
@@ -224,7 +226,7 @@ def evaluate(folder: Path, name: str, nats: tuple[float, float]) -> None:
     [
         (0.8, 1.2, 0.2, "excluded"),  # A's base is worse on both
         (0.8, 0.8, 0.2, "named"),  # B is worse where its base is
-        (0.8, 0.8, 0.9, "possible"),  # B is worse on the lists, where its base is better
+        (0.8, 0.8, 0.9, "excluded"),  # B is worse on the lists, where its base is better
     ],
 )
 def test_a_mix_of_domains_is_named_where_the_gap_lies_on_the_domain_that_was_lost(
@@ -245,13 +247,13 @@ def test_a_mix_of_domains_is_named_where_the_gap_lies_on_the_domain_that_was_los
     assert cause.status == status
     assert (found.verdict.cause == "composition") == (status == "named")
     if status == "named":
-        assert "The gap lies on items of people, where A's base is better." in found.verdict.sentence
+        assert "on items of people, where A's base is better, A scores higher." in found.verdict.sentence
 
 
-def test_two_pretraining_seeds_are_chance(pair: Any, make_record: Make) -> None:
+def test_two_pretraining_seeds_are_chance_of_pretraining(pair: Any, make_record: Make) -> None:
     a, b = base(pair.folder, "one", seed=1), base(pair.folder, "two", seed=2)
     found = two(pair, make_record, a, b, lambda i: 0.4)
-    assert (found.verdict.kind, found.verdict.reason) == ("chance", "seeds-only")
+    assert (found.verdict.kind, found.verdict.reason) == ("chance-of-pretraining", "seeds-of-pretraining")
 
 
 def test_one_pretraining_run_a_side_settles_nothing_by_elimination(pair: Any, make_record: Make) -> None:
