@@ -7,7 +7,7 @@ from typer import Option, Typer
 
 from equiloss import console
 from equiloss.cli import JsonFlag, output_option
-from judge.cli.options import Confidence, Draws, DrawsSeed, Files, Judge, Labels, Rubric
+from judge.cli.options import Confidence, Draws, DrawsSeed, Files, Judge, Labels, Noise, Rubric
 
 commands = Typer()
 
@@ -25,6 +25,7 @@ def compare(
     cluster: Annotated[str | None, Option(metavar="FIELD", help="Items that share this field go together.")] = None,
     effect: Annotated[float | None, Option(help="The gap worth finding.", show_default="1/20 of the scale")] = None,
     labels: Labels = None,
+    noise: Noise = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Compare judged FILES: means, paired differences, intervals, categories.
@@ -36,6 +37,7 @@ def compare(
       judge compare results/run1.jsonl results/run2.jsonl
       judge compare results/run1.jsonl results/run2.jsonl --labels labels.jsonl
     """
+    from equiloss.records.noise import load, spread
     from judge.cli import tables
     from judge.comparison.compare import compare
     from judge.data.verdicts import load_judged
@@ -53,6 +55,7 @@ def compare(
         cluster=cluster,
         effect=effect,
         labels=read_labels(labels) if labels else (),
+        noise=spread(load(noise)) if noise else None,
     )
     if as_json:
         console.emit_json(comparison.model_dump(mode="json"))

@@ -13,6 +13,7 @@ Files = Annotated[list[Path], Argument(metavar="FILES")]
 Rubric = Annotated[str | None, Option("--rubric", help="The rubric to use, where there are several.")]
 Judge = Annotated[str | None, Option("--judge", help="The judge to use, where there are several.")]
 Labels = Annotated[Path | None, Option("--labels", help="A person's ratings, by `judge label`.")]
+Noise = Annotated[Path | None, Option("--noise", help="A noise ledger, by `study noise`, where seeds are too few.")]
 
 # How they are compared.
 Confidence = Annotated[float, Option("--confidence", min=0.5, max=0.999, callback=finite)]

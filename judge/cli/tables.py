@@ -80,6 +80,9 @@ def differences(comparison: Comparison) -> Table:
     if any(pair.human for pair in comparison.differences):
         columns.append(("person's a − b", lambda pair: number(pair.human and pair.human.difference)))
         columns.append((spread, lambda pair: interval(pair.human and pair.human.interval)))
+    if any(pair.with_noise for pair in comparison.differences):
+        columns.append(("other seeds (ledger)", lambda pair: interval(pair.with_noise and pair.with_noise.bases)))
+        columns.append(("other base runs (ledger)", lambda pair: interval(pair.with_noise and pair.with_noise.recipes)))
     rows = [[cell(pair) for _, cell in columns] for pair in comparison.differences]
     if any(pair.method == "seeds and items" for pair in comparison.differences):
         caption = "interval and p over seeds and items; finds: the gap found with 80 % power"

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from equiloss.errors import InputError
+from equiloss.records.noise import Spread
 from equiloss.statistics import bootstrap, length_adjustment, missing, multiplicity, prediction_powered
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.crossed import Clusters, Crossed
 from equiloss.statistics.estimate import Interval
 from equiloss.statistics.nested import (
+    NestedGap,
     SideScores,
     chance_of_range,
     nested_gap,
@@ -36,6 +38,7 @@ from judge.comparison.document import (
     ModelScore,
     Needed,
     VarianceSplit,
+    WithNoise,
 )
 from judge.data.control_answers import summarise
 from judge.data.scores import Scores, choose_panel, scale_of
@@ -87,6 +90,7 @@ class _Table:
     draws: int
     seed: int
     effect: float
+    noise: Spread | None
 
 
 def compare(
@@ -102,12 +106,14 @@ def compare(
     cluster: str | None = None,
     effect: float | None = None,
     labels: Sequence[Label] = (),
+    noise: Spread | None = None,
 ) -> Comparison:
     """Means, paired differences and categories of the runs, on one panel.
 
     Items with the same question (ids that differ in a "-2", "-3", ...) are one cluster; with `cluster`, those that
     share the value of that field of the responses. With a person's `labels`, each model's mean and each gap are also
     estimated on the person's scale. `effect` is the gap worth finding, in points; None: a twentieth of the scale.
+    `noise`: what a ledger says of the spread between seeds and base runs.
     Raises: InputError when they share no panel, or when no item was judged for all of them.
     """
     panel = choose_panel(judged, rubric, judge)
@@ -130,7 +136,9 @@ def compare(
     paired = won is not None
     won = ranking.run_outcomes([model.values for model in models]) if won is None else won
     effect = effect or (scale[1] - scale[0]) / 20
-    table = _Table(models, stacked, common, clusters, won, paired, scale, people, confidence, draws, seed, effect)
+    table = _Table(
+        models, stacked, common, clusters, won, paired, scale, people, confidence, draws, seed, effect, noise
+    )
     clustered = renumbered(clusters, common)
     control = summarise([one for run in judged for one in run.control_answers_of(panel)], *scale)
     return Comparison.model_validate(
@@ -256,11 +264,28 @@ def _difference(table: _Table, a: int, b: int) -> Difference:
         length_adjusted=length_adjustment.adjusted(left.side, right.side, longer, table.clusters, confidence),
         variance=VarianceSplit.of(split),
         chance_seed_sd=split.spread_of_chance(confidence) if split and not measured else None,
+        with_noise=_with_noise(split, table.noise, confidence) if split and table.noise else None,
         minimum_detectable=measured.detectable(POWER, 1 - confidence) if measured else None,
         needed=Needed(effect=table.effect, **measured.needed(table.effect, POWER, 1 - confidence))
         if measured
         else None,
         human=human,
+    )
+
+
+def _with_noise(split: NestedGap, noise: Spread, confidence: float) -> WithNoise:
+    """The intervals of the questions whose unit did not vary here, with the ledger's spread."""
+    seed, base = noise.seed_sd, noise.base_sd
+    bases = split.assumed_spread(seed, df=noise.seed_df) if split.bases is None and seed is not None else None
+    recipes = None
+    if split.recipes is None and base is not None:
+        inside = 0.0 if noise.with_seeds or seed is None else seed
+        recipes = split.assumed_spread(inside, base, min(noise.base_df, noise.seed_df))
+    return WithNoise(
+        bases=bases and bases.interval(confidence),
+        recipes=recipes and recipes.interval(confidence),
+        seed_sd=seed,
+        base_sd=base,
     )
 
 

@@ -84,6 +84,15 @@ class Needed(ResultDocument):
     repeats: int | None
 
 
+class WithNoise(ResultDocument):
+    """The gap's interval with a spread that a noise ledger measured, where the seeds at hand do not tell it."""
+
+    bases: Interval | None = Field(description="would other fine-tunings differ likewise? null: not told")
+    recipes: Interval | None = Field(description="would other pretraining runs differ likewise? null: not told")
+    seed_sd: float | None = Field(description="points between fine-tuning seeds of a base, as the ledger has it")
+    base_sd: float | None = Field(description="points between base runs of a recipe, as the ledger has it")
+
+
 class Difference(ResultDocument):
     """Two models on the same items: a minus b."""
 
@@ -116,6 +125,7 @@ class Difference(ResultDocument):
     chance_seed_sd: float | None = Field(
         default=None, description="one seed a side: the SD between seeds at which the interval would just reach 0"
     )
+    with_noise: WithNoise | None = Field(default=None, description="null without --noise")
     minimum_detectable: float | None = Field(
         default=None, description="the gap that this design finds with 80 % power; null for one seed a side"
     )

@@ -56,6 +56,10 @@ def from_ahead(gap: Difference) -> Difference:
         "interval_items": _mirrored(gap.interval_items),
         "bounds": _mirrored(gap.bounds),
         "length_adjusted": adjusted,
+        "with_noise": gap.with_noise
+        and gap.with_noise.model_copy(
+            update={"bases": _mirrored(gap.with_noise.bases), "recipes": _mirrored(gap.with_noise.recipes)}
+        ),
     }
     return gap.model_copy(update=changes)
 

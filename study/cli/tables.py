@@ -6,8 +6,11 @@ from collections import Counter
 
 from equiloss import console
 from equiloss.numerals import percent
+from equiloss.records.noise import NoiseLedger
 from study.effects import Effects
 from study.effects_page import HEADINGS, cells, closing, mean_of
+from study.noise.page import COMPONENTS, PURCHASES, component_cells, purchase_cells
+from study.noise.page import closing as noise_closing
 from study.zoo.counting import ZooCount
 
 
@@ -33,3 +36,12 @@ def emit_count(count: ZooCount) -> None:
         if rate.of:
             interval = f"exact 95 % interval {percent(rate.low)} to {percent(rate.high)}"
             console.out().print(f"{what}: {rate.count} of {rate.of} = {percent(rate.value)} ({interval})")
+
+
+def emit_noise(ledger: NoiseLedger) -> None:
+    """Print what scores vary by, what one more of each would do, and what it comes to."""
+    console.emit_table(console.table("what scores vary by", "lrrrll", COMPONENTS, component_cells(ledger)))
+    if ledger.purchases:
+        title = "what one more on both sides would do to the contrast of two recipes"
+        console.emit_table(console.table(title, "lrrrrrr", PURCHASES, purchase_cells(ledger)))
+    console.out().print("\n".join(noise_closing(ledger)), markup=False, soft_wrap=True)
