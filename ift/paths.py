@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from equiloss.errors import InputError
-from equiloss.files import sha256_file
+from equiloss.files import child, claim, sha256_file
 from equiloss.records.ift_run import RunRecord
 
 
@@ -20,18 +20,18 @@ class RunPaths:
 
     @property
     def responses(self) -> Path:
-        """The answers, results/NAME.jsonl."""
-        return self.results / f"{self.name}.jsonl"
+        """The answers, results/NAME.jsonl. Raises: InputError for a name that leaves the folder."""
+        return child(self.results, f"{self.name}.jsonl")
 
     @property
     def record(self) -> Path:
         """The record, results/NAME.run.json; written last: a run is done when it is there."""
-        return self.results / f"{self.name}.run.json"
+        return child(self.results, f"{self.name}.run.json")
 
     @property
     def model(self) -> Path:
         """The fine-tuned model's directory."""
-        return self.models / self.name
+        return child(self.models, self.name)
 
     @property
     def checkpoint(self) -> Path:
@@ -62,6 +62,13 @@ class RunPaths:
                 "delete it to have it written again, or choose another --name",
             )
         return True
+
+    def claim(self, known: RunRecord | None, unfinished: bool) -> None:
+        """Refuse to begin where answers stand that are neither `known` nor of an `unfinished` run of this name.
+
+        Raises: InputError naming the file.
+        """
+        claim(self.responses, known is not None or unfinished, "choose another --name, or move that file away")
 
 
 def name_of(model: Path) -> str:

@@ -8,6 +8,7 @@ checkout and the number of threads are recorded, not compared.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,7 @@ from equiloss.files import json_line, read_json, sha256_file, sha256_of, write_j
 from equiloss.provenance import package_version, provenance
 from equiloss.records.file_record import FileRecord, read
 from equiloss.records.provenance import Provenance
+from equiloss.redaction import scrub
 from study.graph import Cell
 
 FORMAT = "equiloss.study-cell.v1"
@@ -50,7 +52,10 @@ class CacheKey(FileRecord):
 
 
 class CellRecord(FileRecord):
-    """A cell's last attempt: what was asked for, and how it ended. `outputs` are hashes of the files written."""
+    """A cell's last attempt: what was asked for, and how it ended. `outputs` are hashes of the files written.
+
+    `claims`: the paths that the attempt wrote or cleared, which a later one may therefore replace.
+    """
 
     format: str = FORMAT
     cell: str
@@ -58,6 +63,7 @@ class CellRecord(FileRecord):
     asked: CacheKey
     attempts: int
     outputs: dict[str, str] = Field(default_factory=dict)
+    claims: tuple[str, ...] = ()
     returncode: int | None = None
     seconds_s: float | None = None
     provenance: Provenance = Field(default_factory=provenance)
@@ -88,8 +94,8 @@ class CellCache:
     def key(self, cell: Cell) -> CacheKey:
         """What would run now. All inputs must exist."""
         return CacheKey(
-            command=cell.argv,
-            services=tuple(service.argv for service in cell.uses),
+            command=tuple(map(scrub, cell.argv)),
+            services=tuple(tuple(map(scrub, service.argv)) for service in cell.uses),
             inputs={path: self.content(path) for path in cell.reads},
             endpoint=_endpoint() if cell.argv[0] == "judge" else {},
             equiloss=package_version(),
@@ -118,7 +124,9 @@ class CellCache:
 
     def start(self, cell: Cell, key: CacheKey, attempt: int) -> None:
         """Record that an attempt starts."""
-        self._write(cell, CellRecord(cell=cell.name, status="started", asked=key, attempts=attempt))
+        self._write(
+            cell, CellRecord(cell=cell.name, status="started", asked=key, attempts=attempt, claims=_claims(cell))
+        )
 
     def finish(self, cell: Cell, key: CacheKey, attempt: int, returncode: int, seconds_s: float) -> str:
         """Record how an attempt ended; returns what is wrong with its outputs, or ""."""
@@ -129,6 +137,7 @@ class CellCache:
             status="done" if done else "failed",
             asked=key,
             attempts=attempt,
+            claims=_claims(cell),
             outputs={p: self.content(p) for p in cell.outputs if done and (self.directory / p).is_file()},
             returncode=returncode,
             seconds_s=round(seconds_s, 3),
@@ -136,9 +145,22 @@ class CellCache:
         self._write(cell, record)
         return f"it did not write {', '.join(absent)}" if returncode == 0 and absent else ""
 
+    def made(self, cell: Cell, path: str) -> bool:
+        """Whether an earlier attempt, at this cell or another of the study, made what stands at `path`, or began to."""
+        own = self.record(cell)
+        if own is not None and (not own.claims or path in own.claims):  # records of earlier versions have no claims
+            return True
+        for other in self._path(cell).parent.glob("*.json"):
+            with suppress(InputError):
+                record = read(CellRecord, other, "")
+                if path in (*record.claims, *record.outputs):
+                    return True
+        return False
+
     def forget(self, cell: Cell) -> None:
         """Drop a cell's record, so that it runs again."""
-        self._path(cell).unlink(missing_ok=True)
+        if (record := self.record(cell)) is not None:
+            self._write(cell, record.model_copy(update={"status": "failed", "asked": CacheKey(command=())}))
 
     def content(self, path: str) -> str:
         """SHA-256 of a file, or of a directory's files and their names (temporary ones apart)."""
@@ -168,9 +190,13 @@ class CellCache:
         write_json(self._path(cell), record.model_dump(mode="json"))
 
 
+def _claims(cell: Cell) -> tuple[str, ...]:
+    return (*cell.outputs, *cell.clears)
+
+
 def _endpoint() -> dict[str, str]:
     """Where judging requests go. Of the key only whether there is one."""
     return {
-        "OPENAI_BASE_URL": os.environ.get("OPENAI_BASE_URL", ""),
+        "OPENAI_BASE_URL": scrub(os.environ.get("OPENAI_BASE_URL", "")),
         "OPENAI_API_KEY": "set" if os.environ.get("OPENAI_API_KEY") else "",
     }

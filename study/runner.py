@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -18,7 +17,7 @@ from rich.text import Text
 
 from equiloss import console
 from equiloss.errors import IncompleteError, InputError
-from equiloss.files import write_text
+from equiloss.files import claim, locked, write_text
 from equiloss.numerals import duration
 from equiloss.progress import ProgressBar
 from study.cache import CacheKey, CellCache
@@ -75,12 +74,25 @@ def check_inputs(study: Study, directory: Path) -> None:
     cache = CellCache(directory)
     maker = {output: cell.name for cell in study.cells for output in cell.outputs}
     for cell in study.cells:
+        for path in (*cell.outputs, *cell.clears):
+            check_place(cache, cell, path)
         for path in cache.missing(cell):
             if not makers(path, maker):
                 raise InputError(
                     f"cell {cell.name!r} reads {path}, which no cell writes and which is not there",
                     f"mend the path (it counts from {directory}), or add the cell that writes it",
                 )
+
+
+def check_place(cache: CellCache, cell: Cell, path: str) -> None:
+    """Refuse to clear what no cell of this study made, and what a symbolic link puts outside its directory.
+
+    Raises: InputError naming the file.
+    """
+    whole = cache.directory / path
+    if not whole.parent.resolve().is_relative_to(cache.directory.resolve()):
+        raise InputError(f"{whole}: a symbolic link leads out of {cache.directory}", "remove the link")
+    claim(whole, not os.path.lexists(whole) or cache.made(cell, path), "move it away, or use another directory with -o")
 
 
 def preview(study: Study, directory: Path, again: Sequence[str] = ()) -> list[tuple[Cell, str]]:
@@ -108,7 +120,7 @@ def run(
     """
     check_inputs(study, directory)
     directory.mkdir(parents=True, exist_ok=True)
-    with _locked(directory), _sigterm_as_interrupt():
+    with locked(directory / ".study" / "lock", "study run"), _sigterm_as_interrupt():
         return _Runner(study, directory, jobs, executor or LocalExecutor(), again).run()
 
 
@@ -229,6 +241,7 @@ class _Runner:
         """Remove what an older command left under this cell's outputs, so that it can never pass for this one's."""
         for path in (*cell.outputs, *cell.clears):
             whole = self.directory / path
+            check_place(self.cache, cell, path)
             if whole.is_dir() and not whole.is_symlink():
                 shutil.rmtree(whole)
             else:
@@ -254,7 +267,7 @@ class _Runner:
         cell = running.cell
         log, out = self.logs / f"{cell.name}.log", self.logs / f"{cell.name}.out"
         if end.returncode == 0 and cell.stdout:
-            write_text(self.directory / cell.stdout, out.read_text(encoding="utf-8"))
+            write_text(self.directory / cell.stdout, out.read_text(encoding="utf-8", errors="replace"))
         wrong = self.cache.finish(cell, running.key, running.attempt, end.returncode, end.seconds_s)
         self.result.seconds_s[cell.name] = round(end.seconds_s, 3)
         if end.returncode == 0 and not wrong:
@@ -279,21 +292,6 @@ class _Runner:
 
     def _line(self, cell: Cell, words: str) -> None:
         self.show.line(f"[{len(self.result.states)}/{len(self.result.study.cells)}] {cell.name}: {words}")
-
-
-@contextmanager
-def _locked(directory: Path) -> Generator[None]:
-    """Hold the study's directory, so that two runs never write into it at once."""
-    path = directory / ".study" / "lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as f:
-        try:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                f"{directory}: another `study run` is at work there", "wait for it, or use another directory with -o"
-            ) from None
-        yield
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import posixpath
 import re
 import shlex
@@ -19,6 +20,8 @@ from study.graph import PROGRAMS, Cell, Study, StudyService, check_outputs, link
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 _SCHEME = re.compile(r"[a-z]{2,}:(?!/)")
+MOST_CELLS = 10_000
+"""The most cells that one `foreach` may make."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
 
 
@@ -130,6 +133,8 @@ def _expand(template: CellTemplate, values: Values, part: StudyPart) -> Iterator
     """
     where = f"{part.path}: cell {template.name!r}"
     axes = {key: _axis(key, axis, values, where) for key, axis in template.foreach.items()}
+    if math.prod(map(len, axes.values())) > MOST_CELLS:
+        raise InputError(f"{where}: foreach makes more than {MOST_CELLS:,} cells", "shorten its lists")
     for combination in itertools.product(*axes.values()):
         local = {**values, **flatten(dict(zip(axes, combination, strict=True)))}
         name = part.prefix + _name(_text(template.name, local, where), where)
@@ -210,7 +215,7 @@ def _axis(key: str, axis: JsonValue | Arguments, values: Values, where: str) -> 
                 f"{where}: foreach.{key} names no parameter {axis!r}", "give a list, or add it to [params]"
             )
         axis = values[axis]
-    if isinstance(axis, int) and not isinstance(axis, bool) and axis >= 1:
+    if isinstance(axis, int) and not isinstance(axis, bool) and 1 <= axis <= MOST_CELLS:
         return list(range(axis))
     if isinstance(axis, list) and axis:
         return axis
@@ -289,6 +294,8 @@ def _inside(template: str, values: Values, where: str) -> str:
     """The path of an output, or of what a cell clears, which must lie in the study's directory."""
     path = _text(template, values, where)
     normal = posixpath.normpath(path)
-    if normal in (".", "..") or normal.startswith(("../", "/")):
+    if normal in (".", "..") or normal.startswith(("../", "/")) or "\0" in normal:
         raise InputError(f"{where}: {path!r} is not inside the study's directory", "use a relative path")
+    if normal.split("/")[0] in (".study", "logs"):
+        raise InputError(f"{where}: {path!r} is where the study keeps its own files", "use another path")
     return normal

@@ -51,6 +51,13 @@ def parts(path: Path) -> list[Path]:
     return [one for one in (path, *others) if one.exists() and (one == path or one.suffixes[-2][1:].isdigit())]
 
 
+def begun(path: Path, fingerprint: str) -> bool:
+    """Whether a run of this fingerprint has begun to answer and was broken off."""
+    with suppress(InputError):
+        return any(next(json_lines(part))[1] == {"fingerprint": fingerprint} for part in parts(path))
+    return False
+
+
 def forget(path: Path) -> None:
     """Delete the files of finished answers."""
     for part in parts(path):

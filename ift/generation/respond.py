@@ -17,7 +17,7 @@ from equiloss.records.response import write_responses
 from ift.data import formats
 from ift.generation import metrics
 from ift.generation.open_answerer import open_answerer
-from ift.generation.partial_answers import answer_resumably, forget
+from ift.generation.partial_answers import answer_resumably, begun, forget
 from ift.paths import RunPaths, name_of
 from pretrain.training.distributed import world
 
@@ -65,13 +65,14 @@ def respond(
             seed=seed,
         )
         fingerprint = sha256_of(record.model_dump(mode="json", exclude_unset=True))
-        if paths.record.exists():
-            known = read_run(paths.record)
+        known = read_run(paths.record) if paths.record.exists() else None
+        if known is not None:
             if known.fingerprint != fingerprint:
                 raise InputError(f"{paths.record} is of other answers or of a run", "choose another --name")
             if paths.answered(known):
                 return Answers(paths, known, again=True) if peers.main else None
         partial = results / f".{name}.answers.jsonl"
+        paths.claim(known, begun(partial, fingerprint))
         results.mkdir(parents=True, exist_ok=True)
         responses = answer_resumably(answerer, examples, name, seed, partial, fingerprint, peers)
         if not peers.main:

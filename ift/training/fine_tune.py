@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from equiloss.console import say, warn
+from equiloss.files import child
 from equiloss.numerals import number, percent, plain
 from ift import recipe as recipes
 from ift.paths import RunPaths, name_of
@@ -47,6 +48,7 @@ def fine_tune(
         if chosen.threads is not None:
             torch.set_num_threads(chosen.threads)
         name = name or name_of(base)
+        child(models, name)  # raises for a name that leaves the folder, before anything is read or written
         peers.on_main(lambda: str(open_base(base, name, models).path))  # one process takes over a foreign model
         loaded = open_base(base, name, models)
         source, why = (data, "") if data is not None else default_data(loaded)

@@ -14,8 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from equiloss.errors import EquilossError
-from equiloss.files import atomic
+from equiloss.errors import EquilossError, InputError
+from equiloss.files import atomic, reading
 from equiloss.records.ift_run import Epoch, RunSeeds
 from equiloss.seeds import stream
 from ift.prompts import Tokens
@@ -23,6 +23,7 @@ from ift.recipe import Recipe
 from ift.training import lora
 from ift.training.batches import Batch, Encoded, micro_batches
 from pretrain.config import TrainConfig
+from pretrain.model.checkpoint import check_moments, check_tensors, load_plain
 from pretrain.model.decoder import GPT
 from pretrain.model.precision import autocast
 from pretrain.training.distributed import World
@@ -210,7 +211,7 @@ def _save(
     document = {
         "format": STATE_FORMAT,
         "fingerprint": fingerprint,
-        "model": model.state_dict(),
+        "model": {name: value.detach().cpu() for name, value in model.state_dict().items()},
         "best": best,
         "optimizer": optimizers.state(),
         "result": {**vars(result), "epochs": [one.model_dump() for one in result.epochs]},
@@ -223,17 +224,36 @@ def _resume(
     path: Path | None, fingerprint: str, model: GPT, optimizers: Optimizers, result: Trained, world: World
 ) -> dict[str, Tensor]:
     """Take up a state of the same run where there is one; the best weights so far."""
-    if path is None or not path.exists():
+    document = None if path is None else _read_state(path)
+    if document is None or document["fingerprint"] != fingerprint:
         return {}
-    try:
-        document: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # half a file, or something else: begin anew
-        return {}
-    if document.get("format") != STATE_FORMAT or document.get("fingerprint") != fingerprint:
-        return {}
+    hint = "delete it to begin anew"
+    with reading(str(path), "the state of a fine-tuning", hint):
+        epochs = [Epoch(**epoch) for epoch in document["result"]["epochs"]]
+        selected, steps = int(document["result"]["selected_epoch"]), int(document["result"]["steps"])
+        if not 1 <= selected <= len(epochs):
+            raise ValueError(f"epoch {selected} of {len(epochs)} is selected")
+        for weights in (document["model"], document["best"]):
+            check_tensors(model.state_dict(), weights, str(path), hint)
+        check_moments(dict(model.named_parameters()), document["optimizer"], str(path), hint)
     model.load_state_dict(document["model"])
     optimizers.load(document["optimizer"])
-    result.epochs = [Epoch(**epoch) for epoch in document["result"]["epochs"]]
-    result.selected_epoch, result.steps = (document["result"][name] for name in ("selected_epoch", "steps"))
+    result.epochs, result.selected_epoch, result.steps = epochs, selected, steps
     world.barrier()
     return document["best"]
+
+
+def _read_state(path: Path) -> dict[str, Any] | None:
+    """What a state file holds; None where there is none, or half a file or something else: to begin anew."""
+    try:
+        document: dict[str, Any] = load_plain(path, "")
+    except InputError:
+        return None
+    known = isinstance(document, dict) and document.get("format") == STATE_FORMAT  # pyright: ignore[reportUnnecessaryIsInstance]
+    return document if known and document.keys() >= {"fingerprint", "model", "best", "optimizer", "result"} else None
+
+
+def fingerprint_in(path: Path) -> str | None:
+    """The fingerprint of the run whose state lies at `path`; None where there is no whole state."""
+    document = _read_state(path)
+    return None if document is None else str(document["fingerprint"])

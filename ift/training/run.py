@@ -10,7 +10,7 @@ import torch
 
 from equiloss.console import say
 from equiloss.errors import EquilossError, InputError
-from equiloss.files import sha256_file, sha256_of
+from equiloss.files import claim, sha256_file, sha256_of
 from equiloss.numerals import duration, number
 from equiloss.progress import ProgressBar, training_figures
 from equiloss.provenance import provenance
@@ -25,7 +25,7 @@ from ift.paths import RunPaths
 from ift.recipe import Recipe
 from ift.training.energy import Meter
 from ift.training.forgetting import pretraining_sample, weight_distance
-from ift.training.loop import Trained, fine_tune, mean_loss
+from ift.training.loop import Trained, fine_tune, fingerprint_in, mean_loss
 from ift.training.plots import plot_curve
 from ift.training.prepared import Prepared
 from pretrain.model import checkpoint
@@ -92,15 +92,15 @@ class FineTuning:
         """
         recipe, base, paths, world = self.prepared.recipe, self.prepared.base, self.paths, self.world
         template = self.prepared.template
-        if paths.record.exists():
-            known = read_run(paths.record)
+        known = read_run(paths.record) if paths.record.exists() else None
+        if known is not None:
             if not isinstance(known, IftRun) or known.fingerprint != self.fingerprint:
                 raise InputError(
                     f"{paths.record} is of another run (other base, data, recipe or seed)", "choose another --name"
                 )
             if self._finished(known):
                 return FinishedRun(paths, known, again=True)
-
+        self._claim(known)
         start, meter = time.monotonic(), Meter()
         paths.model.mkdir(parents=True, exist_ok=True)
         model = self.prepared.model(world.device)
@@ -223,6 +223,21 @@ class FineTuning:
             selected_epoch=trained.selected_epoch,
             provenance=provenance(),
         )
+
+    def _claim(self, known: IftRun | None) -> None:
+        """Refuse to train where the model or the answers of anything else stand under this name.
+
+        What a killed run of the very same left is its own: a state with this fingerprint lies beside it.
+        Raises: InputError naming the file.
+        """
+        paths, hint = self.paths, "choose another --name or --models, or move it away"
+        started = fingerprint_in(paths.state)
+        claim(paths.state, started in (None, self.fingerprint), hint)
+        mine = started == self.fingerprint and paths.checkpoint.resolve() != self.prepared.base.path.resolve()
+        recorded = None if known is None else known.files.model_sha256
+        if paths.checkpoint.exists():
+            claim(paths.checkpoint, mine or sha256_file(paths.checkpoint) == recorded, hint)
+        paths.claim(known, mine)
 
     def _finished(self, record: IftRun) -> bool:
         """Whether nothing is left to do for a run whose record is there; its model writes lost answers again."""

@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from equiloss.files import sha256_of
+from equiloss.errors import InputError
+from equiloss.files import claim, sha256_of
 from equiloss.records.response import Response, item_id, write_responses
 from equiloss.records.verdict import Failure, Verdict, file_name, safe_name, write_verdicts
 
@@ -87,6 +88,11 @@ class Collected:
     def write(self, directory: Path) -> list[Path]:
         """Write a results file for each generator, and a verdict file for each way in which it was judged."""
         paths: list[Path] = []
+        names = [f"{safe_name(generator)}.jsonl" for generator in self.responses]
+        for name in names:
+            claim(directory / name, ours=False)
+        if len(set(names)) < len(names):
+            raise InputError(f"two models would both write {sorted(names)[0]}", "name them apart with --generator")
         for generator, answers in self.responses.items():
             paths.append(directory / f"{safe_name(generator)}.jsonl")
             write_responses(paths[-1], answers)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import typer
 
 from equiloss.records.response import Response
+from equiloss.redaction import visible
 from judge.labelling.label import LabellingSession, scale_words
 
 
@@ -18,12 +19,15 @@ def prompt(session: LabellingSession) -> Callable[[Response, int, int], float | 
         typer.echo(f"  {criterion.name}: {criterion.description}", err=True)
     scale = scale_words(front.scale)
 
+    def show(text: str) -> None:
+        typer.echo("\n".join(map(visible, text.split("\n"))), err=True)
+
     def ask(response: Response, place: int, total: int) -> float | None:
-        typer.echo(f"\n--- {place} of {total} ---\n{response.instruction}", err=True)
+        show(f"\n--- {place} of {total} ---\n{response.instruction}")
         texts = {"input": response.input, "reference": session.reference(response), "answer": response.output}
         for name, text in texts.items():
             if text or name == "answer":
-                typer.echo(f"\n[{name}]\n{text or '(empty)'}", err=True)
+                show(f"\n[{name}]\n{text or '(empty)'}")
         while True:
             try:
                 reply = str(typer.prompt(f"\nscore {scale}, q stops", err=True))

@@ -35,6 +35,7 @@ def run(
       torchrun --standalone --nproc-per-node 8 -m pretrain run gpt2-small --data data/fineweb
     Ctrl-C writes a state and exits with 130; the same command with --resume goes on. A finished run is left alone.
     """
+    from equiloss.files import child
     from pretrain.config import load_run_config
     from pretrain.training.allocator import keep_freed_memory
     from pretrain.training.run import train
@@ -43,7 +44,7 @@ def run(
     settings = load_run_config(config, [*sets, *([] if seed is None else [f"train.seed={seed}"])])
     path = Path(config)
     default = path.parent.name if path.name == "config.toml" else path.stem
-    result = train(settings, data, output / (name or default), resume)
+    result = train(settings, data, child(output, name or default), resume)
     if as_json and result.main:
         console.emit_json(result)
 

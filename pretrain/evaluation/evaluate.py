@@ -13,6 +13,7 @@ import torch
 
 from equiloss import commands, loss_comparison, tokenizer
 from equiloss.errors import InputError
+from equiloss.files import claim
 from equiloss.loss_comparison import LossComparison
 from equiloss.numerals import percent
 from equiloss.records import evaluation as evaluations
@@ -145,6 +146,12 @@ def free_name(start: Path, split: str, data_sha256: str) -> Path:
     return start.with_name(f"{start.name}.{split}")
 
 
+def _asked(record: EvaluationRecord) -> tuple[object, ...]:
+    """What an evaluation is of; one of the same may be replaced."""
+    data, method = record.data, record.method
+    return record.checkpoint.sha256, data.documents, method.context_tokens, method.stride_tokens, method.precision
+
+
 def evaluate_all(
     paths: list[Path],
     data: Path,
@@ -177,7 +184,11 @@ def evaluate_all(
     for path, name in zip(paths, names, strict=True):
         result = evaluate(checkpoints.load(path, place), shards, method, name, deciles, on_progress)
         start = path.parent / label if output is None else output / f"{name}.{label}"
-        file = evaluations.save(result, free_name(start, method.split, shards.sha256))
+        base = free_name(start, method.split, shards.sha256)
+        earlier = base.with_name(f"{base.name}.eval.json")
+        same = earlier.is_file() and _asked(read(EvaluationRecord, earlier, evaluations.HINT)) == _asked(result.record)
+        claim(earlier, same, "it is of another checkpoint, other documents or another method: move it, or use -o")
+        file = evaluations.save(result, base)
         results.append(result)
         written.append(WrittenEvaluation(file=str(file), **dict(result.record)))
     pairs = [(a, b) for i, a in enumerate(results) for b in results[i + 1 :]]

@@ -35,34 +35,38 @@ def export(loaded: Checkpoint, directory: Path, template: str | None = None, rep
     _check_free(directory)
     name = template or (loaded.run.template.name if loaded.run.template else "alpaca")
     chat = chat_template(templates.source("ift", name))
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
-    try:
-        state = layouts.to_hugging_face(loaded.config, loaded.model.state_dict())
-        save_file(state, temporary / "model.safetensors", metadata={"format": "pt"})
-        files.write_json(temporary / "config.json", model_settings(loaded.config, loaded))
-        tokenizer_files.write(loaded.encoding, temporary, loaded.config.context)
-        end = loaded.encoding.eot_token
-        files.write_json(
-            temporary / "generation_config.json",
-            {
-                "bos_token_id": end,
-                "eos_token_id": end,
-                "pad_token_id": end,
-                "do_sample": False,
-                "max_new_tokens": min(256, max(1, loaded.config.context // 2)),
-            },
-        )
-        files.write_text(temporary / "chat_template.jinja", chat)
-        where = repository or directory.name
-        files.write_text(temporary / "README.md", model_card(loaded, where, name))
-        temporary.chmod(0o755)
-        if directory.exists():
-            shutil.rmtree(directory)
-        temporary.replace(directory)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with files.room_for(directory):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
+        try:
+            state = layouts.to_hugging_face(loaded.config, loaded.model.state_dict())
+            save_file(state, temporary / "model.safetensors", metadata={"format": "pt"})
+            tokenizer_files.write(loaded.encoding, temporary, loaded.config.context)
+            end = loaded.encoding.eot_token
+            files.write_json(
+                temporary / "generation_config.json",
+                {
+                    "bos_token_id": end,
+                    "eos_token_id": end,
+                    "pad_token_id": end,
+                    "do_sample": False,
+                    "max_new_tokens": min(256, max(1, loaded.config.context // 2)),
+                },
+            )
+            files.write_text(temporary / "chat_template.jinja", chat)
+            where = repository or directory.name
+            files.write_text(temporary / "README.md", model_card(loaded, where, name))
+            settings = model_settings(loaded.config, loaded)
+            settings[MARK]["files"] = {path.name: files.sha256_file(path) for path in sorted(temporary.iterdir())}
+            settings[MARK]["template"] = name
+            files.write_json(temporary / "config.json", settings)
+            temporary.chmod(0o755)
+            if directory.exists():
+                shutil.rmtree(directory)
+            temporary.replace(directory)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
     return name
 
 
@@ -73,8 +77,14 @@ def _check_free(directory: Path) -> None:
         raise InputError(f"{directory}: is a file", "name a directory to write to")
     if any(directory.iterdir()):
         config = directory / "config.json"
-        if not config.exists() or MARK not in files.read_json(config):
-            raise InputError(f"{directory}: holds other files", "name a new directory, or an earlier export")
+        settings = files.read_json(config) if config.is_file() else {}
+        mark = settings.get(MARK) if isinstance(settings, dict) else None
+        written = mark.get("files", {}) if isinstance(mark, dict) else {}
+        for path in directory.iterdir():
+            ours = (path == config and written) or (
+                path.is_file() and written.get(path.name) == files.sha256_file(path)
+            )
+            files.claim(path, bool(ours), "name a new directory, or move that file away")
 
 
 def model_settings(config: ModelConfig, loaded: Checkpoint | None = None) -> dict[str, Any]:

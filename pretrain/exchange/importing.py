@@ -71,6 +71,9 @@ def import_checkpoint(source: Path, output: Path, tokenizer_name: str | None = N
     `tokenizer_name`: gpt2 or a file (default: the source's own, or GPT-2's where the vocabulary has its size).
     Raises: InputError for an unknown layout, tensors that do not fit, or a vocabulary smaller than the tokenizer's.
     """
+    earlier = checkpoint.made_by(output)
+    before = earlier.source.path if earlier is not None and earlier.kind == "import" and earlier.source else None
+    files.claim(output, before == str(source), "name another file with -o")
     model = read(source, tokenizer_name)
     record = model.training.model_copy(
         update={

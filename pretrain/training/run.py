@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from equiloss import tokenizer
 from equiloss.console import say, warn
 from equiloss.errors import EquilossError, InputError
-from equiloss.files import append_jsonl, json_line, sha256_of, write_json
+from equiloss.files import append_jsonl, json_line, locked, sha256_of, write_json
 from equiloss.numerals import duration, number
 from equiloss.progress import ProgressBar, training_figures
 from equiloss.provenance import provenance
@@ -105,6 +106,11 @@ class Run:
 
     def go(self, resume: bool) -> RunResult:
         """Start, continue, or notice that nothing is left to do."""
+        with ExitStack() as held:
+            self.world.on_main(lambda: held.enter_context(locked(self.directory / ".lock", "pretrain run")) and None)
+            return self._go(resume)
+
+    def _go(self, resume: bool) -> RunResult:
         todo = self.world.on_main(lambda: prepare(self.directory, self.config, self.data, resume))
         if todo is None:
             return self._result(already_done=True)

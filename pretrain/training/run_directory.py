@@ -7,7 +7,7 @@ from pathlib import Path
 from equiloss.config import differences, read_toml, to_toml, validate
 from equiloss.console import say
 from equiloss.errors import InputError
-from equiloss.files import write_text
+from equiloss.files import claim, write_text
 from equiloss.provenance import provenance
 from equiloss.records.base_run import TrainingData
 from pretrain.config import FREE_FIELDS, RunConfig
@@ -40,6 +40,9 @@ def prepare(directory: Path, config: RunConfig, data: TrainingData, resume: bool
             )
     elif done.is_file():
         raise InputError(f"{directory}: a checkpoint without its config.toml is there", "use another --name")
+    else:
+        for name in ("metrics.jsonl", "samples.jsonl", "report.html", "state"):
+            claim(directory / name, ours=False)
     directory.mkdir(parents=True, exist_ok=True)
     state.prune(states, config.train.keep)
     last = last_state(directory)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from equiloss import console
 from equiloss.errors import InputError
-from equiloss.files import write_json
+from equiloss.files import child, write_json
 from equiloss.provenance import provenance
 from equiloss.records import counterfactual
 from equiloss.records.counterfactual import Explanation, Tried
@@ -95,9 +95,11 @@ def explain(
             f"there is no gap between {case.a.name} and {case.b.name} to explain", "run `judge score` first"
         )
     high, low = (case.a, case.b) if case.gap.value > 0 else (case.b, case.a)
-    work = (case.b.folder or case.a.folder or results_dir) / f"{case.a.name}.vs.{case.b.name}.explain"
+    work = child(case.b.folder or case.a.folder or results_dir, f"{case.a.name}.vs.{case.b.name}.explain")
     path = work.with_name(f"{work.name}.json")
     reruns = Reruns(case, high, low, work, seeds, budget or RerunBudget(), runner, ask)
+    if case.panel.is_llm:
+        _ = reruns.asked_judge  # raises, before anything is trained
     known = {one.cause: one for one in _known(path, reruns.key)}
     tried: list[Tried] = []
 

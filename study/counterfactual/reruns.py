@@ -9,6 +9,7 @@ spread over seeds is what a change has to be told from.
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from equiloss.config import to_toml
 from equiloss.errors import BudgetError, EquilossError, InputError
 from equiloss.files import sha256_of, write_text
 from equiloss.records.ift_run import RunRecord, Settings, plain_run
+from equiloss.redaction import scrub
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.estimate import Estimate
 from equiloss.statistics.gap import Gap
@@ -92,6 +94,23 @@ class Reruns:
         runs = [sorted(one.fingerprint or sha256_of(plain_run(one)) for one in arm.records) for arm in self.case.arms]
         return sha256_of([runs, self.seeds, str(self.case.panel)])
 
+    @property
+    def asked_judge(self) -> str:
+        """Whom to ask to judge again. A host that only a data file names gets no request, and no key.
+
+        Raises: InputError where the verdicts name an endpoint that is not the environment's and `ask` names none.
+        """
+        assert self.case.panel is not None
+        judge = self.ask or self.case.panel.judge
+        _, at, url = judge.partition("@")
+        own = scrub(os.environ.get("OPENAI_BASE_URL", "")).rstrip("/")
+        if at and not self.ask and url.rstrip("/") != own:
+            raise InputError(
+                f"the verdicts say that {judge} gave them: a key goes only where you send it",
+                f"if you trust that host, add --ask {shlex.quote(judge)}",
+            )
+        return judge
+
     def several(self, arm: Arm) -> list[Path]:
         """The arm's answers from several seeds: those at hand, or reruns of it unchanged."""
         if len(arm.runs) > 1:
@@ -133,7 +152,7 @@ class Reruns:
         ledger = (self.high.folder or self.work) / "ledger.sqlite"
         argv = ["judge", "score", *map(str, [*high, *low, *changed]), "--rubric", panel.rubric, "-o", str(verdicts)]
         if panel.is_llm:
-            argv += ["--judge", self.ask or panel.judge, "--ledger", str(ledger), "--group-size", "8"]
+            argv += ["--judge", self.asked_judge, "--ledger", str(ledger), "--group-size", "8"]
             if self.budget.usd is not None:
                 argv += ["--max-usd", str(max(0.0, self.budget.usd - self.spent_usd))]
         self.call(argv, "judging")

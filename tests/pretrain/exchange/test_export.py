@@ -198,8 +198,15 @@ def test_an_export_is_replaced_and_other_files_are_not(tmp_path: Path) -> None:
     assert "im_start" in (tmp_path / "hf" / "chat_template.jinja").read_text(encoding="utf-8")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
-    with pytest.raises(InputError, match="holds other files"):
+    with pytest.raises(InputError, match=r"config\.json: is there already"):
         export(loaded, tmp_path / "other")
+    (tmp_path / "hf" / "notes.gguf").write_text("mine")
+    with pytest.raises(InputError, match=r"notes\.gguf: is there already"):
+        export(loaded, tmp_path / "hf")
+    (tmp_path / "hf" / "notes.gguf").unlink()
+    (tmp_path / "hf" / "model.safetensors").write_bytes(b"trained by another program")
+    with pytest.raises(InputError, match=r"model\.safetensors: is there already"):
+        export(loaded, tmp_path / "hf")
     with pytest.raises(InputError, match="no template 'nope'"):
         export(loaded, tmp_path / "new", "nope")
     assert not (tmp_path / "new").exists()
