@@ -75,7 +75,8 @@ def first_error(error: ValidationError) -> str:
     """The first field that does not fit, by its path, and what is wrong with it."""
     first = error.errors(include_url=False)[0]
     place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg']}" if place else first["msg"]
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
 
 
 def read(cls: type[R], path: Path, hint: str) -> R:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from equiloss.console import say
 from equiloss.errors import InputError
 from equiloss.records.response import Example, Turn, conversation_id, number_repeats, read_rows
 from pretrain.data.rows import HUB, Row, hub_rows, parquet_rows
@@ -15,6 +16,13 @@ CONVERSATIONS = {"messages": ("role", "content"), "conversations": ("from", "val
 """By the field that holds the messages (the second is ShareGPT's): who speaks, and what."""
 ROLES = {"human": "user", "gpt": "assistant", "prompter": "user", "model": "assistant", "bot": "assistant"}
 SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "dev": "validation", "test": "test"}
+COLUMNS = {
+    "instruction": ("instruction", "question", "prompt", "query"),
+    "input": ("input", "context"),
+    "output": ("output", "response", "answer", "completion"),
+}
+"""What each part of an item is called, Alpaca's name first: Dolly's, those of question answering, of completions."""
+ASIDE = {"id", "category", "split", "system", "history", "dataset", "generator", "reference", "schema"}
 HINT = "an item needs instruction and output (Alpaca), conversations (ShareGPT) or messages"
 
 
@@ -24,9 +32,16 @@ def read_examples(source: str) -> list[Example]:
     The layout is recognised item by item. Items that ask the same are kept, with numbered ids.
     Raises: InputError when there is no such data or an item cannot be read, naming the item.
     """
-    examples = [example(row, f"{source}: item {number}") for number, row in enumerate(_rows(source), start=1)]
+    examples: list[Example] = []
+    renamed: dict[str, None] = {}
+    for number, row in enumerate(_rows(source), start=1):
+        examples.append(example(row, f"{source}: item {number}"))
+        if not row.keys() & CONVERSATIONS.keys():
+            renamed |= {f"{name} as {part}": None for part, name in _columns(row).items() if name != part}
     if not examples:
         raise InputError(f"{source}: holds no items", HINT)
+    if renamed:
+        say(f"{source}: reading {', '.join(renamed)}")
     ids = number_repeats([one.id for one in examples])
     return [
         one if one.id == unique else one.model_copy(update={"id": unique})
@@ -45,7 +60,7 @@ def _rows(source: str) -> Iterable[Row]:
             return (row for rows in parts.values() for _, row in rows)
         return ({**row, "split": SPLITS.get(part)} for part, rows in parts.items() for _, row in rows)
     path = Path(source)
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         return (row for _, row in parquet_rows(path))
     if not path.exists() and "/" in source and not path.suffix:
         raise InputError(f"{source}: no such file", f"for a data set on the Hub write {HUB}{source}")
@@ -55,7 +70,7 @@ def _rows(source: str) -> Iterable[Row]:
 def example(row: Row, where: str) -> Example:
     """One item, whatever its layout. Raises: InputError that says `where`."""
     key = next((key for key in CONVERSATIONS if isinstance(row.get(key), (list, tuple))), None)
-    if key is None and "instruction" not in row:
+    if key is None and "instruction" not in _columns(row):
         known = ", ".join(map(str, list(row)[:6])) or "nothing"
         raise InputError(f"{where} has {known}, which is no instruction", HINT)
     draft = _alpaca(row, where) if key is None else _conversation(row, key, where)
@@ -82,15 +97,41 @@ def _text(value: Any, where: str) -> str:
 
 
 def _alpaca(row: Row, where: str) -> Example:
-    """instruction, input, output; of a results file the reference is taken, not the model's answer."""
-    reference = row.get("reference") if "generator" in row and "reference" in row else row.get("output")
+    """instruction, input, output (see COLUMNS); of a results file the reference is taken, not the model's answer."""
+    columns = _columns(row)
+    if "generator" in row and "reference" in row:
+        columns["output"] = "reference"
+    if "output" not in columns and (others := set(row) - ASIDE - set(columns.values())):
+        raise InputError(f"{where} has no output, but {', '.join(sorted(map(str, others))[:6])}", "rename that column")
+    texts = {part: _text(row[name], f"{where}: {name}") for part, name in columns.items()}
     return Example(
         id="",
-        instruction=_text(row["instruction"], f"{where}: instruction"),
-        input=_text(row.get("input"), f"{where}: input"),
-        reference=_text(reference, f"{where}: output"),
+        instruction=texts["instruction"],
+        input=texts.get("input", ""),
+        reference=texts.get("output", ""),
         system=_text(row.get("system"), f"{where}: system"),
+        history=tuple(_turns(row.get("history"), f"{where}: history")),
     )
+
+
+def _columns(row: Row) -> dict[str, str]:
+    """Which of the row's columns is which part of an item."""
+    found = {part: next((name for name in names if name in row), None) for part, names in COLUMNS.items()}
+    return {part: name for part, name in found.items() if name is not None}
+
+
+def _turns(history: Any, where: str) -> Iterator[Turn]:
+    """Earlier turns: pairs of texts, as LLaMA-Factory has them, or objects as in this suite's results."""
+    if history is not None and not isinstance(history, (list, tuple)):
+        raise InputError(f"{where} is no list of turns", "mend or drop that field")
+    for turn in history or ():  # pyright: ignore[reportUnknownVariableType]
+        if isinstance(turn, Mapping) and {"instruction", "response"} <= turn.keys():
+            asked, given, answered = turn["instruction"], turn.get("input"), turn["response"]  # pyright: ignore
+        elif isinstance(turn, (list, tuple)) and len(turn) == 2:  # pyright: ignore[reportUnknownArgumentType]
+            (asked, answered), given = turn, None  # pyright: ignore[reportUnknownVariableType]
+        else:
+            raise InputError(f"{where}: a turn is no pair of instruction and response", "mend or drop that field")
+        yield Turn(instruction=_text(asked, where), input=_text(given, where), response=_text(answered, where))
 
 
 def _conversation(row: Row, key: str, where: str) -> Example:

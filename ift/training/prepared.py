@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from equiloss.console import say
+from equiloss.console import say, warn
 from equiloss.errors import InputError
 from equiloss.files import claim, sha256_file, sha256_of
 from equiloss.numerals import plain
@@ -122,6 +122,14 @@ def prepare(base: Checkpoint, source: str, recipe: Recipe, against: Path | None 
     template = load_template(recipe.template)
     examples = formats.read_examples(source)
     parts = splits.split_examples(examples, recipe.split)
+    for part in ("train", "validation") if recipe.loss_on == "response" else ():
+        blank = [examples.index(one) + 1 for one in parts[part] if not one.reference.strip()]
+        if blank:
+            places = ", ".join(f"item {number}" for number in blank[:5])
+            warn(f"{source}: {len(blank)} {part} items have no answer and are left out ({places})")
+            parts[part] = [one for one in parts[part] if one.reference.strip()]
+    if not parts["train"]:
+        raise InputError(f"{source}: no training item has an answer to learn", "give each an output")
     if recipe.select == "best" and not parts["validation"]:
         raise InputError("there are no validation items to select by", "give some, or set select=last")
     encode, end_id = base.encoding.encode_ordinary, base.encoding.eot_token
@@ -145,13 +153,6 @@ def prepare(base: Checkpoint, source: str, recipe: Recipe, against: Path | None 
             )
     test, others = with_room(parts["test"], lambda one: len(template.prompt_ids(one, encode)), context)
     too_long["test"] = [TooLong(id=id, tokens=tokens, action="dropped") for id, tokens in others.items()]
-    if recipe.loss_on == "response":
-        unanswered = [one.example.id for one in encoded["train"] if not one.example.reference]
-        if unanswered:
-            raise InputError(
-                f"{len(unanswered)} training items have no answer to learn (first: {unanswered[0]})",
-                "give each an output, or delete them",
-            )
     found = overlap.report(parts, against)
     parts["test"] = test
     about_data = RunData(

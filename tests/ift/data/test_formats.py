@@ -121,7 +121,7 @@ def test_the_built_in_world() -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"prompt": "x"}], "item 1 has prompt"),
+        ([{"words": "x"}], "item 1 has words"),
         ([{"instruction": "ok"}, {"instruction": "  "}], "item 2: the instruction is empty"),
         ([{"instruction": ["x"]}], "instruction is not text"),
         ([{"instruction": "x", "split": "dev2"}], "split is 'dev2'"),
