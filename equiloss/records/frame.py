@@ -22,7 +22,7 @@ def frame_of(records: Iterable[BaseModel], dtypes: Mapping[str, str] | None = No
     types: dict[str, str] = {**(dtypes or {})}
     rows = [dict(_cells(record.model_dump(by_alias=False, exclude={"schema_"}))) for record in records]
     names = dict.fromkeys([*types, *(name for row in rows for name in row)])
-    absent = {name for name in names if all(row.get(name) is None for row in rows)}
+    absent = {name for name in names if rows and all(row.get(name) is None for row in rows)}
     parts = {name for name in absent if any(other.startswith(f"{name}_") for other in names)}
     return pd.DataFrame(rows, columns=[name for name in names if name not in parts]).astype(types)
 

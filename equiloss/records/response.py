@@ -16,6 +16,10 @@ from equiloss.errors import InputError
 from equiloss.files import json_rows, write_jsonl
 from equiloss.records.file_record import wrong_fields
 
+_FINISH = {
+    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token"), "stop"),
+    **dict.fromkeys(("length", "max_tokens", "max_length", "max_new_tokens"), "length"),
+}
 RESPONSE_SCHEMA = "equiloss.response.v1"
 
 
@@ -147,14 +151,21 @@ def response_from_row(row: dict[str, Any], generator: str, where: str) -> Respon
         missing = " and ".join(repr(key) for key in ("instruction", "output") if key not in row)
         raise InputError(
             f"{where} has no {missing}",
-            f"a results file has instruction, input, output and reference; see `{commands.usage('ift respond')}`",
+            "read it with `judge exchange FILE --from diary -o DIR`"
+            if any(str(key).endswith(" response") for key in row)
+            else f"a results file has instruction, input, output and reference; see `{commands.usage('ift respond')}`",
         )
     if "dataset" in row and row.get("category") is None:  # AlpacaEval's name for it
         row["category"] = row["dataset"]
     row["input"] = row.get("input") or ""
     row["reference"] = row.get("reference") or ""
-    row.setdefault("generator", generator)
-    row.setdefault("id", item_id(str(row["instruction"]), str(row["input"])))
+    row["generator"] = generator if row.get("generator") is None else row["generator"]
+    id: object = row.get("id")
+    row["id"] = (
+        item_id(str(row["instruction"]), str(row["input"])) if id is None else str(id) if type(id) is int else id
+    )
+    if isinstance(reason := row.get("finish_reason"), str):  # as other tools name it
+        row["finish_reason"] = _FINISH.get(reason.lower())
     with wrong_fields(where, "mend that field"):
         return Response.model_validate(row)
 

@@ -7,7 +7,11 @@ from typer import Option, Typer
 
 from equiloss import console
 from equiloss.cli import JsonFlag, output_option
+<<<<<<< HEAD
 from judge.cli.options import Confidence, Draws, DrawsSeed, Files, Judge, Labels, Noise, Rubric
+=======
+from judge.cli.options import Confidence, Draws, DrawsSeed, Files, Judge, Labels, Rubric, Verdicts
+>>>>>>> 798c38e (Read what other tools write, and keep line ends, weights and verdicts written elsewhere)
 
 commands = Typer()
 
@@ -17,6 +21,7 @@ def compare(
     files: Files,
     rubric: Rubric = None,
     judge: Judge = None,
+    verdicts: Verdicts = None,
     criterion: Annotated[str | None, Option(help="One criterion of the rubric.", show_default="the whole")] = None,
     confidence: Confidence = 0.95,
     draws: Draws = 10_000,
@@ -41,10 +46,11 @@ def compare(
     from judge.cli import tables
     from judge.comparison.compare import compare
     from judge.data.verdicts import load_judged
+    from judge.diagnose.case_reader import with_verdicts
     from judge.labelling.label import read_labels
 
     comparison = compare(
-        load_judged(files),
+        load_judged(with_verdicts(files, verdicts)),
         rubric=rubric,
         judge=judge,
         criterion=criterion,
@@ -69,6 +75,7 @@ def report(
     output: Annotated[Path, output_option("Directory for report.json and report.html.")] = Path("report"),
     rubric: Rubric = None,
     judge: Judge = None,
+    verdicts: Verdicts = None,
     title: Annotated[str, Option(help="The page's title.", show_default="the models' names")] = "",
     labels: Labels = None,
     as_json: JsonFlag = False,
@@ -79,11 +86,12 @@ def report(
       judge report results/run1.jsonl results/run2.jsonl -o report
     """
     from judge.data.verdicts import load_judged
+    from judge.diagnose.case_reader import with_verdicts
     from judge.diagnose.diagnose import report_of_two
     from judge.labelling.label import read_labels
     from judge.report import build
 
-    judged = load_judged(files)
+    judged = load_judged(with_verdicts(files, verdicts))
     rated = read_labels(labels) if labels else []
     whole = report_of_two(judged, rubric, judge, title, rated) or build.build(
         judged, rubric=rubric, judge=judge, title=title, labels=rated
@@ -101,6 +109,7 @@ def audit(
     files: Files,
     rubric: Rubric = None,
     judge: Judge = None,
+    verdicts: Verdicts = None,
     injection: Annotated[str | None, Option(metavar="MODEL[@URL]", help="Try to talk this judge into a score.")] = None,
     labels: Labels = None,
     output: Annotated[Path | None, output_option("Directory for audit.html and audit.json.")] = None,
@@ -120,13 +129,14 @@ def audit(
     from judge.auditing.audit import audit
     from judge.cli import listings, tables
     from judge.data.verdicts import load_judged
+    from judge.diagnose.case_reader import with_verdicts
     from judge.labelling.label import read_labels
     from judge.scoring.injection import measure
 
     if injection is not None:
         listings.emit_injection(measure(files, injection, rubric=rubric or "correctness"), as_json=as_json)
         return
-    judged, rated = load_judged(files), read_labels(labels) if labels else []
+    judged, rated = load_judged(with_verdicts(files, verdicts)), read_labels(labels) if labels else []
     found = audit(judged, rubric=rubric, judge=judge, labels=rated, confidence=confidence, draws=draws, seed=seed)
     written = page.write(found, files, output) if output else ()
     if as_json:

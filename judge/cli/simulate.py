@@ -12,7 +12,7 @@ commands = Typer()
 @commands.command()
 def simulate(
     *,
-    port: Annotated[int, Option(help="A port on 127.0.0.1; 0 takes a free one.")] = 0,
+    port: Annotated[int, Option(min=0, max=65_535, help="A port on 127.0.0.1; 0 takes a free one.")] = 0,
     latency: Annotated[float, Option(help="Seconds until an answer.")] = 0.0,
     latency_sigma: Annotated[float, Option(help="Its log-normal spread.")] = 0.0,
     faults: Annotated[list[str], repeatable("--fault", "KIND=RATE", "A fault and its share of requests.")],

@@ -103,13 +103,16 @@ def choose_panel(judged: Sequence[Judged], rubric: str | None = None, judge: str
     everything = panels_of(judged)
     files = [run.path or run.generator for run in judged]
     if not everything:
-        raise InputError(f"{', '.join(map(str, files))}: not judged yet", f"run `{commands.judge_score(files)}` first")
+        raise InputError(
+            f"{', '.join(map(str, files))}: not judged yet",
+            f"run `{commands.judge_score(files)}` first, or say with --verdicts where they lie",
+        )
     shared = [
         panel
         for panel in everything
         if all(panel in run.panels() for run in judged)
         and (rubric is None or panel.rubric == rubric)
-        and (judge is None or panel.judge == judge)
+        and (judge is None or judge in (panel.judge, panel.judge.partition("@http")[0]))
     ]
     if not shared:
         asked = " and ".join(f"{key} {value!r}" for key, value in (("rubric", rubric), ("judge", judge)) if value)

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 ANSWER = ("id", "generator", "category", "instruction", "input", "reference", "output", "finish_reason", "n_tokens")
-SCORE = ("rubric", "judge", "judge_resolved", "criterion", "repeat", "position", "value", "explanation", "cost_usd")
+SCORE = (
+    "rubric",
+    "judge",
+    "judge_resolved",
+    "criterion",
+    "repeat",
+    "position",
+    "value",
+    "weight",
+    "explanation",
+    "cost_usd",
+)
 
 
 def table(judged: Sequence[Judged]) -> DataFrame:
@@ -29,7 +40,7 @@ def table(judged: Sequence[Judged]) -> DataFrame:
     parts: list[DataFrame] = []
     for run in judged:
         answers = frame_of(run.responses.values(), RESPONSES)[[*ANSWER]]
-        scores = frame_of(run.verdicts, VERDICTS)[["id", "generator", *SCORE]]
+        scores = frame_of(run.verdicts, VERDICTS).reindex(columns=["id", "generator", *SCORE])
         bare = answers[~answers["id"].isin(scores["id"])]
         parts += [scores.merge(answers, how="left", on=["id", "generator"]), bare]
     return pd.concat(parts, ignore_index=True)[[*ANSWER, *SCORE]]
@@ -59,7 +70,9 @@ def read_csv(path: Path) -> list[Row]:
     import pandas as pd
 
     with reading(path, "CSV", "mend that line"):
-        rows = pd.read_csv(io.StringIO(read_text(path)), dtype=str, keep_default_na=False)
+        read_text(path)  # raises where there is nothing to read, saying why
+        with path.open(encoding="utf-8-sig", newline="") as f:  # line ends within answers stay as they are
+            rows = pd.read_csv(io.StringIO(f.read(), newline=""), dtype=str, keep_default_na=False)
     return _records(rows)
 
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from equiloss.errors import InputError
-from equiloss.records.response import read_responses
-from equiloss.records.verdict import read_failures
+from equiloss.records.response import item_id, read_responses
+from equiloss.records.verdict import Verdict, read_failures, read_verdicts, verdict_row
 from judge.cli.main import program
 from judge.comparison.compare import compare
 from judge.data.verdicts import load_judged
-from judge.exchange.exchange import read_as
+from judge.exchange.exchange import convert, read_as
 from judge.exchange.registry import exporters, importers
 
 
@@ -283,3 +283,39 @@ def test_a_file_without_scores_has_answers_alone(tmp_path):
     path = annotated(tmp_path / "plain.json", [None] * 3)
     exchange(path, "--from", "diary", "-o", tmp_path / "out")
     assert [one.name for one in (tmp_path / "out").iterdir()] == ["plain.jsonl"]
+
+
+def test_line_ends_and_weights_survive_a_table(tmp_path: Path) -> None:
+    answers = tmp_path / "a.jsonl"
+    answers.write_text(json.dumps({"instruction": "Q", "output": "one\r\ntwo\rthree\n", "reference": ""}) + "\n")
+    convert([answers], "csv", None, tmp_path / "t.csv")
+    convert([tmp_path / "t.csv"], None, "csv", tmp_path / "back")
+    assert json.loads((tmp_path / "back/a.jsonl").read_text())["output"] == "one\r\ntwo\rthree\n"
+    id = json.loads((tmp_path / "back/a.jsonl").read_text())["id"]
+    lines = [
+        verdict_row(
+            Verdict(
+                id=id, generator="a", criterion=name, value=value, weight=weight, rubric="r", rubric_sha="s", judge="j",
+                judge_resolved="j", request_sha="q",
+            )
+        )
+        for name, value, weight in (("tone", 1, 1), ("fact", 5, 9))
+    ]  # fmt: skip
+    (tmp_path / "a.r.j.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for kind in ("csv", "parquet"):
+        convert([answers], kind, None, tmp_path / f"w.{kind}")
+        convert([tmp_path / f"w.{kind}"], None, kind, tmp_path / f"w-{kind}")
+        assert [line.weight for line in read_verdicts(tmp_path / f"w-{kind}/a.r.j.jsonl")] == [1, 9]
+
+
+def test_what_other_tools_write_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "b.jsonl"
+    rows = [{"id": 7, "instruction": "Q", "output": "x", "generator": None, "finish_reason": "EOS"}]
+    rows += [{"id": None, "instruction": "R", "output": "y", "finish_reason": "tool_calls"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first, second = read_responses(path)
+    assert (first.id, first.generator, first.finish_reason) == ("7", "b", "stop")
+    assert (second.id, second.finish_reason) == (item_id("R", ""), None)
+    path.write_text(json.dumps({"instruction": "Q", "output": "r", "model 1 response": "x"}).replace("output", "input"))
+    with pytest.raises(InputError, match="--from diary"):
+        read_responses(path)
