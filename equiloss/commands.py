@@ -38,6 +38,11 @@ def judge_score(
     return _line("judge score", files, options, flags=["--retry-failures"] if retry_failures else [])
 
 
+def judge_exchange(file: Word, origin: str, output: Word = DIR) -> str:
+    """Read another tool's file into result files."""
+    return _line("judge exchange", [file], {"from": origin, "output": output})
+
+
 def judge_audit(files: Sequence[Word]) -> str:
     """See how far the judge of these files can be trusted."""
     return _line("judge audit", files)

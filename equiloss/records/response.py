@@ -151,7 +151,7 @@ def response_from_row(row: dict[str, Any], generator: str, where: str) -> Respon
         missing = " and ".join(repr(key) for key in ("instruction", "output") if key not in row)
         raise InputError(
             f"{where} has no {missing}",
-            "read it with `judge exchange FILE --from diary -o DIR`"
+            f"`{commands.judge_exchange(where.partition(': ')[0], 'diary')}` reads it"
             if any(str(key).endswith(" response") for key in row)
             else f"a results file has instruction, input, output and reference; see `{commands.usage('ift respond')}`",
         )

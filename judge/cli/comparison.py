@@ -7,11 +7,7 @@ from typer import Option, Typer
 
 from equiloss import console
 from equiloss.cli import JsonFlag, output_option
-<<<<<<< HEAD
-from judge.cli.options import Confidence, Draws, DrawsSeed, Files, Judge, Labels, Noise, Rubric
-=======
-from judge.cli.options import Confidence, Draws, DrawsSeed, Files, Judge, Labels, Rubric, Verdicts
->>>>>>> 798c38e (Read what other tools write, and keep line ends, weights and verdicts written elsewhere)
+from judge.cli.options import Confidence, Draws, DrawsSeed, Files, Judge, Labels, Noise, Rubric, Verdicts
 
 commands = Typer()
 
