@@ -7,7 +7,7 @@ from typer import Option, Typer
 
 from equiloss import console
 from equiloss.cli import JsonFlag, output_option, positive
-from judge.cli.options import A, B, Judge, Results, Rubric, Verdicts
+from judge.cli.options import A, B, Judge, Noise, Results, Rubric, Verdicts
 
 commands = Typer()
 
@@ -25,6 +25,7 @@ def diagnose(
         float | None,
         Option(callback=positive, help="Points below which no gap is of interest.", show_default="1/20 of the scale"),
     ] = None,
+    noise: Noise = None,
     explanation: Annotated[
         Path | None, Option(help="`study explain`'s file.", show_default="beside the results")
     ] = None,
@@ -40,12 +41,14 @@ def diagnose(
       judge diagnose results/run1.jsonl results/run2.jsonl
       judge diagnose base-a base-b --json
     """
+    from equiloss.records.noise import load, spread
     from judge.diagnose import terminal
+    from judge.diagnose.case import Options
     from judge.diagnose.case_reader import read_case
     from judge.diagnose.diagnose import diagnose_case, write
 
     case = read_case(a, b, results, rubric, judge, verdicts)
-    diagnosis = diagnose_case(case, margin, explanation, smallest_gap)
+    diagnosis = diagnose_case(case, Options(margin, smallest_gap, spread(load(noise)) if noise else None), explanation)
     if output:
         console.say(*(f"wrote {path}" for path in write(case, diagnosis, output)))
     if as_json:

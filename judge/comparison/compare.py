@@ -28,6 +28,7 @@ from equiloss.statistics.nested import (
 )
 from equiloss.statistics.prediction_powered import PredictionPoweredMean
 from judge.comparison import ranking
+from judge.comparison.assumed import assumed
 from judge.comparison.clusters import clusters_of
 from judge.comparison.document import (
     CategoryScore,
@@ -275,17 +276,12 @@ def _difference(table: _Table, a: int, b: int) -> Difference:
 
 def _with_noise(split: NestedGap, noise: Spread, confidence: float) -> WithNoise:
     """The intervals of the questions whose unit did not vary here, with the ledger's spread."""
-    seed, base = noise.seed_sd, noise.base_sd
-    bases = split.assumed_spread(seed, df=noise.seed_df) if split.bases is None and seed is not None else None
-    recipes = None
-    if split.recipes is None and base is not None:
-        inside = 0.0 if noise.with_seeds or seed is None else seed
-        recipes = split.assumed_spread(inside, base, min(noise.base_df, noise.seed_df))
+    bases, recipes = assumed(split, noise)
     return WithNoise(
         bases=bases and bases.interval(confidence),
         recipes=recipes and recipes.interval(confidence),
-        seed_sd=seed,
-        base_sd=base,
+        seed_sd=noise.seed_sd,
+        base_sd=noise.base_sd,
     )
 
 

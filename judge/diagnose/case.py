@@ -16,6 +16,7 @@ from equiloss.records.counterfactual import Tried
 from equiloss.records.diagnosis import Side
 from equiloss.records.evaluation import Evaluation
 from equiloss.records.ift_run import IftRespond, IftRun, RunBase
+from equiloss.records.noise import Spread
 from equiloss.records.probe import ProbeRecord
 from equiloss.records.response import Response
 from equiloss.statistics.equivalence import MARGIN_NATS
@@ -75,9 +76,14 @@ class Arm:
 
 @dataclass(frozen=True)
 class Options:
-    """What a diagnosis is told beside the case: the margin of equal loss, and what `study explain` has tried."""
+    """What a diagnosis is told beside the case: margins, what `study explain` tried, what a noise ledger says.
+
+    `margin_points`: the smallest gap of interest; None: a twentieth of the scale.
+    """
 
     margin_nats: float = MARGIN_NATS
+    margin_points: float | None = None
+    noise: Spread | None = None
     tried: tuple[Tried, ...] = ()
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from equiloss.files import write_json
 from equiloss.provenance import provenance
 from equiloss.records import counterfactual
 from equiloss.records.diagnosis import Diagnosis, Level
-from equiloss.statistics.equivalence import MARGIN_NATS
 from judge.data.verdicts import Judged
 from judge.diagnose import naming, verdict
 from judge.diagnose.case import Case, Options
@@ -43,7 +43,7 @@ def diagnose(
     rubric: str | None = None,
     judge: str | None = None,
     verdicts_dir: Path | None = None,
-    margin_nats: float = MARGIN_NATS,
+    options: Options | None = None,
     explanation: Path | None = None,
 ) -> Diagnosis:
     """Diagnose the gap between A and B, each a response file, a verdict file or a run's name.
@@ -51,7 +51,7 @@ def diagnose(
     `explanation`: a file that `study explain` wrote; without it, the one beside the results is used if it is there.
     Raises: InputError for what cannot be read or compared.
     """
-    return diagnose_case(read_case(a, b, results_dir, rubric, judge, verdicts_dir), margin_nats, explanation)
+    return diagnose_case(read_case(a, b, results_dir, rubric, judge, verdicts_dir), options, explanation)
 
 
 def write(case: Case, diagnosis: Diagnosis, directory: Path) -> list[Path]:
@@ -85,30 +85,24 @@ def report_of_two(
     return pages.report(case, diagnose_case(case), title, labels) if case.gap is not None else None
 
 
-def diagnose_case(
-    case: Case,
-    margin_nats: float = MARGIN_NATS,
-    explanation: Path | None = None,
-    margin_points: float | None = None,
-) -> Diagnosis:
-    """Diagnose what has been read.
-
-    `margin_points`: the smallest gap of interest; None: a twentieth of the scale.
-    """
+def diagnose_case(case: Case, options: Options | None = None, explanation: Path | None = None) -> Diagnosis:
+    """Diagnose what has been read (`explanation` as in `diagnose`)."""
     names = (case.a.name, case.b.name)
     if explanation is not None:
         explained = counterfactual.read(explanation, names)
     else:
         folders = dict.fromkeys(folder for folder in (case.b.folder, case.a.folder) if folder)
         explained = next((one for folder in folders if (one := counterfactual.find(folder, *names))), None)
-    tried = explained.tried if explained else ()
-    margin = margin_points if margin_points is not None else (case.scale[1] - case.scale[0]) / INTEREST
-    levels = tuple(level(case, Options(margin_nats, tried)) for level in LEVELS)
+    options = replace(options or Options(), tried=explained.tried if explained else ())
+    margin = options.margin_points
+    margin = (case.scale[1] - case.scale[0]) / INTEREST if margin is None else margin
+    levels = tuple(level(case, options) for level in LEVELS)
     gap = case.gap
+    asked = questions(gap, options.noise)
     causes = [cause for level in levels for cause in level.causes]
     if gap is not None:
         levels, causes = naming.settle(gap, levels)
-    decision, causes = verdict.decide(case, levels, causes, margin)
+    decision, causes = verdict.decide(case, levels, causes, asked, margin)
     better = None
     if gap is not None and gap.estimate.excludes(0.0):
         better = case.a.name if gap.value > 0 else case.b.name
@@ -120,7 +114,7 @@ def diagnose_case(
         judge_is_llm=case.panel.is_llm if case.panel else None,
         gap=gap.estimate if gap else None,
         margin_points=margin,
-        questions=questions(gap),
+        questions=asked,
         contributions=naming.contributions(causes),
         unexplained=naming.unexplained(gap.estimate, causes) if gap else None,
         better=better,

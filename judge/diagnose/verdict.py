@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from equiloss.numerals import estimated, plain, significant
-from equiloss.records.diagnosis import Cause, DiagnosisVerdict, Level, VerdictKind
+from equiloss.records.diagnosis import Cause, DiagnosisVerdict, Level, Questions, VerdictKind
 from equiloss.statistics.estimate import Estimate
 from judge.diagnose import next_steps, prose
 from judge.diagnose.case import Case
@@ -37,6 +37,17 @@ class Findings:
     case: Case
     levels: Sequence[Level]
     causes: Sequence[Cause]
+    questions: Questions
+
+    @property
+    def one_seed(self) -> str:
+        """What one fine-tuning seed a side leaves open, and what a noise ledger says of it."""
+        assert self.case.gap is not None
+        says, by_ledger = prose.one_seed(self.case.gap), self.questions.bases
+        if by_ledger is None:
+            return says
+        told = Estimate(value=by_ledger.points, low=by_ledger.low, high=by_ledger.high)
+        return f"{says} With the spread that the noise ledger measured, A minus B is {estimated(told)}."
 
     @property
     def gap(self) -> Estimate:
@@ -92,16 +103,18 @@ class Findings:
         gap = self.case.gap
         assert gap is not None
         if not gap.seeds_measured:
-            return f" This holds for these answers: {prose.one_seed(gap)}"
+            return f" This holds for these answers: {self.one_seed}"
         if cause.level == 5 and not (gap.split and gap.split.recipes):
             return " This holds for these base models; with one pretraining run a side, not yet for how they were made."
         return ""
 
 
-def decide(case: Case, levels: Sequence[Level], causes: Sequence[Cause], margin: float) -> Decision:
+def decide(
+    case: Case, levels: Sequence[Level], causes: Sequence[Cause], questions: Questions, margin: float
+) -> Decision:
     """The verdict and the causes of all levels, ranked, with the named ones marked. `margin`: in points."""
     premise, reality = levels[0], levels[1]
-    found = Findings(case, levels, causes)
+    found = Findings(case, levels, causes, questions)
     if case.gap is None or reality.status == "not-tested":
         says = "Cannot tell: there are no scores on both sides to compare."
         return found.verdict("cannot-tell", "not-judged", says, reality.command)
@@ -217,7 +230,7 @@ def _open(found: Findings, naming: Naming) -> Decision:
     assert gap is not None
     suspects = sorted((one for one in found.causes if one.open), key=lambda one: -(one.prior or 0.0))
     seedless = not gap.seeds_measured
-    says = f": {prose.one_seed(gap)}" if seedless else ""
+    says = f": {found.one_seed}" if seedless else ""
     if naming.blocked:
         best = naming.blocked[0]
         says += f"{' Yet' if says else ' yet:'} {prose.lower(best.says[:-1])} ({_size(best)}); but "

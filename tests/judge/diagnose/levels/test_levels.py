@@ -13,8 +13,10 @@ import pytest
 
 from equiloss.errors import InputError
 from equiloss.records.diagnosis import Diagnosis
+from equiloss.records.noise import Spread
 from equiloss.records.response import Response
 from equiloss.records.verdict import CONTROL_SCHEMA, ControlVerdict, Verdict, file_name, read_verdicts, write_verdicts
+from judge.diagnose.case import Options
 from judge.diagnose.diagnose import diagnose
 
 Make = Callable[..., dict[str, Any]]
@@ -35,6 +37,24 @@ def test_one_seed_a_side_is_never_called_real(pair: Any, make_record: Make) -> N
     assert found.verdict.kind == "cannot-tell"
     assert found.verdict.reason == "one-seed"
     assert "--seeds 5" in (found.verdict.command or "")
+
+
+@pytest.mark.parametrize(("sd", "tells"), [(1.0, True), (60.0, False)])
+def test_a_noise_ledger_says_what_one_seed_a_side_cannot(pair: Any, make_record: Make, sd: float, tells: bool) -> None:
+    runs = [pair.answers("a", lambda i: 0.9, 1), pair.answers("b", lambda i: 0.3, 2)]
+    for name, run in zip("ab", runs, strict=True):
+        pair.write(name, run, make_record(lr=3e-4 if name == "a" else 3e-3))
+    pair.judge(runs)
+    found = say(pair, options=Options(noise=Spread(seed_sd=sd, base_sd=None, seed_df=20.0)))
+    answers, bases = found.questions.answers, found.questions.bases
+    assert answers is not None
+    assert bases is not None
+    assert bases.unit == "fine-tuning seeds, by the ledger"
+    assert bases.points == answers.points
+    assert bases.low < answers.low
+    assert (bases.low > 0) == tells
+    assert "With the spread that the noise ledger measured" in found.verdict.sentence
+    assert found.verdict.causes == ()
 
 
 def test_no_verdicts_says_which_command_supplies_them(pair: Any) -> None:
