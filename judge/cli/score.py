@@ -30,7 +30,9 @@ def score(
     expected_score: Annotated[bool, Option("--expected-score", help="Score the mean over log-probabilities.")] = False,
     group_size: GroupSize = 8,
     control_answers: ControlAnswers = 0.1,
-    early_stop: Annotated[float | None, Option(metavar="ALPHA", help="End once all differences are settled.")] = None,
+    early_stop: Annotated[
+        float | None, Option(metavar="ALPHA", help="End once these answers' gaps are settled.")
+    ] = None,
     rpm: Annotated[float | None, Option(help="Requests per minute.", show_default="learnt from the endpoint")] = None,
     tpm: Annotated[float | None, Option(help="Tokens per minute.", show_default="learnt from the endpoint")] = None,
     timeout: Annotated[float, Option(help="Seconds for one answer.")] = 300.0,

@@ -61,5 +61,8 @@ def _account(judge: Scorer) -> list[str]:
         cost = f"they cost {tokens:,} tokens, {usd(cost_usd)}"
         lines.append(f"control answers (mean share of the scale): {means}; {cost}")
     if (early := judge.early_stopping) and early.decided:
-        lines.append(f"settled after {early.items:,} items; {early.items_saved:,} were saved (alpha {early.alpha:g})")
+        lines.append(
+            f"settled after {early.items:,} items; {early.items_saved:,} were saved (alpha {early.alpha:g}). "
+            "This speaks of these answers: other seeds may differ, and gaps at stopping are too large on average"
+        )
     return lines

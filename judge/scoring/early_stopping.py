@@ -98,6 +98,7 @@ class EarlyStopping:
         names = self._plan.generators
         return {
             "alpha": self.alpha,
+            "about": "these answers, not other seeds; gaps at stopping are too large on average",
             "decided": self.decided,
             "items": self.items,
             "items_saved": self.items_saved,
