@@ -176,11 +176,13 @@ def save(encoding: Encoding, path: Path) -> None:
     write_json(path, {"format": FORMAT, **to_record(encoding)})
 
 
-def load(name_or_path: str) -> Encoding:
-    """A tokenizer by its name ("gpt2"), from a file that `save` wrote, or from a data directory with one in it.
+def load(name_or_path: str | Encoding) -> Encoding:
+    """A tokenizer: itself, by its name ("gpt2"), from a file that `save` wrote, or a data directory with one in it.
 
     Raises: InputError when there is none.
     """
+    if not isinstance(name_or_path, str):
+        return name_or_path
     if name_or_path == "gpt2":
         return gpt2()
     path = Path(name_or_path)

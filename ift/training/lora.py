@@ -22,8 +22,9 @@ class LowRank(nn.Module):
         self.scale = alpha / rank
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight with its addition."""
-        return weight + self.scale * (self.up @ self.down)
+        """The weight with its addition, in fp32 as `merge` computes it: what is validated is what is saved."""
+        with torch.autocast(weight.device.type, enabled=False):
+            return weight + self.scale * (self.up @ self.down)
 
 
 def add(model: GPT, rank: int, alpha: float, seed: int) -> None:

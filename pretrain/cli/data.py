@@ -15,7 +15,7 @@ commands = Typer()
 def data(
     source: Annotated[str, Argument(metavar="SOURCE")],
     output: Annotated[Path, output_option("The data directory to write.")],
-    tokenizer: Annotated[str, Option(help="gpt2, or a tokenizer.json of an earlier run.")] = "gpt2",
+    tokenizer: Annotated[str, Option(help="gpt2, a tokenizer.json, a checkpoint.pt, or a GPT-2 directory.")] = "gpt2",
     train_tokenizer: Annotated[int | None, Option(metavar="N", help="Train a byte-level BPE of N ids instead.")] = None,
     validation: Annotated[float, Option(help="Share of documents for validation.")] = 0.05,
     test: Annotated[float, Option(help="Share of documents for the test.")] = 0.05,
@@ -46,6 +46,7 @@ def data(
     from pretrain.data.shard_writer import write_source, written
     from pretrain.data.splits import Fractions
     from pretrain.data.token_files import is_token_source, write_token_files
+    from pretrain.exchange.tokenizer_files import named
 
     text = partial(
         write_source,
@@ -55,7 +56,9 @@ def data(
     )
     write, fractions = write_token_files if is_token_source(source) else text, Fractions(validation, test)
     with counting("pretrain data", "tokens") as on_progress:
-        shards = write(source, output, tokenizer=tokenizer, seed=seed, fractions=fractions, on_progress=on_progress)
+        shards = write(
+            source, output, tokenizer=named(tokenizer), seed=seed, fractions=fractions, on_progress=on_progress
+        )
     console.say(*written(shards))
     if as_json:
         console.emit_json(shards.summary())

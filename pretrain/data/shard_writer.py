@@ -48,7 +48,7 @@ def write_source(
     source: str,
     directory: Path,
     *,
-    tokenizer: str = "gpt2",
+    tokenizer: str | Encoding = "gpt2",
     train_tokenizer: int | None = None,
     fields: Fields | None = None,
     seed: int = 0,

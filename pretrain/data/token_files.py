@@ -37,7 +37,7 @@ def write_token_files(
     source: str,
     directory: Path,
     *,
-    tokenizer: str = "gpt2",
+    tokenizer: str | Encoding = "gpt2",
     seed: int = 0,
     fractions: Fractions = USUAL,
     on_progress: Callable[[int, int], None] | None = None,

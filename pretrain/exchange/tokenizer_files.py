@@ -102,6 +102,22 @@ def read(directory: Path) -> Encoding | None:
     return _from_vocabulary(vocabulary, str(path))
 
 
+def named(name: str) -> str | Encoding:
+    """What `--tokenizer` names: a checkpoint's tokenizer, or that of a Hugging Face directory or tokenizer.json.
+
+    Any other name is given back, for `equiloss.tokenizer.load`. Raises: InputError when it cannot be read.
+    """
+    path = Path(name)
+    if path.suffix == ".pt":
+        from pretrain.model.checkpoint import load
+
+        return load(path).encoding
+    folder = path.parent if path.name == "tokenizer.json" else path
+    document = files.read_json(folder / "tokenizer.json") if (folder / "tokenizer.json").is_file() else {}
+    ours = isinstance(document, dict) and document.get("format") == tokenizer.FORMAT  # pyright: ignore[reportUnknownMemberType]
+    return name if ours or not folder.is_dir() else read(folder) or name
+
+
 def _from_vocabulary(vocabulary: Mapping[str, int], where: str) -> Encoding:
     bytes_of = {character: byte for byte, character in tokenizer.byte_characters().items()}
     ordered = sorted(vocabulary.items(), key=lambda item: item[1])

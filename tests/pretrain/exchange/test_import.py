@@ -335,3 +335,20 @@ def test_a_pickle_with_code_is_not_opened(tmp_path: Path) -> None:
         read(tmp_path / "other.pt")
     with pytest.raises(InputError, match="no such file"):
         read(tmp_path / "nowhere")
+
+
+def test_the_tokenizer_of_an_export_or_a_checkpoint_makes_data(tmp_path: Path) -> None:
+    from equiloss.records.base_run import CheckpointRun
+    from pretrain.config import ModelConfig
+    from pretrain.exchange.export import export
+    from pretrain.exchange.tokenizer_files import named
+    from pretrain.model import checkpoint
+    from pretrain.model.decoder import GPT
+
+    own = tokenizer.train_bpe(["a few words of a text"], 280)
+    config = ModelConfig(n_layer=1, n_head=1, n_embd=8, context=8, vocab_size=own.n_vocab)
+    checkpoint.save(tmp_path / "a.pt", GPT(config), tokenizer.to_record(own), CheckpointRun(name="a"))
+    export(checkpoint.load(tmp_path / "a.pt"), tmp_path / "hf")
+    for name in (tmp_path / "a.pt", tmp_path / "hf", tmp_path / "hf" / "tokenizer.json"):
+        assert tokenizer.sha256(tokenizer.load(named(str(name)))) == tokenizer.sha256(own)
+    assert named("gpt2") == "gpt2"
