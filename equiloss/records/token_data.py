@@ -16,10 +16,25 @@ def _named(source: Any) -> Any:
     return {"name": source} if isinstance(source, str) else source
 
 
+class MixedSource(FileRecord):
+    """A source of a mix: its weight, the documents and UTF-8 bytes read from it, and their share of the mix's bytes.
+
+    `passes`: how often it was read to its end.
+    """
+
+    name: str
+    weight: float
+    documents: int
+    bytes: int
+    share: float
+    passes: int
+    sha256: str | None = None
+
+
 class TextSource(SparseRecord):
     """What text was read from: its name, of files their number, size and one hash over all, and the fields chosen.
 
-    `tokens`: the source held token ids, not text.
+    `tokens`: the source held token ids, not text. `mix`: the sources of a mix by weight.
     """
 
     name: str = ""
@@ -30,6 +45,7 @@ class TextSource(SparseRecord):
     domain: str | None = None
     separator: str | None = None
     tokens: bool = False
+    mix: list[MixedSource] = Field(default_factory=list[MixedSource])
 
 
 Source = Annotated[TextSource, BeforeValidator(_named)]

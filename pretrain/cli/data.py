@@ -7,13 +7,14 @@ from typer import Argument, Option, Typer
 
 from equiloss import console
 from equiloss.cli import JsonFlag, output_option
+from equiloss.errors import InputError
 
 commands = Typer()
 
 
 @commands.command()
 def data(
-    source: Annotated[str, Argument(metavar="SOURCE")],
+    sources: Annotated[list[str], Argument(metavar="SOURCE[=WEIGHT]...")],
     output: Annotated[Path, output_option("The data directory to write.")],
     tokenizer: Annotated[str, Option(help="gpt2, a tokenizer.json, a checkpoint.pt, or a GPT-2 directory.")] = "gpt2",
     train_tokenizer: Annotated[int | None, Option(metavar="N", help="Train a byte-level BPE of N ids instead.")] = None,
@@ -37,27 +38,37 @@ def data(
       pretrain data speeches/ -o data/speeches --train-tokenizer 2048
       pretrain data hub:HuggingFaceFW/fineweb:sample-10BT -o data/fineweb
       pretrain data world:demo -o data/demo --train-tokenizer 1024
+      pretrain data fineweb/=45 fineweb-edu/=45 simplewiki.parquet=10 -o data/mix
+    Several sources of text are mixed by weight, in bytes: one that ends begins again, until each was read once.
     Equal documents are kept once; which split a document goes to depends on its text and the seed alone.
     """
     from functools import partial
 
     from equiloss.progress import counting
+    from pretrain.data import mixing
     from pretrain.data.corpus import Fields
     from pretrain.data.shard_writer import write_source, written
     from pretrain.data.splits import Fractions
     from pretrain.data.token_files import is_token_source, write_token_files
     from pretrain.exchange.tokenizer_files import named
 
+    mix = mixing.parse(sources)
     text = partial(
         write_source,
+        mix=mix,
         train_tokenizer=train_tokenizer,
         fields=Fields(text_field, domain_field, separator),
         workers=workers,
     )
-    write, fractions = write_token_files if is_token_source(source) else text, Fractions(validation, test)
+    tokens = [source for source in dict(mix) or sources if is_token_source(source)]
+    if tokens and mix:
+        raise InputError(
+            f"{tokens[0]}: files of tokens cannot be part of a mix", "mix the text that they were made from"
+        )
+    write, fractions = write_token_files if tokens else text, Fractions(validation, test)
     with counting("pretrain data", "tokens") as on_progress:
         shards = write(
-            source, output, tokenizer=named(tokenizer), seed=seed, fractions=fractions, on_progress=on_progress
+            sources[0], output, tokenizer=named(tokenizer), seed=seed, fractions=fractions, on_progress=on_progress
         )
     console.say(*written(shards))
     if as_json:

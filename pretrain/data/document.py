@@ -12,3 +12,5 @@ class Document:
     text: str
     domain: str = ""
     split: str | None = None
+    again: bool = False
+    """Whether its source begins a second time, or a later one: it repeats on purpose, in training."""

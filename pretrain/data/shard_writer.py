@@ -23,11 +23,12 @@ import numpy as np
 from equiloss import files
 from equiloss import tokenizer as tokenizers
 from equiloss.errors import EquilossError, InputError
-from equiloss.numerals import number
+from equiloss.numerals import number, percent
 from equiloss.provenance import provenance
 from equiloss.records.token_data import SplitFile, SplitName, TextSource, TokenData
 from pretrain.data.corpus import Fields, describe, read_documents
 from pretrain.data.document import Document
+from pretrain.data.mixing import Mix, Weights
 from pretrain.data.shards import DTYPES, SPLITS, Shards
 from pretrain.data.splits import USUAL, Fractions, Kept, Splitter
 
@@ -51,23 +52,27 @@ def write_source(
     tokenizer: str | Encoding = "gpt2",
     train_tokenizer: int | None = None,
     fields: Fields | None = None,
+    mix: Weights = (),
     seed: int = 0,
     fractions: Fractions = USUAL,
     workers: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Shards:
-    """Write a source (see `read_documents`) as a data directory.
+    """Write a source (see `read_documents`), or a `mix` of sources by weight, as a data directory.
 
     `train_tokenizer`: train a tokenizer of that size first, on the training split's first GB of text; else
     `tokenizer` is a name or a file. Raises: InputError as `read_documents`, `train_bpe` and `write_shards` do.
     """
-    documents = read_documents(source, fields)
+    fields = fields or Fields()
+    mixed = Mix(mix, fields, seed)
+    documents = mixed.documents() if mix else read_documents(source, fields)
     if train_tokenizer is None:
         encoding = tokenizers.load(tokenizer)
     else:
-        kept = Splitter(seed, fractions).keep(read_documents(source, fields))
+        again = Mix(mix, fields, seed).documents() if mix else read_documents(source, fields)
+        kept = Splitter(seed, fractions).keep(again)
         encoding = tokenizers.train_bpe(_training_texts(kept), train_tokenizer)
-    about = describe(source).model_copy(update=asdict(fields or Fields()))
+    about = mixed.record if mix else describe(source).model_copy(update=asdict(fields))
     return write_shards(
         documents,
         directory,
@@ -96,7 +101,7 @@ def write_shards(
     directory: Path,
     encoding: Encoding,
     *,
-    source: TextSource = UNNAMED,
+    source: TextSource | Callable[[], TextSource] = UNNAMED,
     seed: int = 0,
     fractions: Fractions = USUAL,
     workers: int | None = None,
@@ -121,10 +126,13 @@ def write_tokenized(
     splitter: Splitter,
     directory: Path,
     encoding: Encoding,
-    source: TextSource,
+    source: TextSource | Callable[[], TextSource],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Shards:
-    """Write documents with their ids (uint32, as bytes, without the end of text); the rest is as in `write_shards`."""
+    """Write documents with their ids (uint32, as bytes, without the end of text); the rest is as in `write_shards`.
+
+    `source`: what they were made from, or a function that says it once all of them have been read.
+    """
     dtype_name: Literal["uint16", "uint32"] = "uint16" if encoding.n_vocab <= 1 << 16 else "uint32"
     with _partial(directory) as partial, ExitStack() as stack:
         writers: dict[SplitName, _SplitWriter] = {
@@ -150,7 +158,7 @@ def write_tokenized(
         }
         tokenizers.save(encoding, partial / "tokenizer.json")
         record = TokenData(
-            source=source,
+            source=source() if callable(source) else source,
             seed=splitter.seed,
             fractions=asdict(splitter.fractions),
             dtype=dtype_name,
@@ -318,6 +326,9 @@ def written(shards: Shards) -> list[str]:
         lines.append(f"  {name}: {split.documents:,} documents, {split.tokens:,} tokens{per_byte}")
         if not split.documents and record.fractions.get(name):
             lines.append(f"  warning: no document fell to {name}: raise --{name}, or cut long texts with --separator")
+    for part in record.source.mix if record.source else []:
+        ended = f", read to its end {part.passes} time{'s' * (part.passes > 1)}" if part.passes else ""
+        lines.append(f"  {part.name}: {percent(part.share, 1)} of the text read, {part.documents:,} documents{ended}")
     removed = record.duplicates_removed
     if removed.within_splits or removed.across_splits or record.empty_removed:
         lines.append(

@@ -63,8 +63,10 @@ class Splitter:
         """The empty documents, and the different texts."""
         return self.empty + len(self._split_of)
 
-    def place(self, data: bytes, asked: str | None) -> SplitName | None:
+    def place(self, data: bytes, asked: str | None, again: bool = False) -> SplitName | None:
         """The split of a document with this content (`asked`: as its source says); None for a duplicate.
+
+        One that comes `again` on purpose is kept in training alone.
 
         Raises: InputError for a split that there is not.
         """
@@ -75,6 +77,8 @@ class Splitter:
         first = self._split_of.get(digest)
         if first is None:
             self._split_of[digest] = split
+        elif again:
+            return split if split == "train" else None
         elif first != split:
             self.across += 1
             return None
@@ -90,6 +94,6 @@ class Splitter:
                 self.empty += 1
                 continue
             data = document.text.encode("utf-8", "replace")  # a lone surrogate becomes "?", as no encoding can hold it
-            split = self.place(data, document.split)
+            split = self.place(data, document.split, document.again)
             if split is not None:
                 yield Document(data.decode(), document.domain, split), split, len(data)
