@@ -192,7 +192,8 @@ def _nothing_recorded(found: Findings) -> Decision | None:
     because = tuple(text for one in shows for text in one.evidence_for)
     more = {"shows_as": tuple(one.id for one in shows), "because": because}
     if inert:
-        of_recipe = next((one.suspect.cause for one in recipe_differences(case)), None)
+        changes = [*recipe_differences(case), *decoding_differences(case)]
+        of_recipe = next((one.suspect.cause for one in changes), None)
         again = next_steps.explain(case, of_recipe) if of_recipe else next_steps.pretrain_again(case)
         says = (
             f"Cannot tell: all that is recorded to differ cannot act: {in_words(inert)}. What can be left of it is "

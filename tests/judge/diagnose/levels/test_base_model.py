@@ -24,7 +24,14 @@ Make = Callable[..., dict[str, Any]]
 
 
 def base(
-    folder: Path, name: str, *, data: str = "d", cloze: float | None = None, stored: float | None = None, **train: Any
+    folder: Path,
+    name: str,
+    *,
+    data: str = "d",
+    cloze: float | None = None,
+    stored: float | None = None,
+    copying: float = 0.5,
+    **train: Any,
 ) -> dict[str, Any]:
     """A base model's part of a run record, with a probe beside its checkpoint where `cloze` is given.
 
@@ -36,7 +43,7 @@ def base(
     if cloze is not None:
         facts = {"first_mention_accuracy": completed(cloze)}
         facts |= {"stored_accuracy": completed(stored)} if stored is not None else {}
-        flat = {"value": 0.5, "standard_error": 0.01, "unit": "share", "samples": None}
+        flat = {"value": copying, "standard_error": 0.01, "unit": "share", "samples": None}
         probes = {
             "cloze": {"measures": facts},
             "copying": {"measures": {"accuracy": flat}},
@@ -254,6 +261,102 @@ def test_two_pretraining_seeds_are_chance_of_pretraining(pair: Any, make_record:
     a, b = base(pair.folder, "one", seed=1), base(pair.folder, "two", seed=2)
     found = two(pair, make_record, a, b, lambda i: 0.4)
     assert (found.verdict.kind, found.verdict.reason) == ("chance-of-pretraining", "seeds-of-pretraining")
+
+
+def test_chance_of_pretraining_says_what_it_shows_as(pair: Any, make_record: Make) -> None:
+    a = base(pair.folder, "one", seed=1, cloze=0.5, copying=0.95)
+    b = base(pair.folder, "two", seed=2, cloze=0.5, copying=0.5)
+    found = two(pair, make_record, a, b, lambda i: 0.45 if i % 2 else 0.9)
+    assert found.verdict.kind == "chance-of-pretraining"
+    assert found.verdict.causes == ()
+    assert found.verdict.shows_as == ("copying",)
+    assert "It shows as copying from the context" in found.verdict.sentence
+
+
+def test_causes_that_pull_against_each_other_are_both_told_with_their_signs(pair: Any, make_record: Make) -> None:
+    a = base(pair.folder, "one", cloze=1.0, copying=0.5)
+    b = base(pair.folder, "two", data="e", cloze=0.2, copying=0.95)
+    runs = [
+        *pair.seeds("a", lambda i: 0.55 if i % 2 else 0.95, run=make_record(base=a)),
+        *pair.seeds("b", lambda i: 0.9 if i % 2 else 0.25, run=make_record(base=b), first=40),
+    ]
+    pair.judge(runs)
+    found = diagnose("a", "b", results_dir=pair.folder)
+    assert found.verdict.causes == ("knowledge-extraction", "copying")
+    points = {one.cause: one.points or 0.0 for one in found.contributions}
+    assert points["knowledge-extraction"] == pytest.approx(33, abs=6)
+    assert points["copying"] == pytest.approx(-16, abs=6)
+    assert found.unexplained is not None
+    assert found.unexplained.value == pytest.approx(0, abs=1e-6)
+    assert "pull against each other" in found.verdict.sentence
+
+
+def test_causes_that_predict_the_same_items_are_tied(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one", cloze=1.0), base(pair.folder, "two", data="e", cloze=0.2)
+    facts = [id for index, id in enumerate(pair.ids) if index % 2 == 0]
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, run=with_overlap(make_record, a, facts)),
+        *pair.seeds("b", lambda i: 0.9 if i % 2 else 0.2, run=with_overlap(make_record, b, []), first=40),
+    ]
+    pair.judge(runs)
+    found = diagnose("a", "b", results_dir=pair.folder)
+    assert set(found.verdict.causes) == {"knowledge-extraction", "contamination"}
+    assert "these items cannot tell them apart" in found.verdict.sentence
+
+
+@pytest.mark.parametrize("lr", [3e-6, 3e-4])
+def test_a_probe_carries_no_more_than_its_difference_can_make(pair: Any, make_record: Make, lr: float) -> None:
+    a, b = base(pair.folder, "one", cloze=1.0), base(pair.folder, "two", data="e", cloze=0.8)
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, run=make_record(base=a)),
+        *pair.seeds("b", lambda i: 0.9 if i % 2 else 0.2, run=make_record(base=b, lr=lr), first=40),
+    ]
+    pair.judge(runs)
+    found = diagnose("a", "b", results_dir=pair.folder)
+    cause = next(one for one in found.causes if one.id == "knowledge-extraction")
+    assert cause.points is not None
+    assert cause.points.value == pytest.approx(10.0, abs=0.5)  # 0.2 of 100 points on half of the items
+    assert found.verdict.kind == "cannot-tell"
+    assert found.verdict.causes == ()
+    assert ("--only recipe-rate" in (found.verdict.command or "")) == (lr < 1e-4)
+
+
+def test_an_open_recipe_difference_keeps_a_located_cause_from_being_named(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one", cloze=1.0), base(pair.folder, "two", data="e", cloze=0.2)
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, run=make_record(base=a)),
+        *pair.seeds("b", lambda i: 0.9 if i % 2 else 0.2, run=make_record(base=b, lr=3e-6), first=40),
+    ]
+    pair.judge(runs)
+    found = diagnose("a", "b", results_dir=pair.folder)
+    assert (found.verdict.kind, found.verdict.reason) == ("cannot-tell", "open-rival")
+    assert "learning rate could carry as much" in found.verdict.sentence
+    tried = {"cause": "recipe-rate", "share": {"value": 0.1, "low": 0.02, "high": 0.18}, "settled": True}
+    document = {"format": "equiloss.explanation.v1", "a": "a", "b": "b", "tried": [tried]}
+    (pair.folder / "a.vs.b.explain.json").write_text(json.dumps(document))
+    found = diagnose("a", "b", results_dir=pair.folder)
+    assert found.verdict.causes == ("knowledge-extraction",)
+    assert next(one for one in found.causes if one.id == "recipe-rate").status == "supported"
+
+
+def test_the_base_run_is_the_unit_where_a_side_has_several(pair: Any, make_record: Make) -> None:
+    chances = {"a1": 0.75, "a2": 0.6, "b1": 0.6, "b2": 0.45}
+    runs = []
+    for number, (name, chance) in enumerate(chances.items()):
+        decay = 0.1 if name.startswith("a") else 0.2
+        record = make_record(base=base(pair.folder, name, seed=number, weight_decay=decay))
+        for seed in (1, 2, 3):
+            run = f"{name[0]}.s{3 * (number % 2) + seed}"
+            runs.append(pair.answers(run, lambda i, chance=chance: chance, 10 * number + seed))
+            pair.write(run, runs[-1], record)
+    pair.judge(runs)
+    found = diagnose("a", "b", results_dir=pair.folder)
+    assert found.questions.bases is not None
+    assert found.questions.recipes is not None
+    assert found.questions.bases.low > 0
+    assert found.questions.recipes.low < 0 < found.questions.recipes.high
+    assert found.verdict.kind == "underpowered"
+    assert "These base models do differ" in found.verdict.sentence
 
 
 def test_one_pretraining_run_a_side_settles_nothing_by_elimination(pair: Any, make_record: Make) -> None:

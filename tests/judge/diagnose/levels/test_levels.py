@@ -16,6 +16,7 @@ from equiloss.records.diagnosis import Diagnosis
 from equiloss.records.noise import Spread
 from equiloss.records.response import Response
 from equiloss.records.verdict import CONTROL_SCHEMA, ControlVerdict, Verdict, file_name, read_verdicts, write_verdicts
+from judge.data.reference import agreement
 from judge.diagnose.case import Options
 from judge.diagnose.diagnose import diagnose
 
@@ -55,6 +56,86 @@ def test_a_noise_ledger_says_what_one_seed_a_side_cannot(pair: Any, make_record:
     assert (bases.low > 0) == tells
     assert "With the spread that the noise ledger measured" in found.verdict.sentence
     assert found.verdict.causes == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "why", "only"),
+    [
+        ({"lora_alpha": 64.0}, "full fine-tuning has no adapter", "recipe-adapter"),
+        ({"decoding": {"max_new_tokens": 256, "temperature": 0.0, "top_k": 40}}, "greedy", "decoding-settings"),
+        ({"decoding": {"max_new_tokens": 99, "temperature": 0.0}}, "no answer reached the limit", "decoding-settings"),
+        ({"batch_size": 4, "accumulate": 4}, "the effective batch is equal, 16 × 1 = 4 × 4", "recipe-batch"),
+        ({"targets": ["v", "q"]}, "equal but for the order", "recipe-targets"),
+    ],
+)
+def test_a_field_that_cannot_act_is_no_suspect(
+    pair: Any, make_record: Make, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], why: str, only: str
+) -> None:
+    more = {"lora_rank": None, "lora_alpha": 16.0, "batch_size": 16, "accumulate": 1, "targets": ["q", "v"]}
+
+    def recorded(**changes: Any) -> dict[str, Any]:
+        document = make_record(**{key: value for key, value in changes.items() if key == "decoding"})
+        document["recipe"] |= {**more, **{key: value for key, value in changes.items() if key != "decoding"}}
+        return document
+
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, run=recorded()),
+        *pair.seeds("b", lambda i: 0.4, run=recorded(**changes), first=20),
+    ]
+    pair.judge(runs)
+    found = say(pair)
+    assert (found.verdict.kind, found.verdict.reason) == ("cannot-tell", "only-inert")
+    assert why in found.verdict.sentence
+    assert not [one for one in found.causes if one.open]
+    assert (found.verdict.command or "").endswith(f"--only {only}")
+
+
+def test_seeds_of_one_side_with_two_recipes_are_refused(pair: Any, make_record: Make) -> None:
+    runs = pair.seeds("a", lambda i: 0.9, run=make_record())
+    others = pair.seeds("b", lambda i: 0.4, run=make_record(), first=20)
+    pair.write("b.s2", others[1], make_record(lr=1e-6))
+    pair.judge([*runs, *others])
+    with pytest.raises(InputError, match=r"b: b\.s1 and b\.s2 differ in recipe\.lr: 0\.0003 against 1e-06"):
+        say(pair)
+
+
+def test_empty_answers_are_a_symptom_and_name_nothing(pair: Any, make_record: Make) -> None:
+    """Who does not know says nothing, on both sides; B knows less."""
+    runs = [
+        *pair.seeds("a", lambda i: 0.9, run=make_record(lr=1e-3), wrong=""),
+        *pair.seeds("b", lambda i: 0.4, run=make_record(), first=20, wrong=""),
+    ]
+    pair.judge(runs)
+    found = say(pair)
+    assert found.verdict.kind == "cannot-tell"
+    cause = next(one for one in found.causes if one.id == "decoding-empty")
+    assert (cause.status, cause.points) == ("possible", None)
+    assert "may be a symptom" in found.verdict.sentence
+    assert (found.verdict.command or "").endswith("--only recipe-rate")
+
+
+SIDES = (("a", 0, 3e-4), ("b", 20, 1e-6))
+
+
+def test_a_reference_that_does_not_predict_the_judge_neither_clears_nor_blames_it(pair: Any, make_record: Make) -> None:
+    """Judged one at a time by a judge that sees a quality which the reference does not."""
+    runs: list[list[Response]] = []
+    for name, seed, lr in [(f"{side}.s{s}", s + first, lr) for side, first, lr in SIDES for s in (1, 2, 3)]:
+        answers = pair.answers(name, lambda i: 0.5, seed)
+        runs.append([one.model_copy(update={"output": f"{one.output}, says {name}"}) for one in answers])
+        pair.write(name, runs[-1], make_record(lr=lr))
+
+    def sense(one: Response, _place: int, _call: int) -> float:
+        better = crc32(f"{one.generator} {one.id}".encode()) % 10 < (8 if one.generator.startswith("a") else 3)
+        return (85.0 if better else 10.0) - 100 * agreement(one.output, one.reference)
+
+    pair.judge(runs, together=False, bonus=sense)
+    found = say(pair)
+    assert "judge-drift" not in found.verdict.causes
+    assert found.verdict.kind == "cannot-tell"
+    assert found.level(2).status == "undetermined"
+    assert "too little for the reference to clear or blame" in " ".join(one.says for one in found.level(2).evidence)
+    assert (found.verdict.command or "").endswith("--only recipe-rate")
 
 
 def test_no_verdicts_says_which_command_supplies_them(pair: Any) -> None:
