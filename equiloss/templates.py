@@ -25,6 +25,8 @@ LARGEST = 1_000_000
 """The longest text that an operator of a template may make, and the largest base of a power."""
 LONGEST_S = 5.0
 """How long a template may take."""
+MOST_BYTES = 100 * 2**20
+"""How much memory a template may take, where the system can hold it to that (Linux)."""
 PADDING = ("center", "ljust", "rjust", "zfill", "expandtabs", "format", "format_map")
 """What makes a long text of a short one."""
 WIDE = re.compile(r"\d{4}|\*|\{[^{}]*\{")
@@ -97,9 +99,14 @@ def environment(autoescape: bool = False) -> SandboxedEnvironment:
             return super().call_binop(context, operator, left, right)
 
         @override
+        def wrap_str_format(self, value: Any) -> Any:
+            if getattr(value, "__name__", "") in PADDING and WIDE.search(str(getattr(value, "__self__", ""))):
+                raise ValueError("a text this long is not made by a template")
+            return super().wrap_str_format(value)
+
+        @override
         def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-            plain = attr == "format" and not WIDE.search(str(obj))
-            return (plain or attr not in PADDING) and super().is_safe_attribute(obj, attr, value)
+            return attr not in PADDING and super().is_safe_attribute(obj, attr, value)
 
     made = BoundedEnvironment(
         undefined=StrictUndefined,
@@ -137,18 +144,20 @@ def render(template: str, where: str, **values: Any) -> str:
 def render_in(chosen: SandboxedEnvironment, template: str, where: str, **values: Any) -> str:
     """As `render`, in an environment of one's own."""
     try:
-        with time_limit():
+        with limits():
             return chosen.from_string(template).render(**values)
     except TimeoutError:
         raise InputError(f"template {where}: takes longer than {LONGEST_S:g} s", "mend its loops") from None
+    except MemoryError:
+        raise InputError(f"template {where}: takes more than {MOST_BYTES >> 20} MiB", "mend what it repeats") from None
     except Exception as error:  # a template can raise whatever its expressions do
         why = getattr(error, "message", None) or str(error) or type(error).__name__
         raise InputError(f"template {where}: {' '.join(str(why).split())[:200]}", "mend the template") from None
 
 
 @contextmanager
-def time_limit() -> Generator[None]:
-    """Raise TimeoutError in the body after LONGEST_S; only the main thread can be stopped so."""
+def limits() -> Generator[None]:
+    """Raise TimeoutError in the body after LONGEST_S, MemoryError beyond MOST_BYTES; only in the main thread."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
         return
@@ -159,7 +168,28 @@ def time_limit() -> Generator[None]:
     before = signal.signal(signal.SIGALRM, stop)
     timer = signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
     try:
-        yield
+        with _memory_limit():
+            yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, *timer)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _memory_limit() -> Generator[None]:
+    size = Path("/proc/self/statm")
+    if not size.is_file():
+        yield
+        return
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(size.read_text().split()[0]) * resource.getpagesize()
+    most = used + MOST_BYTES
+    if limit[0] != resource.RLIM_INFINITY:
+        most = min(most, limit[0])
+    resource.setrlimit(resource.RLIMIT_AS, (most, limit[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limit)

@@ -271,7 +271,7 @@ class Rubric:
         context = template.new_context({**constants, **values})
         size, parts = 0, list[str]()
         try:
-            with templates.time_limit():
+            with templates.limits():
                 for part in template.blocks[block](context):
                     size += len(part)
                     if size > _LONGEST:
@@ -279,6 +279,8 @@ class Rubric:
                     parts.append(part)
         except TimeoutError:
             raise InputError(f"rubric {self.where}: block {block!r} takes too long", "mend its loops") from None
+        except MemoryError:
+            raise InputError(f"rubric {self.where}: block {block!r} takes too much memory", "mend its loops") from None
         except Exception as error:  # a template can raise whatever its expressions do
             why = getattr(error, "message", None) or str(error) or type(error).__name__
             raise InputError(f"rubric {self.where}: block {block!r}: {why}", "mend the template") from None

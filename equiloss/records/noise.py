@@ -19,7 +19,7 @@ from equiloss.records.provenance import Provenance
 from equiloss.statistics.estimate import Estimate
 
 FORMAT = "equiloss.noise.v1"
-HINT = "name a file that `study noise -o` wrote"
+HINT = "name a file that `study noise` wrote"
 
 Level = Literal["data_draw", "pretraining_run", "fine_tuning_seed", "item", "seed_item", "judge_repeat"]
 

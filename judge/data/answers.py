@@ -13,7 +13,6 @@ from typing import IO
 from equiloss.errors import InputError
 from equiloss.files import json_document, json_lines, packed, parse_json
 from equiloss.records.response import Response, number_repeats, response_from_row, stem_of
-from equiloss.records.verdict import safe_name
 from judge.rubrics import Item
 
 
@@ -104,18 +103,6 @@ class JointAnswers:
     ids: Sequence[str]
     unmatched: Mapping[str, int]
     warnings: Sequence[str] = ()
-
-    def check_names(self, directory: Path | None) -> None:
-        """Refuse files whose verdicts would get one name [in `directory`, else beside the answers].
-
-        Raises: InputError naming both.
-        """
-        places: dict[Path, AnswerFile] = {}
-        for file in self.files:
-            place = (directory or file.path.parent).resolve() / safe_name(file.stem)
-            if (other := places.setdefault(place, file)) is not file:
-                hint = "rename one of the files, or leave out -o"
-                raise InputError(f"{other.path} and {file.path} would both write {place.name}.….jsonl", hint)
 
     def read(self, id: str) -> tuple[Item, list[str]]:
         """An item, as the first file with a reference for it states it, and the answers in the order of the files."""

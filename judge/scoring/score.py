@@ -72,7 +72,6 @@ def score_files(request: ScoreRequest) -> ScoreResult:
     """
     request.check()
     answers = open_jointly(request.files, request.generators)
-    answers.check_names(request.output)
     rubric = rubrics.load(request.rubric)
     layout = rubric.layout_for(len(answers.files), request.layout)
     table = prices.load(request.prices)

@@ -20,7 +20,7 @@ from pretrain.data.document import Document
 WEIGHTED = re.compile(r"(.+)=([^=?&/]+)")
 Weights = Sequence[tuple[str, float]]
 """The sources of a mix with their weights, which need not add up to anything."""
-HINT = "for example: pretrain data A=45 B=45 C=10 -o DIR"
+HINT = "name each source with its weight: A=45 B=45 C=10"
 
 
 @dataclass

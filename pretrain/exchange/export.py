@@ -11,6 +11,7 @@ from typing import Any
 
 from equiloss import files, provenance, templates
 from equiloss.errors import EquilossError, InputError
+from equiloss.numerals import plain
 from equiloss.records.base_run import CheckpointRun
 from pretrain.config import ModelConfig
 from pretrain.exchange import layouts, tokenizer_files
@@ -172,7 +173,7 @@ def _facts(run: CheckpointRun) -> list[tuple[str, str]]:
 
     def shown(value: object) -> str:
         if isinstance(value, float):
-            return f"{value:.4g}"
+            return plain(round(value, 3)) if value >= 1 else plain(value)
         return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "/")
 
     return [(key, shown(value)) for key, value in known if value is not None]

@@ -12,6 +12,7 @@ import torch
 from equiloss import files, provenance, tokenizer
 from equiloss.config import validate
 from equiloss.errors import InputError
+from equiloss.numerals import number
 from equiloss.records.base_run import CheckpointRun, ImportedFrom
 from pretrain.config import ModelConfig
 from pretrain.exchange import diary, layouts, tokenizer_files
@@ -202,9 +203,9 @@ def _norms_apart(config: ModelConfig, state: State, encoding: Encoding) -> str:
     with torch.no_grad():
         losses = [float(one(ids[:, :-1], ids[:, 1:])) for one in (own, model("var"))]
     return (
-        f"its layer norms divide by the standard deviation plus 1e-5 (model.norm = std): {losses[0]:.4f} nats per "
-        f"token on {ids[:, 1:].numel()} tokens that it writes itself, {losses[1]:.4f} under torch's norm "
-        f"({losses[1] - losses[0]:+.4f})"
+        f"its layer norms divide by the standard deviation plus 1e-5 (model.norm = std): {number(losses[0], 4)} nats "
+        f"per token on {ids[:, 1:].numel()} tokens that it writes itself, {number(losses[1], 4)} under torch's norm "
+        f"({number(losses[1] - losses[0], 4, sign=True)})"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from equiloss import templates
-from equiloss.numerals import number, span
+from equiloss.numerals import number, significant, span, usd
 from equiloss.records.noise import NoiseLedger
 
 LEVELS = {
@@ -34,7 +34,9 @@ def component_cells(ledger: NoiseLedger) -> list[tuple[str, ...]]:
             else "a score"
         )
         of += "".join(f", with {LEVELS[inside]}" for inside in row.includes)
-        cost = f"{row.cost_s / 3600:.2g} h" if row.cost_s else f"${row.cost_usd:.2g}" if row.cost_usd else "unknown"
+        cost = (
+            f"{significant(row.cost_s / 3600, 2)} h" if row.cost_s else usd(row.cost_usd) if row.cost_usd else "unknown"
+        )
         interval = span(row.sd.interval, 2) if row.sd.low is not None else "–"
         rows.append((name, number(row.sd.value, 2), interval, number(row.df, 0), of, cost))
     return rows

@@ -41,6 +41,8 @@ def test_a_template_is_read_by_path(tmp_path):
     "text",
     ["{{ 1 / 0 }}", "{{ none|length }}", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "{{ 'a' * 10000000000 }}",
      "{{ 9 ** 99999 }}", "{{ 'a'.ljust(9999999999) }}", "{{ '%9999999999d' % 1 }}", "{{ '{:9999999999}'.format(1) }}",
+     "{{ 'a'|indent(9999999999, true) }}", "{{ [1]|batch(9999999999, 2)|list }}",
+     "{% set n = namespace(x='aaaaaaaa') %}{% for i in range(40) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}",
      "{{ 'a'|center(9999999999) }}", "{{ range(10000000) }}"],
 )  # fmt: skip
 def test_a_template_ends_in_one_line_whatever_its_expressions_do(text):

@@ -73,7 +73,7 @@ def test_the_command_leaves_what_it_promises_and_the_run_repeats_from_it(
     directory = tmp_path / "runs" / "a"
     assert document["checkpoint"] == str(directory / "checkpoint.pt")
     assert document["steps"] == 30
-    expected = {"config.toml", "metrics.jsonl", "loss.png", "report.html", "samples.jsonl", "checkpoint.pt"}
+    expected = {"config.toml", "metrics.jsonl", "loss.png", "report.html", "samples.jsonl", "checkpoint.pt", ".lock"}
     assert {path.name for path in directory.iterdir()} == expected
     assert (directory / "loss.png").read_bytes()[:4] == b"\x89PNG"
     rows = metrics(directory)
