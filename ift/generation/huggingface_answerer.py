@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from pydantic import JsonValue
 
+from equiloss import templates
 from equiloss.config import validate
 from equiloss.console import say
 from equiloss.errors import InputError
@@ -19,6 +20,7 @@ from equiloss.seeds import stream
 from ift.generation.answerer import Answerer, OnAnswer, response_to
 from ift.prompts import load as load_template
 from ift.recipe import Decoding
+from pretrain.exchange.export import MARK
 
 OWN = "own"
 """The template name that stands for the tokenizer's own chat template."""
@@ -54,10 +56,14 @@ class HuggingFaceAnswerer(Answerer):
         self.pad_id: int = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.end_ids[0]
         self.context = int(getattr(self.model.config, "max_position_embeddings", 0) or 1 << 30)
         self.transformers = transformers
+        export: dict[str, Any] = getattr(self.model.config, MARK, None) or {}
+        self.ordinary = bool(export)  # trained on texts in which nothing is a special token
         chat: str | None = getattr(self.tokenizer, "chat_template", None)
         if template is None:
-            template = OWN if chat else "alpaca"
-            say(f"{name}: using {'its own chat template' if chat else 'the template alpaca'}; --template names another")
+            trained = str(export.get("template"))
+            template = trained if trained in templates.names("ift") else OWN if chat else "alpaca"
+            what = "its own chat template" if template == OWN else f"the template {template}"
+            say(f"{name}: using {what}; --template names another")
         self.template = None if template == OWN else load_template(template)
         if self.template is None and not chat:
             raise InputError(f"{name} has no chat template of its own", "name another with --template")
@@ -73,7 +79,7 @@ class HuggingFaceAnswerer(Answerer):
     def prompt_ids(self, example: Example) -> list[int]:
         """The ids that the model reads before it answers."""
         if self.template is not None:
-            return self.template.prompt_ids(example, lambda text: self.tokenizer.encode(text, add_special_tokens=False))
+            return self.template.prompt_ids(example, self._encode)
         messages: list[dict[str, str]] = [{"role": "system", "content": example.system}] if example.system else []
         for turn in (*example.history, example):
             asked = f"{turn.instruction}\n\n{turn.input}" if turn.input else turn.instruction
@@ -82,6 +88,10 @@ class HuggingFaceAnswerer(Answerer):
                 messages.append({"role": "assistant", "content": turn.response})
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def _encode(self, text: str) -> list[int]:
+        """The ids of a text; in an export of this project, what looks like a special token in it stays text."""
+        return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=self.ordinary)
 
     @torch.inference_mode()
     def answer(

@@ -36,6 +36,10 @@ FIXED = {
     "add_cross_attention": False,
 }
 """What transformers' GPT-2 can vary and this model cannot."""
+SAME: dict[object, object] = {"gelu_pytorch_tanh": "gelu_new"}
+"""Other names of one function."""
+WRAPPERS = ("module.", "_orig_mod.")
+"""What data parallel training and torch.compile put before every name of a model."""
 DIARY_SHAPE = {
     "n_layer": "n_layers",
     "n_head": "n_heads",
@@ -104,6 +108,7 @@ def read(source: Path, tokenizer_name: str | None = None) -> ImportedModel:
     elif (directory / "config.json").exists():
         layout = "gpt2"
         weights, config, tensors = _gpt2(directory)
+        config = _with_trained_biases(config, tensors, notes)
         own = tokenizer_files.read(directory)
     else:
         layout, weights, config, tensors, training = _diary(source)
@@ -140,10 +145,19 @@ def _load(path: Path) -> State:
         from safetensors.torch import load_file
 
         try:
-            return load_file(path)
+            return _unwrapped(load_file(path))
         except (SafetensorError, OSError, ValueError) as error:
             raise InputError(f"{path}: not a safetensors file: {error}", "fetch it again") from None
-    return checkpoint.load_plain(path, HINT)
+    tensors = checkpoint.load_plain(path, HINT)
+    return _unwrapped(tensors) if isinstance(tensors, dict) else tensors
+
+
+def _unwrapped(tensors: State) -> State:
+    """The tensors without what wraps all of their names."""
+    for prefix in WRAPPERS:
+        if tensors and all(str(name).startswith(prefix) for name in tensors):
+            return _unwrapped({name.removeprefix(prefix): tensor for name, tensor in tensors.items()})
+    return tensors
 
 
 def _gpt2(directory: Path) -> tuple[Path, ModelConfig, State]:
@@ -152,7 +166,7 @@ def _gpt2(directory: Path) -> tuple[Path, ModelConfig, State]:
     if settings.get("model_type") != "gpt2":
         raise InputError(f"{path}: model_type {settings.get('model_type')!r}, not 'gpt2'", HINT)
     for key, value in FIXED.items():
-        if settings.get(key, value) != value:
+        if SAME.get(settings.get(key, value), settings.get(key, value)) != value:
             raise InputError(f"{path}: {key} is {settings[key]!r}", f"only {value!r} can be imported")
     if "n_ctx" in settings:
         settings.setdefault("n_positions", settings["n_ctx"])
@@ -167,6 +181,16 @@ def _gpt2(directory: Path) -> tuple[Path, ModelConfig, State]:
     if config.tie_weights and head is not None and embedding is not None and not torch.equal(head, embedding):
         raise InputError(f"{weights}: lm_head differs from the embedding, yet {path} says they are tied", "mend one")
     return weights, config, tensors
+
+
+def _with_trained_biases(config: ModelConfig, tensors: State, notes: list[str]) -> ModelConfig:
+    """The shape with the biases that an export of a model without them has been trained to since."""
+    for field, ending in (("qkv_bias", ".attn.c_attn.bias"), ("out_bias", ".attn.c_proj.bias")):
+        trained = any(name.endswith(ending) and bool(tensor.any()) for name, tensor in tensors.items())
+        if trained and not getattr(config, field):
+            notes.append(f"its {ending.removeprefix('.')} are not zero: imported with model.{field} = true")
+            config = config.model_copy(update={field: True})
+    return config
 
 
 def _diary(source: Path) -> tuple[Layout, Path, ModelConfig, State, CheckpointRun]:
@@ -213,7 +237,7 @@ def _nanogpt(path: Path) -> tuple[ModelConfig, State]:
     document = checkpoint.load_plain(path, HINT)
     if not isinstance(document, dict) or not {"model", "model_args"} <= document.keys():
         raise InputError(f"{path}: not a nanoGPT checkpoint (no `model` and `model_args` in it)", HINT)
-    return _shape("nanogpt", document["model_args"], path), document["model"]
+    return _shape("nanogpt", document["model_args"], path), _unwrapped(document["model"])
 
 
 def _object(path: Path) -> Any:

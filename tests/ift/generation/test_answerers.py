@@ -14,8 +14,10 @@ from equiloss.files import write_jsonl
 from equiloss.records.response import Example, Response, read_responses
 from ift.cli.main import program
 from ift.generation.answerer import Answerer, OnAnswer, response_to
+from ift.generation.huggingface_answerer import HuggingFaceAnswerer
 from ift.generation.open_answerer import open_answerer
 from ift.generation.partial_answers import answer_resumably, forget, parts
+from ift.prompts import load
 from pretrain.training.distributed import World
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -99,6 +101,21 @@ def test_an_exported_model_answers_as_the_checkpoint_does(
     assert [one.finish_reason for one in own] == [one.finish_reason for one in theirs]
     record = json.loads((tmp_path / "results" / "hf.run.json").read_text())
     assert record["model"]["kind"] == "huggingface"
+
+
+def test_an_export_prompts_as_its_training_did(base: Path, tmp_path: Path) -> None:
+    """Its own template by name, an item's input where it stood, and nothing in an item is a special token."""
+    pytest.importorskip("transformers")
+    from pretrain.exchange.export import export
+    from pretrain.model import checkpoint
+
+    loaded = checkpoint.load(base)
+    export(loaded, tmp_path / "hf", "alpaca")
+    device = torch.device("cpu")
+    theirs = HuggingFaceAnswerer(str(tmp_path / "hf"), None, {}, device)
+    assert theirs.about_template.name == "alpaca"
+    item = Example(id="1", instruction="Say <|endoftext|> twice.", input="a <|endoftext|> b", reference="")
+    assert theirs.prompt_ids(item) == load("alpaca").prompt_ids(item, loaded.encoding.encode_ordinary)
 
 
 def test_an_exported_model_is_a_base(base: Path, items: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,37 @@ def test_transformers_gives_the_same_logits(tmp_path: Path, tie: bool, bias: boo
     assert all(torch.equal(back.state[name], own[name]) for name in own)
 
 
+def test_biases_that_an_export_was_trained_to_since_come_back(tmp_path: Path) -> None:
+    export(make(tmp_path / "checkpoint.pt", bias=False), tmp_path / "hf")
+    theirs: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "hf")
+    with torch.no_grad():
+        for name, parameter in theirs.named_parameters():
+            if name.endswith("attn.c_attn.bias"):
+                parameter.add_(0.5)
+    theirs.save_pretrained(tmp_path / "hf")
+    back = importing.read(tmp_path / "hf")
+    assert back.config.qkv_bias
+    assert any("model.qkv_bias = true" in note for note in back.notes)
+    model, ids = GPT(back.config), torch.arange(20)[None]
+    model.load_state_dict(back.state)
+    with torch.no_grad():
+        assert torch.allclose(theirs(ids).logits, model(ids), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_what_wraps_all_names_is_taken_off(tmp_path: Path, prefix: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    loaded = make(tmp_path / "checkpoint.pt")
+    export(loaded, tmp_path / "hf")
+    path = tmp_path / "hf/model.safetensors"
+    save_file({prefix + name: tensor for name, tensor in load_file(path).items()}, path)
+    settings = json.loads((tmp_path / "hf/config.json").read_text())
+    (tmp_path / "hf/config.json").write_text(json.dumps({**settings, "activation_function": "gelu_pytorch_tanh"}))
+    back = importing.read(tmp_path / "hf")
+    assert all(torch.equal(back.state[name], tensor) for name, tensor in loaded.model.state_dict().items())
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]:
     """Each tokenizer with the AutoTokenizer of its export."""
