@@ -142,7 +142,8 @@ def _beside_rerun(cause: Cause, rerun: Tried | None, gap: float) -> Cause:
     if closes and as_much and all((points.low or 0.0) > 0 for points in on_items):
         changes = {"says": f"{cause.says} A counterfactual run agrees: {says}"}
         return cause.model_copy(update={**changes, "evidence_for": (*cause.evidence_for, says, *gained)})
-    changes = {"says": f"{cause.says} A counterfactual run does not agree: {' '.join([says, *gained])}"}
+    found = "does not settle it" if as_much and not rerun.share.excludes(0.0) else "does not agree"
+    changes = {"says": f"{cause.says} A counterfactual run {found}: {' '.join([says, *gained])}"}
     return cause.model_copy(update={**changes, "evidence_against": (*cause.evidence_against, says, *gained)})
 
 

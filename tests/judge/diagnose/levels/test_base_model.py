@@ -147,6 +147,20 @@ def test_a_counterfactual_in_the_text_confirms_only_where_the_predicted_items_ga
     )
 
 
+def test_a_counterfactual_that_may_have_closed_nothing_or_all_settles_nothing(pair: Any, make_record: Make) -> None:
+    a, b = base(pair.folder, "one", cloze=1.0), base(pair.folder, "two", data="e", cloze=0.2)
+    two(pair, make_record, a, b, lambda i: 0.9 if i % 2 else 0.2)
+    share = {"value": 0.4, "low": -0.1, "high": 0.95}
+    document = {
+        "format": "equiloss.explanation.v1",
+        "a": "a",
+        "b": "b",
+        "tried": [{"cause": "base-data", "share": share}],
+    }
+    (pair.folder / "a.vs.b.explain.json").write_text(json.dumps(document))
+    assert "A counterfactual run does not settle it" in diagnose("a", "b", results_dir=pair.folder).verdict.sentence
+
+
 def test_a_probe_alone_names_nothing_when_the_gap_lies_elsewhere(pair: Any, make_record: Make) -> None:
     a, b = base(pair.folder, "one", cloze=1.0), base(pair.folder, "two", data="e", cloze=0.2)
     found = two(pair, make_record, a, b, lambda i: 0.3 if i % 2 else 0.9)
