@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pydantic import JsonValue
 
 from equiloss.config import flatten
-from equiloss.records.diagnosis import Row
+from equiloss.records.diagnosis import Cause, Row
 from equiloss.records.ift_run import IftRun, RunRecord
 from judge.diagnose import prose
 from judge.diagnose.case import Arm, Base, Case
@@ -72,6 +72,23 @@ def by_cause(differences: Iterable[Difference]) -> dict[str, list[Difference]]:
     for one in differences:
         grouped.setdefault(one.suspect.cause, []).append(one)
     return grouped
+
+
+def suspicion(level: int, members: Sequence[Difference], says: str, command: str | None = None) -> Cause:
+    """The cause that differing fields of one suspect stand for, before anything is measured."""
+    suspect = members[0].suspect
+    return Cause(
+        id=suspect.cause,
+        level=level,
+        title=suspect.title,
+        status="possible",
+        prior=suspect.weight,
+        open=True,
+        says=says,
+        evidence_for=(says,),
+        source=suspect.source,
+        command=command,
+    )
 
 
 def same_base(case: Case) -> bool:

@@ -10,9 +10,10 @@ from equiloss.numerals import estimated_share, percent, significant
 from equiloss.records.counterfactual import Tried
 from equiloss.records.diagnosis import Cause, Contribution, Grade, Level
 from equiloss.statistics.bootstrap import Floats
-from equiloss.statistics.estimate import Estimate
+from equiloss.statistics.estimate import Estimate, student
 from equiloss.statistics.gap import Gap
 from equiloss.statistics.multiplicity import holm
+from equiloss.statistics.regression import Regression, standard_error
 
 ACCOUNTS = 0.5
 """What is named carries at least half of the gap."""
@@ -41,17 +42,11 @@ def of_adjustment(gap: Gap, a: Floats, b: Floats, method: str) -> Estimate:
     return made.estimate.model_copy(update={"method": method})
 
 
-def times_mean(effect: Estimate, error: float, mean: float, error_of_mean: float, df: float, unit: str) -> Estimate:
-    """The points that an effect makes at a mean: their product, by the delta method."""
-    from equiloss.statistics.estimate import student
-
-    return student(
-        effect.value * mean,
-        math.hypot(error * mean, effect.value * error_of_mean),
-        df,
-        unit=unit,
-        method="adjusted by regression",
-    )
+def of_regression(fit: Regression, values: Floats, unit: str) -> Estimate:
+    """The points that the first column of a regression makes at the mean of its values, by the delta method."""
+    slope, mean = float(fit.coefficients[1]), float(values.mean())
+    error = math.hypot(float(fit.errors[1]) * mean, slope * (standard_error(values) or 0.0))
+    return student(slope * mean, error, fit.df, unit=unit, method="adjusted by regression")
 
 
 def by_rerun(cause: Cause, rerun: Tried, gap: float) -> Cause:
@@ -95,9 +90,9 @@ def settle(gap: Gap, levels: Sequence[Level]) -> tuple[tuple[Level, ...], list[C
         if cause.points is None:
             settled.append(cause)
             continue
-        shown = p is not None and p < CORRECTED and cause.points.excludes(0.0)
+        passes = p is not None and p < CORRECTED and cause.points.excludes(0.0)
         small = cause.points.low is not None and max(map(abs, cause.points.interval)) < ACCOUNTS * abs(gap.value)
-        status = "supported" if shown else "excluded" if small or cause.status == "excluded" else "possible"
+        status = "supported" if passes else "excluded" if small or cause.status == "excluded" else "possible"
         settled.append(cause.model_copy(update={"status": status}))
     settled = [_with_share(one, gap.value) for one in _left_by_stronger(settled, gap.value)]
     of_level = [[one for one in settled if one.level == level.number] for level in levels]
@@ -186,10 +181,15 @@ def carried(cause: Cause) -> str:
     """How much of the gap a cause carries, as a sentence."""
     assert cause.points is not None
     assert cause.share is not None
-    bounds = ""
-    if cause.points.low is not None and cause.points.high is not None:
-        bounds = f", 95 % interval {significant(cause.points.low)} to {significant(cause.points.high)}"
-    return f"That is {in_words(cause.share.value)} of the gap ({significant(cause.points.value)} points{bounds})."
+    return f"That is {in_words(cause.share.value)} of the gap ({in_points(cause.points)})."
+
+
+def in_points(points: Estimate) -> str:
+    """Points with their interval: "33.9 points, 95 % interval 26.2 to 41.6"."""
+    text = f"{significant(points.value)} points"
+    if points.low is None or points.high is None:
+        return text
+    return f"{text}, 95 % interval {significant(points.low)} to {significant(points.high)}"
 
 
 def in_words(share: float) -> str:
@@ -205,6 +205,12 @@ def in_words(share: float) -> str:
 
 def _size(cause: Cause) -> float:
     return abs(cause.points.value) if cause.points is not None else 0.0
+
+
+def shown(causes: Sequence[Cause]) -> list[tuple[Cause, Estimate]]:
+    """The supported causes with their points, one of each tie."""
+    supported = _once([one for one in causes if one.status in ("supported", "named")])
+    return [(one, one.points) for one in supported if one.points is not None]
 
 
 def _once(causes: Sequence[Cause]) -> list[Cause]:
@@ -268,7 +274,7 @@ def contributions(causes: Sequence[Cause]) -> tuple[Contribution, ...]:
 
 def unexplained(gap: Estimate, causes: Sequence[Cause]) -> Estimate:
     """What the supported causes leave of the gap, with an interval as if all of them were independent."""
-    parts = [one.points for one in _once([one for one in causes if one.status in ("supported", "named")]) if one.points]
+    parts = [points for _, points in shown(causes)]
     value = gap.value - sum(one.value for one in parts)
     value = 0.0 if abs(value) < 1e-9 * abs(gap.value) else value
     method = "the gap minus its contributions, as if they were independent"

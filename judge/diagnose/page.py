@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from equiloss.numerals import estimated, estimated_share, significant
-from equiloss.records.diagnosis import Cause, Diagnosis, Level, Question, Questions, Row
+from equiloss.records.diagnosis import Cause, Diagnosis, Level, Row
 from equiloss.statistics.estimate import Estimate
 from judge.diagnose import naming, terminal
 from judge.diagnose.case import Case
@@ -58,13 +58,14 @@ def sections(diagnosis: Diagnosis) -> tuple[Section, ...]:
 
 
 def _causes(diagnosis: Diagnosis) -> Section:
-    verdict = diagnosis.verdict
+    verdict, steps = diagnosis.verdict, _steps(diagnosis)
+    axis = plots.axis([end for step in steps for end in (step.start, step.end, *(step.span or ()))], include=[0.0])
     body = overview.fill(
         "causes",
         verdict=verdict,
-        questions=_questions(diagnosis.questions),
-        steps=_waterfall(diagnosis),
-        axis=_axis(diagnosis),
+        questions=terminal.answered(diagnosis.questions),
+        steps=[_step(step, axis) for step in steps],
+        axis=axis,
         rows=[_cause(cause) for cause in diagnosis.causes],
     )
     data = {
@@ -74,36 +75,13 @@ def _causes(diagnosis: Diagnosis) -> Section:
     return Section("causes", "What the gap is made of", body, data, "")
 
 
-def _questions(questions: Questions) -> list[dict[str, str]]:
-    """Each question with its answer in points, or that it was not measured."""
-    rows: list[dict[str, str]] = []
-    for name, asks in terminal.QUESTIONS.items():
-        answer: Question | None = getattr(questions, name)
-        if answer is None:
-            rows.append({"asks": asks, "points": "not measured", "span": "", "unit": ""})
-        else:
-            bounds = f"{significant(answer.low)} to {significant(answer.high)}"
-            rows.append({"asks": asks, "points": significant(answer.points), "span": bounds, "unit": answer.unit})
-    return rows
-
-
-def _axis(diagnosis: Diagnosis) -> plots.Axis:
-    """One axis of points for the waterfall."""
-    ends = [end for step in _steps(diagnosis) for end in (step.start, step.end, *(step.span or ()))]
-    return plots.axis(ends, include=[0.0])
-
-
 def _steps(diagnosis: Diagnosis) -> list[Step]:
     """The contributions that are shown, one after the other, what is unexplained, and the whole gap."""
     steps: list[Step] = []
     at = 0.0
-    tied: set[str] = set()
-    for cause in diagnosis.causes:
-        if cause.points is None or cause.status not in ("named", "supported") or cause.id in tied:
-            continue
-        tied.update(cause.tied)
+    for cause, points in naming.shown(diagnosis.causes):
         others = [one.title for one in diagnosis.causes if one.id in cause.tied]
-        steps.append(Step.of(" or ".join([cause.title, *others]), cause.grade, cause.points, at))
+        steps.append(Step.of(" or ".join([cause.title, *others]), cause.grade, points, at))
         at = steps[-1].end
     if diagnosis.gap is not None and diagnosis.unexplained is not None:
         steps.append(Step.of("unexplained", "", diagnosis.unexplained, at))
@@ -130,17 +108,14 @@ class Step:
         return cls(title, grade, points, start, start + points.value, moved)
 
 
-def _waterfall(diagnosis: Diagnosis) -> list[dict[str, object]]:
-    axis = _axis(diagnosis)
-    return [
-        {
-            "title": step.title,
-            "grade": step.grade,
-            "points": estimated(step.points),
-            "plot": plots.step(axis, step.start, step.end, step.span, f"{step.title}: {estimated(step.points)}"),
-        }
-        for step in _steps(diagnosis)
-    ]
+def _step(step: Step, axis: plots.Axis) -> dict[str, object]:
+    points = estimated(step.points)
+    return {
+        "title": step.title,
+        "grade": step.grade,
+        "points": points,
+        "plot": plots.step(axis, step.start, step.end, step.span, f"{step.title}: {points}"),
+    }
 
 
 def _cause(cause: Cause) -> dict[str, object]:

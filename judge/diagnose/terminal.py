@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from equiloss import console
 from equiloss.numerals import estimated, significant
-from equiloss.records.diagnosis import Diagnosis, Level, Question
+from equiloss.records.diagnosis import Diagnosis, Level, Question, Questions
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,17 +44,23 @@ def ladder(diagnosis: Diagnosis) -> Table:
     return console.table(title, "rllll", ("level", "", "question", "status", "what was found"), rows)
 
 
-def questions(diagnosis: Diagnosis) -> Table:
-    """The three questions with their answers."""
-    rows: list[tuple[str, ...]] = []
+def answered(questions: Questions) -> list[tuple[str, str, str, str]]:
+    """Each question with its answer: points, interval and unit, or that it was not measured."""
+    rows: list[tuple[str, str, str, str]] = []
     for name, asks in QUESTIONS.items():
-        answer: Question | None = getattr(diagnosis.questions, name)
+        answer: Question | None = getattr(questions, name)
         if answer is None:
             rows.append((asks, "not measured", "", ""))
         else:
             bounds = f"{significant(answer.low)} to {significant(answer.high)}"
             rows.append((asks, significant(answer.points), bounds, answer.unit))
-    return console.table("The gap, A minus B", "lrll", ("question", "points", "95 % interval", "over"), rows)
+    return rows
+
+
+def questions(diagnosis: Diagnosis) -> Table:
+    """The three questions with their answers."""
+    headings = ("question", "points", "95 % interval", "over")
+    return console.table("The gap, A minus B", "lrll", headings, answered(diagnosis.questions))
 
 
 def causes(diagnosis: Diagnosis) -> Table:

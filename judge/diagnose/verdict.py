@@ -19,7 +19,7 @@ from judge.diagnose.differences import (
     recipe_differences,
     same_base,
 )
-from judge.diagnose.naming import MENTIONED, Naming, name
+from judge.diagnose.naming import MENTIONED, Naming, in_points, name
 from judge.diagnose.naming import in_words as share_in_words
 
 PREMISE = "premise-false"
@@ -121,8 +121,7 @@ def decide(
     if not found.gap.excludes(0.0):
         return _not_shown(found, margin)
     naming = name(causes, () if case.gap.seeds_measured else ONE_SEED_BARS)
-    by_judge = Naming(tuple(one for one in naming.named if one.level == 2), naming.blocked, naming.rivals)
-    if by_judge.named and by_judge.named[0] is naming.named[0]:
+    if naming.named and naming.named[0].level == 2:
         return found.named(naming)
     if case.same_answers:
         says = "Cannot tell: A and B gave the same answers, so the gap is the judge's; which of its faults is open."
@@ -184,7 +183,8 @@ def _nothing_recorded(found: Findings) -> Decision | None:
     of_base = [] if same_base(case) else base_differences(case)
     if of_base is None:
         return None
-    inert = [*recipe_differences(case), *decoding_differences(case), *of_base]
+    of_recipe = [*recipe_differences(case), *decoding_differences(case)]
+    inert = [*of_recipe, *of_base]
     if acting(inert):
         return None
     shows = found.shows_as
@@ -192,9 +192,9 @@ def _nothing_recorded(found: Findings) -> Decision | None:
     because = tuple(text for one in shows for text in one.evidence_for)
     more = {"shows_as": tuple(one.id for one in shows), "because": because}
     if inert:
-        changes = [*recipe_differences(case), *decoding_differences(case)]
-        of_recipe = next((one.suspect.cause for one in changes), None)
-        again = next_steps.explain(case, of_recipe) if of_recipe else next_steps.pretrain_again(case)
+        again = next_steps.pretrain_again(case)
+        if of_recipe:
+            again = next_steps.explain(case, of_recipe[0].suspect.cause)
         says = (
             f"Cannot tell: all that is recorded to differ cannot act: {in_words(inert)}. What can be left of it is "
             "rounding and the order of sums, no more than another seed, or something that is not recorded."
@@ -285,9 +285,7 @@ def _carried(cause: Cause, begin: str = "") -> str:
     """A cause's part of the gap as a sentence."""
     assert cause.points is not None
     how = {"measured": "measured by a rerun", "adjusted": "by adjustment", "located": "by where the gap lies"}
-    points = f"{significant(cause.points.value)} points"
-    if cause.points.low is not None and cause.points.high is not None:
-        points += f", 95 % interval {significant(cause.points.low)} to {significant(cause.points.high)}"
+    points = in_points(cause.points)
     if begin and cause.grade == "measured":
         return f"{begin} {points}."
     text = f"{begin or cause.title + ':'} {_size(cause)} ({points}; {how.get(cause.grade, cause.grade)})."

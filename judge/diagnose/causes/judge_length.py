@@ -8,11 +8,11 @@ from equiloss.numerals import estimated, significant
 from equiloss.records.diagnosis import Cause, Evidence
 from equiloss.statistics.gap import Gap
 from equiloss.statistics.missing import present_mean
-from equiloss.statistics.regression import regress, standard_error
+from equiloss.statistics.regression import regress
 from judge.diagnose import next_steps
 from judge.diagnose.answer_faults import count_words
 from judge.diagnose.case import Case
-from judge.diagnose.naming import ALPHA, times_mean
+from judge.diagnose.naming import ALPHA, of_regression
 
 SOURCE = "Dubois et al., arXiv 2404.04475 (length-controlled comparison by regression)"
 
@@ -56,8 +56,6 @@ def test(case: Case, gap: Gap) -> tuple[list[Evidence], Cause | None]:
     if not favours:
         return evidence, None
 
-    error = float(fit.errors[1])
-    spread = standard_error(used) or 0.0
     counts = case.reference_predicts
     return evidence, Cause(
         id="judge-length",
@@ -65,7 +63,7 @@ def test(case: Case, gap: Gap) -> tuple[list[Evidence], Cause | None]:
         title="the judge favours length",
         status="possible",
         grade="adjusted" if counts else "suspected",
-        points=times_mean(effect, error, float(used.mean()), spread, fit.df, gap.unit) if counts else None,
+        points=of_regression(fit, used, gap.unit) if counts else None,
         open=not counts,
         says="The judge gives longer answers more"
         + (" at equal agreement with the reference." if q is not None else "."),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from equiloss.numerals import estimated, significant
@@ -17,7 +15,7 @@ from judge.diagnose import next_steps
 from judge.diagnose.case import Case
 from judge.diagnose.causes.judge_share import OwnShare
 from judge.diagnose.causes.presentation import shown_once, verdicts_of
-from judge.diagnose.naming import ALPHA, times_mean
+from judge.diagnose.naming import ALPHA, of_regression
 
 CAUSE = "judge-position"
 TITLE = "the judge favours a position"
@@ -82,16 +80,13 @@ def test(case: Case, gap: Gap, own: OwnShare) -> tuple[list[Evidence], Cause | N
     if not differs:
         return evidence, None
 
-    places = distance[there]
-    spread = float(places.std(ddof=1)) / math.sqrt(len(places))
-    points = times_mean(effect, float(fit.errors[1]), float(places.mean()), spread, fit.df, gap.unit)
     return evidence, Cause(
         id=CAUSE,
         level=2,
         title=TITLE,
         status="possible",
         grade="adjusted",
-        points=points,
+        points=of_regression(fit, distance[there], gap.unit),
         says=f"The judge favours the {'last' if effect.value > 0 else 'first'} place, and orders were not balanced.",
         evidence_for=(evidence[0].says,),
         source=SOURCE,

@@ -8,7 +8,6 @@ than 20 % of the scale apart on questions of such facts. Causes that predict nea
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,8 +17,8 @@ from equiloss.numerals import estimated, significant
 from equiloss.records.diagnosis import Cause
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.contributions import LEAST_ITEMS, parts
-from equiloss.statistics.crossed import Stratum
 from equiloss.statistics.estimate import Estimate
+from equiloss.statistics.gap import Gap
 from judge.diagnose.case import Case
 from judge.diagnose.naming import at_most
 
@@ -95,25 +94,14 @@ def located(case: Case, predictions: Sequence[Prediction]) -> list[Cause]:
             cause = one.cause.cause(f"{one.says}.")
             causes[one.cause.id] = cause.model_copy(update={"evidence_for": (one.measured, few), "open": True})
     groups = _tied(testable, known)
-    strata = [Stratum(values[:, known], sign, side) for side, values, sign in _sides(case)]
+    strata = [*gap.sides[0].strata(known, 1.0), *gap.sides[1].strata(known, -1.0, 1)]
     pattern = np.column_stack([group[0].items[known] for group in groups]) if groups else np.empty((0, 0))
     found = parts(strata, pattern) if groups else None
     for index, group in enumerate(groups):
         for one in group:
             points = None if found is None else found.parts[index].estimate(gap.unit, "where the gap lies")
-            causes[one.cause.id] = _located(case, one, points, [other for other in group if other is not one])
+            causes[one.cause.id] = _located(case, gap, one, points, [other for other in group if other is not one])
     return [causes[one.cause.id] for one in predictions]
-
-
-def _sides(case: Case) -> list[tuple[int, Floats, float]]:
-    """Side, scores (S, I) and weight of each base model's runs."""
-    gap = case.gap
-    assert gap is not None
-    strata: list[tuple[int, Floats, float]] = []
-    for side, (values, one, sign) in enumerate(zip(gap.filled, gap.sides, (1.0, -1.0), strict=True)):
-        rows = one.rows_by_base
-        strata += [(side, values[one.scored[of_base]], sign / len(rows)) for of_base in rows]
-    return strata
 
 
 def _tied(predictions: Sequence[Prediction], known: np.ndarray) -> list[list[Prediction]]:
@@ -128,14 +116,14 @@ def _tied(predictions: Sequence[Prediction], known: np.ndarray) -> list[list[Pre
     return groups
 
 
-def _located(case: Case, one: Prediction, points: Estimate | None, tied: Sequence[Prediction]) -> Cause:
+def _located(case: Case, gap: Gap, one: Prediction, points: Estimate | None, tied: Sequence[Prediction]) -> Cause:
     cause = one.cause.cause(f"{one.says}.")
     if points is None:
         says = "On these items it cannot be told from the other causes."
         return cause.model_copy(update={"evidence_for": (one.measured, says), "open": True})
-    inside = float(np.nanmean(case.gap.paired[one.items != 0])) if case.gap is not None else math.nan
-    outside = float(np.nanmean(case.gap.paired[one.items == 0])) if case.gap is not None else math.nan
-    where = f"The gap is {significant(inside)} on {int((one.items != 0).sum())} {one.kind} and {significant(outside)} "
+    chosen = one.items != 0
+    inside, outside = (float(np.nanmean(gap.paired[items])) for items in (chosen, ~chosen))
+    where = f"The gap is {significant(inside)} on {int(chosen.sum())} {one.kind} and {significant(outside)} "
     where += f"on the others; what follows these items is {estimated(points)} points of it."
     if points.value * one.expected <= 0:
         elsewhere = f"{one.says}, but the gap does not lie on {one.kind}."

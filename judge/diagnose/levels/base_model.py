@@ -21,6 +21,7 @@ from judge.diagnose.differences import (
     by_cause,
     in_words,
     same_base,
+    suspicion,
 )
 from judge.diagnose.naming import by_rerun, share_of
 
@@ -107,20 +108,7 @@ def _causes(
     for id, members in by_cause(differences).items():
         if any(one.id == id for one in causes):
             continue
-        suspect, says = members[0].suspect, f"The base runs differ in {in_words(members)}."
-        causes.append(
-            Cause(
-                id=id,
-                level=5,
-                title=suspect.title,
-                status="possible",
-                prior=suspect.weight,
-                open=True,
-                says=says,
-                evidence_for=(says,),
-                source=suspect.source,
-            )
-        )
+        causes.append(suspicion(5, members, f"The base runs differ in {in_words(members)}."))
     return [by_rerun(one, reruns[one.id], gap) if one.id in reruns else one for one in causes]
 
 

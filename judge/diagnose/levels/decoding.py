@@ -23,7 +23,7 @@ from judge.data.reference import agreement
 from judge.diagnose import answer_faults, next_steps, prose
 from judge.diagnose.answer_faults import KINDS, TITLES, Look
 from judge.diagnose.case import Case, Options
-from judge.diagnose.differences import SETTINGS, Difference, acting, decoding_differences, decoding_of, in_words
+from judge.diagnose.differences import Difference, acting, decoding_differences, decoding_of, in_words, suspicion
 from judge.diagnose.naming import ALPHA, by_rerun, of_adjustment
 
 CAUSES = {
@@ -118,17 +118,7 @@ def _settings_evidence(case: Case, settings: Sequence[Difference]) -> Evidence:
 
 def _settings_cause(case: Case, settings: Sequence[Difference], tried: Sequence[Tried]) -> Cause:
     says = f"The two sides were decoded with different settings: {in_words(settings)}."
-    cause = Cause(
-        id=SETTINGS.cause,
-        level=3,
-        title=SETTINGS.title,
-        status="possible",
-        prior=SETTINGS.weight,
-        open=True,
-        says=says,
-        evidence_for=(says,),
-        command=_respond(case, "", settings),
-    )
+    cause = suspicion(3, settings, says, _respond(case, "", settings))
     rerun = next((one for one in tried if one.cause == cause.id), None)
     return cause if rerun is None or case.gap is None else by_rerun(cause, rerun, case.gap.value)
 

@@ -19,6 +19,7 @@ from judge.diagnose.differences import (
     recipe_differences,
     recipe_seeds,
     same_base,
+    suspicion,
 )
 from judge.diagnose.naming import by_rerun
 
@@ -92,20 +93,9 @@ def _causes(case: Case, differences: Sequence[Difference], tried: Sequence[Tried
     reruns = {one.cause: one for one in tried}
     causes: list[Cause] = []
     for id, members in by_cause(differences).items():
-        suspect, rerun = members[0].suspect, reruns.get(id)
-        says = f"The recipes differ in {in_words(members)}."
-        cause = Cause(
-            id=id,
-            level=4,
-            title=suspect.title,
-            status="possible",
-            prior=suspect.weight,
-            open=True,
-            says=says,
-            evidence_for=(says,),
-            source=suspect.source,
-            command=next_steps.explain(case, id, 2 * len(rerun.runs) if rerun is not None and rerun.runs else None),
-        )
+        rerun = reruns.get(id)
+        command = next_steps.explain(case, id, 2 * len(rerun.runs) if rerun is not None and rerun.runs else None)
+        cause = suspicion(4, members, f"The recipes differ in {in_words(members)}.", command)
         causes.append(by_rerun(cause, rerun, case.gap.value) if rerun is not None and case.gap is not None else cause)
     return causes
 
