@@ -135,30 +135,38 @@ class NestedGap:
     ) -> float:
         """The smallest true gap that the two-sided test finds with this power: (t_(1-alpha/2) + t_power) x s.e.
 
-        For a design other than that at hand the degrees of freedom are those that its parts would have; with one
-        repeat at hand more repeats are not credited. Source: Bloom (1995), Minimum detectable effects; with Student's t
-        as in Dong & Maynard (2013).
+        For a design other than that at hand: the gap whose power is this on average over what the spread between seeds
+        may be, by as many degrees of freedom as measured it; with one repeat at hand more repeats are not credited.
+        Source: Bloom (1995), Minimum detectable effects; with Student's t as in Dong & Maynard (2013).
         """
-        from scipy import stats
+        from scipy import optimize, stats
 
-        error, df = self.standard_error, self.df
-        if not seeds is items is repeats is None:
-            design = (seeds or self.seeds, items or self.n_items, repeats or self.n_repeats)
-            error, df = math.sqrt(sum(self._parts(*design).values())), self._df(*design)
-        return float(stats.t.ppf(1 - alpha / 2, df) + stats.t.ppf(power, df)) * error
+        if seeds is items is repeats is None:
+            t = stats.t.ppf(1 - alpha / 2, self.df) + stats.t.ppf(power, self.df)
+            return float(t) * self.standard_error
+        design = self._design(seeds, items, repeats)
+        spreads, high = self._spreads(), 1e-9
+        while self._power(high, alpha, design, spreads) < power:
+            high *= 2
+        return float(optimize.brentq(lambda gap: self._power(gap, alpha, design, spreads) - power, 0, high, xtol=1e-6))
 
     def needed(self, effect: float, power: float = 0.8, alpha: float = 0.05) -> dict[str, int | None]:
         """How many items, seeds or repeats, changing one alone, would make `effect` detectable; None: no number would.
 
-        Seeds and repeats are None too where the design at hand cannot tell what they are worth.
+        Seeds: with this power on average over what their spread may be. Items and repeats cannot make up for seeds that
+        vary: with this power even where the spread between seeds lies at its upper 90 % bound. Seeds and repeats are
+        None too where the design at hand cannot tell what they are worth.
         """
-        found: dict[str, int | None] = dict.fromkeys(("items", "seeds", "repeats"))
-        found["items"] = _least(lambda n: self.detectable(power, alpha, items=n), effect, 2)
-        if self.seed is not None:
-            found["seeds"] = _least(lambda n: self.detectable(power, alpha, seeds=n), effect, 2)
-        if self.residual is not None:
-            found["repeats"] = _least(lambda n: self.detectable(power, alpha, repeats=n), effect, 1)
-        return found
+        average, bound = self._spreads(), self._spreads(upper=0.9)
+
+        def least(name: str, spreads: Floats, first: int) -> int | None:
+            return _least(lambda n: self._power(effect, alpha, self._design(**{name: n}), spreads) >= power, first)
+
+        return {
+            "items": least("items", bound, 2),
+            "seeds": least("seeds", average, 2) if self.seed is not None else None,
+            "repeats": least("repeats", bound, 1) if self.residual is not None else None,
+        }
 
     def assumed_spread(self, seed_sd: float, base_sd: float = 0.0, df: float = math.inf) -> Crossed:
         """The gap's uncertainty if runs of a base had this SD, and bases of a recipe that one (in points, over `df`).
@@ -178,6 +186,32 @@ class NestedGap:
         z = float(stats.norm.ppf((1 + confidence) / 2))
         left = (self.answers.value / z) ** 2 - self.answers.items
         return math.sqrt(max(0.0, left) / sum(1 / n for n in self.n_seeds))
+
+    def _design(
+        self, seeds: float | None = None, items: int | None = None, repeats: int | None = None
+    ) -> tuple[float, int, int]:
+        return seeds or self.seeds, items or self.n_items, repeats or self.n_repeats
+
+    def _spreads(self, upper: float | None = None) -> Floats:
+        """What the variance between seeds may be beside its estimate, as factors: even quantiles, or an upper bound."""
+        from scipy import stats
+
+        df = sum(self.n_seeds) - sum(self.n_bases)
+        if self.seed is None or df < 1:
+            return np.ones(1)
+        return df / stats.chi2.ppf((np.arange(32) + 0.5) / 32 if upper is None else np.array([1 - upper]), df)
+
+    def _power(self, effect: float, alpha: float, design: tuple[float, int, int], spreads: Floats) -> float:
+        """How often a true gap of this size is found, on average over the spreads between seeds (noncentral t)."""
+        from scipy import stats
+
+        own = (self.seed_item + (self.residual or 0.0) / self.n_repeats) / self.n_items
+        seeds = [None if self.seed is None else max(0.0, (self.seed + own) * by - own) for by in spreads]
+        splits = [replace(self, seed=seed) for seed in seeds]
+        errors = np.array([math.sqrt(sum(split._parts(*design).values())) for split in splits])
+        df = np.array([split._df(*design) for split in splits])
+        off = np.minimum(effect / np.maximum(errors, 1e-300), 30.0)  # further off nothing is missed
+        return float(np.mean(stats.nct.sf(stats.t.ppf(1 - alpha / 2, df), np.minimum(df, 1e4), off)))
 
     def _parts(self, seeds: float, items: int, repeats: int) -> dict[str, float]:
         """The parts of Var(gap) for a design of one base a side."""
@@ -336,11 +370,11 @@ def _residual(a: SideScores, b: SideScores) -> float | None:
     return float((np.where(present, centred, 0.0) ** 2).sum()) / df if df > 0 else None
 
 
-def _least(detectable: Callable[[int], float], effect: float, first: int) -> int | None:
-    """The least number for which the detectable effect is small enough: doubling, then bisection."""
+def _least(enough: Callable[[int], bool], first: int) -> int | None:
+    """The least number that is enough: doubling, then bisection."""
     high = first
-    while detectable(high) > effect:
+    while not enough(high):
         if high >= LIMIT:
             return None
         high = min(LIMIT, high * 2)
-    return bisect_left(range(high), -effect, lo=first, key=lambda n: -detectable(n))
+    return bisect_left(range(high), True, lo=first, key=enough)

@@ -168,3 +168,22 @@ def test_equal_scores_have_no_uncertainty():
     split = found(np.full((2, 5, 1), 3.0), np.full((2, 5, 1), 3.0))
     assert (split.best.value, split.standard_error, split.best.p, split.shares) == (0.0, 0.0, 1.0, {})
     assert found(np.full((2, 5, 1), 4.0), np.full((2, 5, 1), 3.0)).best.p == 0.0
+
+
+def test_seeds_are_named_for_what_their_spread_may_be_and_items_only_where_seeds_suffice():
+    """Plans from small pilots: the true power of what they name, by experiments of that design.
+
+    With 3 seeds a side no number of items finds this gap 8 times in 10, however lucky the pilot.
+    """
+    true, gap = TRUE | {"residual": 1e-9}, 5.0
+    rng = np.random.default_rng(9)
+    pilots = [found(*sample(rng, (3, 3), 60, 1, true=true)) for _ in range(60)]
+    plans = [pilot.needed(gap) for pilot in pilots]
+    seeds = [plan["seeds"] for plan in plans if plan["seeds"]]
+    power = {
+        n: np.mean([found(*sample(rng, (n, n), 60, 1, gap, true=true)).best.p < 0.05 for _ in range(200)])
+        for n in {min(n, 30) for n in seeds}
+    }
+    assert len(seeds) == len(plans)
+    assert 0.75 <= np.mean([power[min(n, 30)] for n in seeds]) <= 0.9
+    assert sum(plan["items"] is not None for plan in plans) <= 6
