@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import signal
 import threading
@@ -74,6 +75,11 @@ def source(kind: str, name: str) -> str:
     if not path.is_file():
         raise InputError(f"no template {name!r} for {kind}", f"known: {', '.join(names(kind))}; or give a path")
     return read_text(path)
+
+
+def sha256(text: str) -> str:
+    """SHA-256 of a template's text: what records say."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @cache

@@ -7,7 +7,6 @@ reaches over the border of prompt and answer: generation starts from exactly the
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -76,7 +75,7 @@ class Template:
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the template's text: what the run record says."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        return templates.sha256(self.text)
 
     @cached_property
     def lead(self) -> str:
@@ -141,12 +140,12 @@ class Template:
         return Tokens(ids, loss, prompt_tokens)
 
 
-def load(name: str) -> Template:
-    """A shipped template by its name, or a user's by its path.
+def load(name: str, text: str | None = None) -> Template:
+    """A shipped template by its name, or a user's by its path; or of that name with a `text` that a model carries.
 
     Raises: InputError when there is none, when it breaks, or when its prompt depends on the answer.
     """
-    template = Template(name, templates.source("ift", name))
+    template = Template(name, templates.source("ift", name) if text is None else text)
     probes = [Example(id="", instruction="Add.", input=given, reference="5") for given in ("", "2 and 3")]
     for probe in probes:
         before = [segment.text for segment in template.segments(probe)[:-1]]

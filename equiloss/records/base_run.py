@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_serializer, field_validator
 
+from equiloss import templates
+from equiloss.console import warn
 from equiloss.records.file_record import FileRecord, SparseRecord
 from equiloss.records.provenance import Provenance
 from equiloss.records.token_data import Source
@@ -49,10 +51,21 @@ class FineTunedFrom(FileRecord):
 
 
 class TemplateUsed(SparseRecord):
-    """The instruction template of a fine-tuning."""
+    """The instruction template of a fine-tuning. Files of earlier versions have not its text."""
 
     name: str
     sha256: str | None = None
+    text: str | None = None
+
+    def source(self) -> str:
+        """The text that training saw; without it in the record that of the name, with a warning where it is another.
+
+        Raises: InputError when there is no template of the name.
+        """
+        text = templates.source("ift", self.name) if self.text is None else self.text
+        if self.sha256 not in (None, templates.sha256(text)):
+            warn(f"the template {self.name} is not the one that the model was trained with, whose text is not recorded")
+        return text
 
 
 class CheckpointRun(SparseRecord):

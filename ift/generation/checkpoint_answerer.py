@@ -63,14 +63,12 @@ def open_checkpoint(
 ) -> CheckpointAnswerer:
     """Open a checkpoint.pt with the template and decoding that it was fine-tuned with, or with others."""
     loaded = checkpoint.load(path, device)
-    tuned = loaded.run.kind == "ift"
-    recipe = loaded.run.recipe or {}
-    if template is None:
+    used, recipe = loaded.run.template, loaded.run.recipe or {}
+    if used is None and template is None:
         template = str(recipe.get("template", "alpaca"))
-        if not tuned:
-            say(f"{path} was not fine-tuned by `ift run`: using the template alpaca")
-    chosen = load_template(template)
-    if tuned and loaded.run.template and loaded.run.template.sha256 not in (None, chosen.sha256):
+        say(f"{path} does not say which template it was fine-tuned with: using {template}")
+    chosen = load_template(used.name, used.source()) if used and template is None else load_template(str(template))
+    if used is not None and used.sha256 not in (None, chosen.sha256):
         say(f"note: the template {chosen.name} is not the one that {path} was trained with")
     trained = recipe.get("decoding")
     fields = {**(trained if isinstance(trained, dict) else {}), **decoding}

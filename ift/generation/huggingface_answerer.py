@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Literal
@@ -9,7 +11,6 @@ from typing import Any, Literal
 import torch
 from pydantic import JsonValue
 
-from equiloss import templates
 from equiloss.config import validate
 from equiloss.console import say
 from equiloss.errors import InputError
@@ -20,7 +21,7 @@ from equiloss.seeds import stream
 from ift.generation.answerer import Answerer, OnAnswer, response_to
 from ift.prompts import load as load_template
 from ift.recipe import Decoding
-from pretrain.exchange.export import MARK
+from pretrain.exchange.export import MARK, trained_template
 
 OWN = "own"
 """The template name that stands for the tokenizer's own chat template."""
@@ -56,15 +57,19 @@ class HuggingFaceAnswerer(Answerer):
         self.pad_id: int = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.end_ids[0]
         self.context = int(getattr(self.model.config, "max_position_embeddings", 0) or 1 << 30)
         self.transformers = transformers
-        export: dict[str, Any] = getattr(self.model.config, MARK, None) or {}
-        self.ordinary = bool(export)  # trained on texts in which nothing is a special token
+        export: Any = getattr(self.model.config, MARK, None)
+        self.ordinary = isinstance(export, dict)  # trained on texts in which nothing is a special token
+        special = [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+        self.special = re.compile("|".join(re.escape(token) for token in sorted(special, reverse=True)))
         chat: str | None = getattr(self.tokenizer, "chat_template", None)
+        text: str | None = None
         if template is None:
-            trained = str(export.get("template"))
-            template = trained if trained in templates.names("ift") else OWN if chat else "alpaca"
+            trained = trained_template(export, f"{name}: config.json")
+            template = trained.name if trained is not None else OWN if chat else "alpaca"
+            text = None if trained is None else trained.source()
             what = "its own chat template" if template == OWN else f"the template {template}"
             say(f"{name}: using {what}; --template names another")
-        self.template = None if template == OWN else load_template(template)
+        self.template = None if template == OWN else load_template(template, text)
         if self.template is None and not chat:
             raise InputError(f"{name} has no chat template of its own", "name another with --template")
         sha256 = sha256_of(chat) if self.template is None else self.template.sha256
@@ -78,8 +83,11 @@ class HuggingFaceAnswerer(Answerer):
 
     def prompt_ids(self, example: Example) -> list[int]:
         """The ids that the model reads before it answers."""
+        hidden: dict[str, str] = {}
+        if not self.ordinary and self.special.pattern:
+            example = Example.model_validate(_replaced(example.model_dump(), self.special, hidden))
         if self.template is not None:
-            return self.template.prompt_ids(example, self._encode)
+            return self.template.prompt_ids(example, lambda text: self._encode(text, hidden))
         messages: list[dict[str, str]] = [{"role": "system", "content": example.system}] if example.system else []
         for turn in (*example.history, example):
             asked = f"{turn.instruction}\n\n{turn.input}" if turn.input else turn.instruction
@@ -87,11 +95,26 @@ class HuggingFaceAnswerer(Answerer):
             if isinstance(turn, Turn):
                 messages.append({"role": "assistant", "content": turn.response})
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return self.tokenizer.encode(text, add_special_tokens=False)
+        return self._encode(text, hidden)
 
-    def _encode(self, text: str) -> list[int]:
-        """The ids of a text; in an export of this project, what looks like a special token in it stays text."""
-        return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=self.ordinary)
+    def _encode(self, text: str, hidden: Mapping[str, str]) -> list[int]:
+        """The ids of a text in which special tokens are the template's: an item's, which are `hidden`, stay text.
+
+        In an export of this project there are none: it was trained without.
+        """
+        if not hidden:
+            return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=self.ordinary)
+        ids: list[int] = []
+        place = 0
+        for match in (*self.special.finditer(text), None):
+            stretch = text[place : match.start() if match else None]
+            for stand_in, token in hidden.items():
+                stretch = stretch.replace(stand_in, token)
+            ids += self.tokenizer.encode(stretch, add_special_tokens=False, split_special_tokens=True)
+            if match:
+                ids.append(self.tokenizer.convert_tokens_to_ids(match[0]))
+                place = match.end()
+        return ids
 
     @torch.inference_mode()
     def answer(
@@ -148,6 +171,21 @@ class HuggingFaceAnswerer(Answerer):
     def _ended(self, ids: list[int]) -> Written:
         place = next((i for i, one in enumerate(ids) if one in self.end_ids), None)
         return (ids, "length") if place is None else (ids[:place], "stop")
+
+
+def _replaced(value: Any, special: re.Pattern[str], hidden: dict[str, str]) -> Any:
+    """`value` with stand-ins, which nothing else can be, for what looks like a special token in its texts."""
+    if isinstance(value, str):
+
+        def stand_in(match: re.Match[str]) -> str:
+            name = f"\x00{secrets.randbits(64)}\x00"
+            hidden[name] = match[0]
+            return name
+
+        return special.sub(stand_in, value)
+    if isinstance(value, dict):
+        return {key: _replaced(part, special, hidden) for key, part in value.items()}  # pyright: ignore
+    return [_replaced(part, special, hidden) for part in value] if isinstance(value, (list, tuple)) else value  # pyright: ignore
 
 
 def _end_ids(model: Any, tokenizer: Any) -> list[int]:

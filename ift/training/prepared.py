@@ -10,7 +10,7 @@ import torch
 
 from equiloss.console import say, warn
 from equiloss.errors import InputError
-from equiloss.files import claim, sha256_file, sha256_of
+from equiloss.files import claim, sha256_of
 from equiloss.numerals import plain
 from equiloss.records.ift_run import RunData, TooLong
 from equiloss.records.response import Example
@@ -67,13 +67,13 @@ def open_base(path: Path, name: str, models: Path) -> Checkpoint:
     target = models / f"{name}.base" / "checkpoint.pt"
     if target.exists():
         known = checkpoint.load(target)
-        if known.run.source is not None and known.run.source.sha256 == sha256_file(found.weights):
+        if known.run.source is not None and known.run.source.sha256 == found.sha256:
             return known
         claim(
             target, known.run.kind == "import" and known.run.source is not None and known.run.source.path == str(path)
         )
     importing.import_checkpoint(path, target)
-    say(f"{path}: a {found.layout} model, taken over as {target}")
+    say(f"{path}: a {found.layout} model, taken over as {target}", *(f"note: {note}" for note in found.notes))
     return checkpoint.load(target)
 
 

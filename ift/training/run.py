@@ -216,7 +216,7 @@ class FineTuning:
             kind="ift",
             name=self.paths.name,
             base=FineTunedFrom(path=str(base.path), sha256=base.sha256),
-            template=TemplateUsed(name=template.name, sha256=template.sha256),
+            template=TemplateUsed(name=template.name, sha256=template.sha256, text=template.text),
             recipe=self.prepared.recipe.model_dump(),
             seed=self.seed,
             data=base.run.data,

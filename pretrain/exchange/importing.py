@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from equiloss.numerals import number
 from equiloss.records.base_run import CheckpointRun, ImportedFrom
 from pretrain.config import ModelConfig
 from pretrain.exchange import diary, layouts, tokenizer_files
-from pretrain.exchange.export import MARK
+from pretrain.exchange.export import MARK, trained_template
 from pretrain.exchange.layouts import Layout, State
 from pretrain.model import checkpoint
 
@@ -38,8 +38,10 @@ FIXED = {
 """What transformers' GPT-2 can vary and this model cannot."""
 SAME: dict[object, object] = {"gelu_pytorch_tanh": "gelu_new"}
 """Other names of one function."""
-WRAPPERS = ("module.", "_orig_mod.")
-"""What data parallel training and torch.compile put before every name of a model."""
+WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""What data parallel training, torch.compile and checkpointing put into the names of a model."""
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+"""Where a Hugging Face directory has its weights, or the index of the files that share them."""
 DIARY_SHAPE = {
     "n_layer": "n_layers",
     "n_head": "n_heads",
@@ -69,6 +71,12 @@ class ImportedModel:
     training: CheckpointRun
     """What its files say about its training: the fields of a record that they give."""
 
+    @property
+    def sha256(self) -> str:
+        """The hash of its weights' file; of the hashes of several."""
+        shards = [files.sha256_file(path) for path in _shards(self.weights)]
+        return shards[0] if len(shards) == 1 else files.sha256_of(shards)
+
 
 def import_checkpoint(source: Path, output: Path, tokenizer_name: str | None = None) -> ImportedModel:
     """Read a checkpoint from elsewhere and write it as checkpoint.pt.
@@ -84,7 +92,7 @@ def import_checkpoint(source: Path, output: Path, tokenizer_name: str | None = N
         update={
             "kind": "import",
             "name": source.resolve().name,
-            "source": ImportedFrom(path=str(source), layout=model.layout, sha256=files.sha256_file(model.weights)),
+            "source": ImportedFrom(path=str(source), layout=model.layout, sha256=model.sha256),
             "notes": model.notes,
             "provenance": provenance.provenance(),
         }
@@ -107,13 +115,13 @@ def read(source: Path, tokenizer_name: str | None = None) -> ImportedModel:
         notes.append("nanoGPT computes GELU exactly, this model in GPT-2's tanh form: logits differ by about 0.001")
     elif (directory / "config.json").exists():
         layout = "gpt2"
-        weights, config, tensors = _gpt2(directory)
-        config = _with_trained_biases(config, tensors, notes)
+        weights, config, tensors, training = _gpt2(directory)
         own = tokenizer_files.read(directory)
     else:
         layout, weights, config, tensors, training = _diary(source)
         notes += training.notes
-    state = layouts.from_layout(layout, config, tensors, str(weights))
+    config, state, found = layouts.from_layout(layout, config, tensors, str(weights))
+    notes += found
     _check_shapes(config, state, weights)
     encoding = _encoding(tokenizer_name, own, config, source)
     config, state = _trim(config, state, encoding, source, notes)
@@ -132,35 +140,58 @@ def _shape(layout: Layout, settings: Mapping[str, object], path: Path, **default
 
 
 def _weights(directory: Path) -> Path:
-    for name in ("model.safetensors", "pytorch_model.bin"):
+    for name in WEIGHTS:
         if (directory / name).exists():
             return directory / name
-    raise InputError(f"{directory}: no model.safetensors in it", "sharded weights: save them again as one file")
+    raise InputError(f"{directory}: no model.safetensors in it", "fetch its weights too")
+
+
+def _shards(path: Path) -> list[Path]:
+    """The files of the weights: the file itself, or those that an index names. Raises: InputError."""
+    if path.suffix != ".json":
+        return [path]
+    known = _object(path).get("weight_map")
+    if not isinstance(known, dict) or not known or not all(isinstance(name, str) for name in known.values()):  # pyright: ignore
+        raise InputError(f"{path}: no weight_map in it", "fetch it again")
+    return [files.child(path.parent, name) for name in sorted(set(known.values()))]  # pyright: ignore
 
 
 def _load(path: Path) -> State:
-    """Tensors of a safetensors file, or of a torch file that holds nothing else."""
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+    """Tensors of safetensors files, or of torch files that hold nothing else; an index stands for those it names."""
+    from safetensors.torch import load_file
 
-        try:
-            return _unwrapped(load_file(path))
-        except (SafetensorError, OSError, ValueError) as error:
-            raise InputError(f"{path}: not a safetensors file: {error}", "fetch it again") from None
-    tensors = checkpoint.load_plain(path, HINT)
-    return _unwrapped(tensors) if isinstance(tensors, dict) else tensors
-
-
-def _unwrapped(tensors: State) -> State:
-    """The tensors without what wraps all of their names."""
-    for prefix in WRAPPERS:
-        if tensors and all(str(name).startswith(prefix) for name in tensors):
-            return _unwrapped({name.removeprefix(prefix): tensor for name, tensor in tensors.items()})
-    return tensors
+    tensors: list[tuple[str, Any]] = []
+    for shard in _shards(path):
+        if shard.suffix == ".safetensors":
+            with files.reading(shard, "a safetensors file", "fetch it again"):
+                tensors += load_file(shard).items()
+        else:
+            tensors += _entries(checkpoint.load_plain(shard, HINT), shard)
+    return _unwrapped(tensors, path)
 
 
-def _gpt2(directory: Path) -> tuple[Path, ModelConfig, State]:
+def _entries(document: Any, path: Path) -> Iterable[tuple[str, Any]]:
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: holds no tensors by name", HINT)
+    return document.items()  # pyright: ignore[reportUnknownVariableType]
+
+
+def _unwrapped(tensors: Iterable[tuple[str, Any]], path: Path) -> State:
+    """The tensors by their names without what wraps them. Raises: InputError for a name twice, and what is no tensor.
+
+    What shares another's name is not dropped: it could be another tensor.
+    """
+    state: State = {}
+    for key, tensor in tensors:
+        name = ".".join(part for part in str(key).split(".") if part not in WRAPPERS)
+        if name in state or not isinstance(tensor, torch.Tensor):
+            what = "there twice" if name in state else f"no tensor but {type(tensor).__name__}"
+            raise InputError(f"{path}: {key} is {what}", HINT)
+        state[name] = tensor
+    return state
+
+
+def _gpt2(directory: Path) -> tuple[Path, ModelConfig, State, CheckpointRun]:
     path = directory / "config.json"
     settings = _object(path)
     if settings.get("model_type") != "gpt2":
@@ -175,22 +206,9 @@ def _gpt2(directory: Path) -> tuple[Path, ModelConfig, State]:
     if settings.get("n_inner") not in (None, 4 * config.n_embd):
         hint = f"only 4 x n_embd = {4 * config.n_embd} can be imported"
         raise InputError(f"{path}: n_inner is {settings['n_inner']}", hint)
-    weights = _weights(directory)
-    tensors = _load(weights)
-    head, embedding = tensors.get("lm_head.weight"), tensors.get("transformer.wte.weight", tensors.get("wte.weight"))
-    if config.tie_weights and head is not None and embedding is not None and not torch.equal(head, embedding):
-        raise InputError(f"{weights}: lm_head differs from the embedding, yet {path} says they are tied", "mend one")
-    return weights, config, tensors
-
-
-def _with_trained_biases(config: ModelConfig, tensors: State, notes: list[str]) -> ModelConfig:
-    """The shape with the biases that an export of a model without them has been trained to since."""
-    for field, ending in (("qkv_bias", ".attn.c_attn.bias"), ("out_bias", ".attn.c_proj.bias")):
-        trained = any(name.endswith(ending) and bool(tensor.any()) for name, tensor in tensors.items())
-        if trained and not getattr(config, field):
-            notes.append(f"its {ending.removeprefix('.')} are not zero: imported with model.{field} = true")
-            config = config.model_copy(update={field: True})
-    return config
+    weights, template = _weights(directory), trained_template(settings.get(MARK), str(path))
+    training = CheckpointRun() if template is None else CheckpointRun(template=template)
+    return weights, config, _load(weights), training
 
 
 def _diary(source: Path) -> tuple[Layout, Path, ModelConfig, State, CheckpointRun]:
@@ -237,7 +255,9 @@ def _nanogpt(path: Path) -> tuple[ModelConfig, State]:
     document = checkpoint.load_plain(path, HINT)
     if not isinstance(document, dict) or not {"model", "model_args"} <= document.keys():
         raise InputError(f"{path}: not a nanoGPT checkpoint (no `model` and `model_args` in it)", HINT)
-    return _shape("nanogpt", document["model_args"], path), _unwrapped(document["model"])
+    if not isinstance(document["model_args"], dict):
+        raise InputError(f"{path}: its model_args are no fields of a shape", HINT)
+    return _shape("nanogpt", document["model_args"], path), _unwrapped(_entries(document["model"], path), path)
 
 
 def _object(path: Path) -> Any:

@@ -71,6 +71,8 @@ DIARY_JAX = {
 
 MASKS = (".attn.bias", ".attn.masked_bias", ".att.mask")
 """Causal masks that are stored among the weights."""
+BIASES = {"qkv_bias": "attention.qkv.bias", "out_bias": "attention.out.bias"}
+"""The parameters that a shape may lack, by the field that says so."""
 BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
 TRANSPOSED = ("attention.qkv.weight", "attention.out.weight", "mlp.up.weight", "mlp.down.weight")
 """What transformers' Conv1D keeps as (in, out) where torch's Linear has (out, in)."""
@@ -125,25 +127,37 @@ def to_hugging_face(config: ModelConfig, state: Mapping[str, Tensor]) -> State:
     return result
 
 
-def from_layout(layout: Layout, config: ModelConfig, tensors: Mapping[str, Tensor], where: str) -> State:
-    """This model's state dict from that of another layout; nanoGPT's without biases gets biases of 0.
+def from_layout(
+    layout: Layout, config: ModelConfig, tensors: Mapping[str, Tensor], where: str
+) -> tuple[ModelConfig, State, list[str]]:
+    """This model's shape and state dict from the tensors of another layout, and what its config does not say of them.
 
-    Raises: InputError when a tensor is missing or left over.
+    Every tensor is used, or is a causal mask, a second name of another, or zeros where this shape has nothing;
+    nanoGPT's without biases gets biases of 0. Raises: InputError naming a tensor that is missing, left over, there
+    under two names, or not of finite floating-point numbers.
     """
-    naming = NAMINGS[layout]
-    own = {_full_name(key, layout): value for key, value in tensors.items() if not key.endswith(MASKS)}
-    if config.tie_weights and (head := own.pop(naming.table["unembedding.weight"], None)) is not None:
-        # safetensors keeps one of two names for one tensor
-        own.setdefault(naming.table["token_embedding.weight"], head.T if layout == "diary-jax" else head)
-    absent = {"attention.qkv.bias": not config.qkv_bias, "attention.out.bias": not config.out_bias}
+    naming, notes = NAMINGS[layout], list[str]()
+    own: State = {}
+    for key, value in tensors.items():
+        if key.endswith(MASKS) and value.ndim != 1:
+            continue
+        name = _full_name(key, layout)
+        if name in own:
+            raise InputError(f"{where}: holds {name!r} under two names", "leave one of the two out")
+        if not value.is_floating_point() or not bool(value.float().isfinite().all()):
+            kind = "numbers that are not finite" if value.is_floating_point() else str(value.dtype)
+            raise InputError(f"{where}: {key} holds {kind}", "its weights must be finite, in floating point")
+        own[name] = value.float()
+    biased = config.qkv_bias
+    config = _with_trained_biases(config, naming, own, notes)
+    config = _with_own_head(config, layout, own, where, notes)
     state: State = {}
     try:
         for name in names(config):
-            foreign = foreign_name(name, naming.table, naming.block)
-            if any(lacks and name.endswith(bias) for bias, lacks in absent.items()):
-                own.pop(foreign, None)
+            if any(name.endswith(bias) and not getattr(config, field) for field, bias in BIASES.items()):
                 continue
-            if layout == "nanogpt" and name.endswith(".bias"):
+            foreign = foreign_name(name, naming.table, naming.block)
+            if layout == "nanogpt" and name.endswith(".bias") and not biased:
                 own.setdefault(foreign, torch.zeros(len(state[name.removesuffix("bias") + "weight"])))
             parts = [own.pop(foreign.format(part)) for part in naming.qkv] if "{}" in foreign else [own.pop(foreign)]
             if name.endswith(naming.transposed) and parts[0].ndim == 2:
@@ -151,18 +165,57 @@ def from_layout(layout: Layout, config: ModelConfig, tensors: Mapping[str, Tenso
             value = torch.cat(parts)
             if layout == "diary-jax" and value.shape[:-1] == (1, 1):  # its norms lie as they are broadcast
                 value = value.flatten()
-            state[name] = value.float().contiguous().clone()
+            state[name] = value.contiguous().clone()
     except KeyError as error:
         raise InputError(f"{where}: no tensor {error.args[0]!r}", "is it a GPT-2 model of this layout?") from None
     if own:
         raise InputError(
             f"{where}: holds {len(own)} tensors that GPT-2 has not, such as {min(own)!r}", "another architecture?"
         )
-    return state
+    return config, state, notes
+
+
+def _with_trained_biases(config: ModelConfig, naming: Naming, own: State, notes: list[str]) -> ModelConfig:
+    """The shape with the biases of attention that are not zero, whatever its config says; others leave `own`."""
+    for field, bias in BIASES.items():
+        endings = tuple(f".{foreign_name(bias, naming.table, naming.block).format(part)}" for part in naming.qkv)
+        if getattr(config, field):
+            continue
+        stored = [name for name in own if name.endswith(endings)]
+        if trained := next((name for name in stored if bool(own[name].any())), None):
+            notes.append(
+                f"its config says that it has no {field}, yet {trained} is not zero: imported with model.{field} = true"
+            )
+            config = config.model_copy(update={field: True})
+        else:
+            for name in stored:
+                del own[name]
+    return config
+
+
+def _with_own_head(config: ModelConfig, layout: Layout, own: State, where: str, notes: list[str]) -> ModelConfig:
+    """The shape with a head of its own where the weights have one that differs from the embedding.
+
+    safetensors keeps one of two names for one tensor: either may stand for both. Raises: InputError where the config
+    says that the two are tied (nanoGPT's does not say it).
+    """
+    head, embedding = (NAMINGS[layout].table[f"{name}.weight"] for name in ("unembedding", "token_embedding"))
+    if not config.tie_weights or head not in own:
+        return config
+    matrix = own[head].T if layout == "diary-jax" else own[head]
+    if not torch.equal(own.setdefault(embedding, matrix), matrix):
+        if layout != "nanogpt":
+            raise InputError(
+                f"{where}: {head} differs from {embedding}, yet its config says that they are tied",
+                "mend the config, or leave out the one that the model does not use",
+            )
+        notes.append(f"its {head} differs from its embedding: imported with model.tie_weights = false")
+        return config.model_copy(update={"tie_weights": False})
+    del own[head]
+    return config
 
 
 def _full_name(key: str, layout: Layout) -> str:
-    """A tensor's name without the prefix that torch.compile leaves, and with that which GPT-2's own files leave out."""
-    key = key.removeprefix("_orig_mod.")
+    """A tensor's name, with the prefix that GPT-2's own files leave out."""
     prefixed = layout.startswith("diary") or key.startswith(("transformer.", "lm_head."))
     return key if prefixed else f"transformer.{key}"

@@ -22,6 +22,7 @@ from pretrain.model import checkpoint  # noqa: E402
 from pretrain.model.decoder import GPT  # noqa: E402
 
 TRAINED = tokenizer.train_bpe(["the king and the queen"] * 2, 265)
+State = dict[str, Tensor]
 V, C, T, H, L = TRAINED.n_vocab, 16, 12, 2, 2
 IDS = torch.randint(0, V, (2, T), generator=torch.Generator().manual_seed(0))
 
@@ -187,35 +188,135 @@ class NanoBlock(nn.Module):
         return x + self.mlp.get_submodule("c_proj")(wide)
 
 
-@pytest.mark.parametrize("bias", [True, False])
-def test_nanogpt_checkpoints(tmp_path: Path, trained_file: Path, bias: bool) -> None:
-    """With the prefix that torch.compile leaves, and a vocabulary padded to a round size."""
-    padded = V + 7
+def nano(bias: bool, rows: int = V) -> tuple[State, dict[str, Any], Callable[[Tensor], Tensor]]:
+    """A nanoGPT's state dict, its model_args, and its hidden states before the head."""
     blocks = nn.ModuleList(NanoBlock(bias) for _ in range(L))
-    inner = {"wte": nn.Embedding(padded, C), "wpe": nn.Embedding(T, C), "h": blocks, "ln_f": nn.LayerNorm(C, bias=bias)}
+    inner = {"wte": nn.Embedding(rows, C), "wpe": nn.Embedding(T, C), "h": blocks, "ln_f": nn.LayerNorm(C, bias=bias)}
     parts = nn.ModuleDict(inner)
     noisy(parts)
-    state = {f"_orig_mod.transformer.{name}": value for name, value in parts.state_dict().items()}
-    state["_orig_mod.lm_head.weight"] = state["_orig_mod.transformer.wte.weight"]
-    settings = {
-        "n_layer": L,
-        "n_head": H,
-        "n_embd": C,
-        "block_size": T,
-        "bias": bias,
-        "vocab_size": padded,
-        "dropout": 0.1,
-    }
-    document = {"model": state, "optimizer": {}, "model_args": settings, "iter_num": 5, "config": {"dataset": "x"}}
-    torch.save(document, tmp_path / "ckpt.pt")
-    found = read(tmp_path / "ckpt.pt", str(trained_file))
+    state = {f"transformer.{name}": value for name, value in parts.state_dict().items()}
+    state["lm_head.weight"] = state["transformer.wte.weight"]
+    sizes = {"n_layer": L, "n_head": H, "n_embd": C, "block_size": T, "bias": bias, "vocab_size": rows, "dropout": 0.1}
+
+    def hidden(ids: Tensor) -> Tensor:
+        x = parts["wte"](ids) + parts["wpe"](torch.arange(T))
+        for block in blocks:
+            x = block(x)
+        return parts["ln_f"](x)
+
+    return state, sizes, hidden
+
+
+def nano_file(path: Path, state: State, sizes: dict[str, Any]) -> Path:
+    torch.save({"model": state, "optimizer": {}, "model_args": sizes, "iter_num": 5, "config": {}}, path)
+    return path
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_nanogpt_checkpoints(tmp_path: Path, trained_file: Path, bias: bool) -> None:
+    """With the prefixes that torch.compile and DDP leave, and a vocabulary padded to a round size."""
+    state, sizes, hidden = nano(bias, V + 7)
+    wrapped = {f"module._orig_mod.{name}": value for name, value in state.items()}
+    found = read(nano_file(tmp_path / "ckpt.pt", wrapped, sizes), str(trained_file))
     assert (found.config.qkv_bias, found.config.tie_weights, found.config.vocab_size) == (bias, True, V)
     assert any("7 ids without a token were dropped" in note for note in found.notes)
-    x = parts["wte"](IDS) + parts["wpe"](torch.arange(T))
-    for block in blocks:
-        x = block(x)
-    expected = parts["ln_f"](x) @ state["_orig_mod.transformer.wte.weight"].T
+    expected = hidden(IDS) @ state["transformer.wte.weight"].T
     assert torch.allclose(logits(found), expected[..., :V], atol=1e-5, rtol=0)
+
+
+def test_a_nanogpt_with_a_head_of_its_own_keeps_it(tmp_path: Path, trained_file: Path) -> None:
+    state, sizes, hidden = nano(bias=True)
+    state["lm_head.weight"] = torch.randn(V, C, generator=torch.Generator().manual_seed(5))
+    found = read(nano_file(tmp_path / "ckpt.pt", state, sizes), str(trained_file))
+    assert not found.config.tie_weights
+    assert any("lm_head.weight differs from its embedding" in note for note in found.notes)
+    assert torch.allclose(logits(found), hidden(IDS) @ state["lm_head.weight"].T, atol=1e-5, rtol=0)
+
+
+def test_biases_of_a_nanogpt_that_says_it_has_none_are_kept(tmp_path: Path, trained_file: Path) -> None:
+    state, sizes, hidden = nano(bias=True)
+    found = read(nano_file(tmp_path / "ckpt.pt", state, sizes | {"bias": False}), str(trained_file))
+    assert found.config.qkv_bias
+    assert any("h.0.attn.c_attn.bias is not zero" in note for note in found.notes)
+    assert torch.allclose(logits(found), hidden(IDS) @ state["transformer.wte.weight"].T, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"transformer.h.0.attn.c_attn.bias": None}, r"no tensor 'transformer\.h\.0\.attn\.c_attn\.bias'"),
+        ({"transformer.h.1.mlp.c_fc.bias": None}, r"no tensor 'transformer\.h\.1\.mlp\.c_fc\.bias'"),
+        ({"wte.weight": torch.zeros(V, C)}, r"holds 'transformer\.wte\.weight' under two names"),
+        ({"_orig_mod.lm_head.weight": torch.zeros(V, C)}, r"_orig_mod\.lm_head\.weight is there twice"),
+        ({"transformer.h.0.attn.bias": torch.ones(C)}, r"1 tensors that GPT-2 has not, .*attn\.bias"),
+        ({"transformer.q_norm.weight": torch.ones(C)}, r"1 tensors that GPT-2 has not, .*q_norm"),
+        (
+            {"transformer.ln_f.weight": torch.full((C,), float("nan"))},
+            r"ln_f\.weight holds numbers that are not finite",
+        ),
+        ({"transformer.wpe.weight": torch.ones(T, C, dtype=torch.int8)}, r"wpe\.weight holds torch\.int8"),
+        ({"step": 5}, "step is no tensor but int"),
+    ],
+)
+def test_no_tensor_of_a_nanogpt_is_dropped_or_made_up(
+    tmp_path: Path, trained_file: Path, changes: dict[str, Any], message: str
+) -> None:
+    state, sizes, _ = nano(bias=True)
+    changed = {name: value for name, value in (state | changes).items() if value is not None}
+    with pytest.raises(InputError, match=message):
+        read(nano_file(tmp_path / "ckpt.pt", changed, sizes), str(trained_file))
+
+
+def test_a_diary_pair_whose_files_disagree(tmp_path: Path, trained_file: Path) -> None:
+    directory, model = diary_files(tmp_path / "run", tie=False, bias=True)
+    edit(qkv_bias=False)(directory)
+    found = read(directory, str(trained_file))
+    assert found.config.qkv_bias
+    assert any("no qkv_bias, yet trf_blocks.0.att.W_" in note for note in found.notes)
+    with torch.no_grad():
+        assert torch.allclose(logits(found), model(IDS), atol=1e-5, rtol=0)
+    drop("trf_blocks.1.att.W_key.bias")(directory)
+    with pytest.raises(InputError, match=r"no tensor 'trf_blocks\.1\.att\.W_key\.bias'"):
+        read(directory, str(trained_file))
+    directory, _ = diary_files(tmp_path / "tied", tie=False, bias=False)
+    edit(tie_weights=True)(directory)
+    with pytest.raises(InputError, match=r"out_head\.weight differs from tok_emb\.weight, yet its config says"):
+        read(directory, str(trained_file))
+
+
+def test_biases_of_zero_are_none(tmp_path: Path, trained_file: Path) -> None:
+    directory, _ = diary_files(tmp_path / "run", tie=False, bias=False)
+    state = load_file(directory / "model.safetensors")
+    extra = {
+        f"trf_blocks.{n}.att.{part}.bias": torch.zeros(C) for n in range(L) for part in ("W_query", "W_key", "W_value")
+    }
+    save_file(state | extra, directory / "model.safetensors")
+    assert not read(directory, str(trained_file)).config.qkv_bias
+
+
+def test_weights_in_several_files(tmp_path: Path, trained_file: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"vocab_size": V, "n_positions": T, "n_embd": C, "n_layer": L, "n_head": H}
+    theirs = transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)).eval()
+    noisy(theirs)
+    theirs.save_pretrained(directory := tmp_path / "hf", max_shard_size="9KB")
+    shards = sorted(directory.glob("model-*.safetensors"))
+    assert len(shards) > 2
+    found = read(directory, str(trained_file))
+    with torch.no_grad():
+        assert torch.allclose(logits(found), theirs(IDS).logits, atol=1e-5, rtol=0)
+    import_checkpoint(directory, tmp_path / "c.pt", str(trained_file))
+    before = checkpoint.load(tmp_path / "c.pt").run.source
+    state = load_file(shards[-1])
+    save_file({name: value + 1 for name, value in state.items()}, shards[-1])
+    assert before is not None
+    assert read(directory, str(trained_file)).sha256 != before.sha256
+    shards[-1].unlink()
+    with pytest.raises(InputError, match=f"{shards[-1].name}: no such file"):
+        read(directory, str(trained_file))
+    (directory / "model.safetensors.index.json").write_text('{"weight_map": {"wte.weight": "../x.safetensors"}}')
+    with pytest.raises(InputError, match="is no name for a file"):
+        read(directory, str(trained_file))
 
 
 def test_what_is_written_is_a_checkpoint(tmp_path: Path, trained_file: Path) -> None:
