@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -25,13 +26,14 @@ from equiloss.records.evaluation import (
 )
 from equiloss.records.file_record import FileRecord
 from equiloss.statistics.equivalence import (
+    LEVEL,
     MARGIN_NATS,
     EquivalenceVerdict,
     equivalence_test,
     mean_over_tokens,
     two_sided_p,
 )
-from equiloss.statistics.estimate import ClusteredMean
+from equiloss.statistics.estimate import ClusteredMean, student_interval
 from equiloss.statistics.multiplicity import holm
 
 
@@ -47,6 +49,7 @@ class LossComparison(FileRecord):
 
     a: str
     b: str
+    data: str
     margin_nats: float
     verdict: EquivalenceVerdict
     p_equivalence: float | None
@@ -57,6 +60,59 @@ class LossComparison(FileRecord):
     domains: list[PartDifference]
     frequency_deciles: list[PartDifference]
     positions: list[PartDifference]
+
+
+class OverallComparison(FileRecord):
+    """A's loss minus B's over several test sets, each of which weighs alike (`difference_nats`, its documents all).
+
+    equivalent: on every test set (each at 5 %, so that no correction is due: an intersection-union test, Berger 1982);
+    different: on one of them at least, by Holm's p over the sets. `verdicts` are those of each set, by its data.
+    """
+
+    a: str
+    b: str
+    margin_nats: float
+    verdict: EquivalenceVerdict
+    p_equivalence: float | None
+    p_difference: float | None
+    difference_nats: ClusteredMean
+    verdicts: dict[str, EquivalenceVerdict]
+
+
+def over_all(comparisons: Sequence[LossComparison]) -> OverallComparison:
+    """One pair's comparisons on several test sets, taken together."""
+    first, differences = comparisons[0], [one.difference_nats for one in comparisons]
+    equal = [one.p_equivalence for one in comparisons]
+    p_equivalence = None if None in equal else max(p for p in equal if p is not None)
+    p_holm = holm([one.p_difference for one in comparisons])
+    differs = [p for one, p in zip(comparisons, p_holm, strict=True) if one.verdict != "equivalent" and p is not None]
+    verdict: EquivalenceVerdict = "undetermined"
+    if all(one.verdict == "equivalent" for one in comparisons):
+        verdict = "equivalent"
+    elif min(differs, default=1.0) < 1 - LEVEL:
+        verdict = "different"
+    return OverallComparison(
+        a=first.a,
+        b=first.b,
+        margin_nats=first.margin_nats,
+        verdict=verdict,
+        p_equivalence=p_equivalence,
+        p_difference=min((p for p in p_holm if p is not None), default=None),
+        difference_nats=mean_over_sets(differences),
+        verdicts={one.data: one.verdict for one in comparisons},
+    )
+
+
+def mean_over_sets(means: Sequence[ClusteredMean], level: float = LEVEL) -> ClusteredMean:
+    """The mean of independent means, each of which weighs alike; Student's t on the fewest documents less one."""
+    count, documents = len(means), sum(mean.documents for mean in means)
+    value = sum(mean.value for mean in means) / count
+    errors = [mean.se for mean in means]
+    if None in errors:
+        return ClusteredMean(value=value, documents=documents)
+    se = math.hypot(*(error for error in errors if error is not None)) / count
+    low, high = student_interval(value, se, min(mean.documents for mean in means) - 1, level)
+    return ClusteredMean(value=value, se=se, low=low, high=high, documents=documents)
 
 
 def summary(
@@ -105,6 +161,7 @@ def compare(a: Evaluation, b: Evaluation, margin_nats: float = MARGIN_NATS) -> L
     return LossComparison(
         a=a.name,
         b=b.name,
+        data=a.record.data.path,
         margin_nats=margin_nats,
         verdict=test.verdict,
         p_equivalence=test.p_equivalence,

@@ -14,7 +14,6 @@ from pretrain.cli.options import (
     TOP_K,
     TOP_P,
     Checkpoint,
-    DataDirectory,
     Device,
     Seed,
 )
@@ -25,7 +24,8 @@ commands = Typer()
 @commands.command("eval")
 def evaluate(
     checkpoints: Annotated[list[Path], Argument(metavar="CHECKPOINTS")],
-    data: DataDirectory,
+    *,
+    data: Annotated[list[Path], repeatable("--data", "DIR", "A data directory; several are several test sets.")],
     split: Annotated[str, Option(help="train, validation or test.")] = "test",
     output: Annotated[Path | None, output_option("Where to write.", "beside CHECKPOINTS")] = None,
     stride: Annotated[int | None, Option(help="Tokens a window moves on by.", show_default="half the context")] = None,
@@ -35,11 +35,11 @@ def evaluate(
     device: Device = "cpu",
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure the loss of CHECKPOINTS document by document; several are compared in pairs.
+    """Measure the loss of CHECKPOINTS document by document; several are compared in pairs, on each test set.
 
     \b
       pretrain eval runs/first/checkpoint.pt --data data/speeches
-      pretrain eval runs/*/checkpoint.pt --data data/speeches --margin 0.02 --json
+      pretrain eval runs/*/checkpoint.pt --data data/fineweb --data data/fineweb-edu --margin 0.02 --json
     Dropout is off. Each document is seen alone; intervals are clustered by document. The files
     DATA.SPLIT.eval.json and .npz beside each checkpoint keep the losses of every document.
     """
@@ -54,7 +54,7 @@ def evaluate(
     if as_json:
         console.emit_json(result)
     else:
-        tables.emit(result.evaluations, result.comparisons)
+        tables.emit(result.evaluations, result.comparisons, result.overall)
 
 
 @commands.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ import torch
 from equiloss import commands, loss_comparison, tokenizer
 from equiloss.errors import InputError
 from equiloss.files import claim
-from equiloss.loss_comparison import LossComparison
+from equiloss.loss_comparison import LossComparison, OverallComparison
 from equiloss.numerals import percent
 from equiloss.records import evaluation as evaluations
 from equiloss.records.evaluation import (
@@ -60,11 +61,12 @@ class WrittenEvaluation(EvaluationRecord):
 
 
 class EvaluationReport(FileRecord):
-    """What `pretrain eval --json` prints: every evaluation, and every pair compared."""
+    """What `pretrain eval --json` prints: every evaluation, every pair compared on each test set, and over them all."""
 
     format: Literal["equiloss.evals.v1"] = "equiloss.evals.v1"
     evaluations: list[WrittenEvaluation]
     comparisons: list[LossComparison]
+    overall: list[OverallComparison]
 
 
 def check_fits(loaded: Checkpoint, shards: Shards) -> None:
@@ -154,14 +156,14 @@ def _asked(record: EvaluationRecord) -> tuple[object, ...]:
 
 def evaluate_all(
     paths: list[Path],
-    data: Path,
+    data: list[Path],
     method: Method,
     output: Path | None,
     margin_nats: float,
     device: str,
     on_progress: OnProgress | None = None,
 ) -> EvaluationReport:
-    """What `pretrain eval` does: evaluate each checkpoint, write its files, and compare every pair.
+    """What `pretrain eval` does: evaluate each checkpoint on each test set, write the files, and compare every pair.
 
     The files go beside each checkpoint as DATA.SPLIT.eval.*, or into `output` as NAME.DATA.SPLIT.eval.*; those of
     other data that is called the same are left alone (`free_name`).
@@ -169,8 +171,6 @@ def evaluate_all(
     if not margin_nats > 0:
         raise InputError(f"a margin of {margin_nats} nats", "it must be above 0")
     place = _device(device)
-    shards = Shards.open(data)
-    label = data.resolve().name
     names = [run_name(path) for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
@@ -178,23 +178,41 @@ def evaluate_all(
             raise InputError("a checkpoint is named twice", "name each once")
         if output is not None:
             raise InputError("two checkpoints have the same run's name", "leave out -o, or rename one run's directory")
-    deciles = frequency_deciles(shards.split("train"), shards.tokenizer.n_vocab)
-    results: list[Evaluation] = []
-    written: list[WrittenEvaluation] = []
+    test_sets = [(shards, frequency_deciles(shards.split("train"), shards.tokenizer.n_vocab)) for shards in _open(data)]
+    results: list[list[Evaluation]] = [[] for _ in test_sets]
     for path, name in zip(paths, names, strict=True):
-        result = evaluate(checkpoints.load(path, place), shards, method, name, deciles, on_progress)
-        start = path.parent / label if output is None else output / f"{name}.{label}"
-        base = free_name(start, method.split, shards.sha256)
-        earlier = base.with_name(f"{base.name}.eval.json")
-        same = earlier.is_file() and _asked(read(EvaluationRecord, earlier, evaluations.HINT)) == _asked(result.record)
-        claim(earlier, same, "it is of another checkpoint, other documents or another method: move it, or use -o")
-        file = evaluations.save(result, base)
-        results.append(result)
-        written.append(WrittenEvaluation(file=str(file), **dict(result.record)))
-    pairs = [(a, b) for i, a in enumerate(results) for b in results[i + 1 :]]
+        loaded = checkpoints.load(path, place)
+        for (shards, deciles), of_set in zip(test_sets, results, strict=True):
+            result = evaluate(loaded, shards, method, name, deciles, on_progress)
+            label = shards.directory.resolve().name
+            base = free_name(
+                path.parent / label if output is None else output / f"{name}.{label}", method.split, shards.sha256
+            )
+            earlier = base.with_name(f"{base.name}.eval.json")
+            same = earlier.is_file() and _asked(read(EvaluationRecord, earlier, evaluations.HINT)) == _asked(
+                result.record
+            )
+            claim(earlier, same, "it is of another checkpoint, other documents or another method: move it, or use -o")
+            of_set.append(Evaluation(result.record, result.arrays, evaluations.save(result, base)))
+    pairs = [
+        [loss_comparison.compare(of_set[i], of_set[j], margin_nats) for of_set in results]
+        for i, j in combinations(range(len(paths)), 2)
+    ]
     return EvaluationReport(
-        evaluations=written, comparisons=[loss_comparison.compare(a, b, margin_nats) for a, b in pairs]
+        evaluations=[WrittenEvaluation(file=str(one.path), **dict(one.record)) for of_set in results for one in of_set],
+        comparisons=[pair[number] for number in range(len(data)) for pair in pairs],
+        overall=[loss_comparison.over_all(pair) for pair in pairs],
     )
+
+
+def _open(data: list[Path]) -> list[Shards]:
+    """Raise InputError for no data, or for one test set named twice."""
+    if not data:
+        raise InputError("no test set", "name a data directory with --data")
+    opened = [Shards.open(path) for path in data]
+    if len({shards.sha256 for shards in opened}) < len(opened):
+        raise InputError(f"{data[-1]}: a test set is named twice", "name each with --data once")
+    return opened
 
 
 def _device(name: str) -> torch.device:

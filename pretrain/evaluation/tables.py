@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from equiloss import console
-from equiloss.loss_comparison import LossComparison
+from equiloss.loss_comparison import LossComparison, OverallComparison
 from equiloss.numerals import interval, number, p_value, percent
 from equiloss.records.evaluation import EvaluationRecord, PartMean
 from equiloss.statistics.estimate import ClusteredMean
@@ -15,12 +15,19 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def emit(evaluations: Sequence[EvaluationRecord], pairs: Sequence[LossComparison]) -> None:
-    """Print the means, what they are made of, and the comparisons."""
-    for table in (losses(evaluations), *breakdowns(evaluations)):
-        console.emit_table(table)
-    if pairs:
-        console.emit_table(comparisons(pairs))
+def emit(
+    evaluations: Sequence[EvaluationRecord], pairs: Sequence[LossComparison], overall: Sequence[OverallComparison]
+) -> None:
+    """Print the means, what they are made of, and the comparisons: each test set's, then those over all of them."""
+    for data in dict.fromkeys(row.data.path for row in evaluations):
+        of_set = [row for row in evaluations if row.data.path == data]
+        for table in (losses(of_set), *breakdowns(of_set)):
+            console.emit_table(table)
+        if pairs:
+            console.emit_table(comparisons([pair for pair in pairs if pair.data == data], f"on {data}"))
+    if overall and len(overall[0].verdicts) > 1:
+        title = f"over all {len(overall[0].verdicts)} test sets, each weighing alike"
+        console.emit_table(comparisons(overall, title, "equivalent: on every test set; different: on one at least"))
 
 
 def losses(evaluations: Sequence[EvaluationRecord]) -> Table:
@@ -61,15 +68,17 @@ def _breakdown(part: str, evaluations: Sequence[EvaluationRecord], means: Sequen
     return console.table(f"loss by {part} (nats/token)", "lr" + "r" * len(evaluations), headings, rows)
 
 
-def comparisons(pairs: Sequence[LossComparison]) -> Table:
+def comparisons(
+    pairs: Sequence[LossComparison | OverallComparison], of: str, caption: str = "TOST: two one-sided tests at 5 %"
+) -> Table:
     """The paired differences, and whether they are within the margin."""
     headings = ("A", "B", "A − B (nats/token)", "p (equal to 0)", "p (beyond the margin)", "verdict")
     rows: list[tuple[str, ...]] = []
     for pair in pairs:
         p_values = [p_value(p) for p in (pair.p_difference, pair.p_equivalence)]
         rows.append((pair.a, pair.b, _interval(pair.difference_nats, 4, sign=True), *p_values, pair.verdict))
-    title = f"paired differences, margin {pairs[0].margin_nats} nats"
-    return console.table(title, "llrrrl", headings, rows, "TOST: two one-sided tests at 5 %")
+    title = f"paired differences {of}, margin {pairs[0].margin_nats} nats"
+    return console.table(title, "llrrrl", headings, rows, caption)
 
 
 def _interval(mean: ClusteredMean, digits: int, sign: bool = False) -> str:
