@@ -45,7 +45,11 @@ class PartDifference(PartMean):
 
 
 class LossComparison(FileRecord):
-    """A's loss minus B's on the same documents, in nats per token, and in every part of the text."""
+    """A's loss minus B's on the same documents, in nats per token, and in every part of the text.
+
+    `seen_documents`: how many of them stand in each side's training text (None: not known); `unseen_difference_nats`
+    is without those, None where there are none or nothing is left.
+    """
 
     a: str
     b: str
@@ -55,6 +59,8 @@ class LossComparison(FileRecord):
     p_equivalence: float | None
     p_difference: float | None
     difference_nats: ClusteredMean
+    seen_documents: dict[str, int | None]
+    unseen_difference_nats: ClusteredMean | None
     documents_where_a_is_better: float
     calibration_error: dict[str, float]
     domains: list[PartDifference]
@@ -149,7 +155,8 @@ def compare(a: Evaluation, b: Evaluation, margin_nats: float = MARGIN_NATS) -> L
     Raises: InputError when the two were not evaluated on the same documents in the same way.
     """
     _check_comparable(a, b)
-    test = equivalence_test(a.arrays["nats"] - b.arrays["nats"], a.arrays["tokens"], margin_nats)
+    sums, tokens, unseen = a.arrays["nats"] - b.arrays["nats"], a.arrays["tokens"], ~(a.seen | b.seen)
+    test = equivalence_test(sums, tokens, margin_nats)
     domains, deciles, positions = (
         _differences(labels, weights, nats_a - nats_b)
         for (labels, weights, nats_a), (_, _, nats_b) in zip(
@@ -167,6 +174,10 @@ def compare(a: Evaluation, b: Evaluation, margin_nats: float = MARGIN_NATS) -> L
         p_equivalence=test.p_equivalence,
         p_difference=test.p_difference,
         difference_nats=test.difference,
+        seen_documents={"a": a.record.checkpoint.seen_documents, "b": b.record.checkpoint.seen_documents},
+        unseen_difference_nats=mean_over_tokens(sums[unseen], tokens[unseen])
+        if 0 < unseen.sum() < len(unseen)
+        else None,
         documents_where_a_is_better=float((a.arrays["nats"] < b.arrays["nats"]).mean()),
         calibration_error={"a": calibration_error(a.arrays), "b": calibration_error(b.arrays)},
         domains=domains,

@@ -10,6 +10,7 @@ any two files on the same data can be compared:
     decile_tokens, decile_nats (D, 10)     by how frequent the target is in the training split, 0 the commonest
     position_tokens, position_nats (D, P)  by place in the document: bin p holds places 2**p - 1 ... 2**(p+1) - 2
     confidence_tokens, confidence_sum, confidence_correct (D, 15)   by the probability of the first guess
+    seen (D,)      whether the document stands in the model's training text; missing where that was not at hand
 """
 
 from __future__ import annotations
@@ -40,11 +41,17 @@ HINT = "name an .eval.json that `pretrain eval` wrote"
 
 
 class EvaluatedCheckpoint(FileRecord):
-    """The model: its run's name, its file and that file's hash."""
+    """The model: its run's name, its file and that file's hash, and what of the test text it was trained on.
+
+    `own_share`: the share of its training text that comes from the test text's sources; `seen_documents`: how many of
+    the evaluated documents stand in its training text (`pretrain overlap` says by what rule). None: not known.
+    """
 
     name: str = ""
     path: str = ""
     sha256: str = ""
+    own_share: float | None = None
+    seen_documents: int | None = None
 
 
 class EvaluatedData(FileRecord):
@@ -125,6 +132,11 @@ class Evaluation:
         """The run's name."""
         return self.record.checkpoint.name
 
+    @property
+    def seen(self) -> Array:
+        """Whether each document stands in the model's training text (D,); False where that is not known."""
+        return self.arrays.get("seen", np.zeros(len(self.arrays["index"]))) > 0
+
 
 def breakdowns(domains: list[str], arrays: Mapping[str, Array]) -> dict[str, tuple[list[str], Array, Array]]:
     """Domains, frequency deciles and positions: labels (K,), tokens (D, K), nats (D, K) of each."""
@@ -156,11 +168,13 @@ def load(path: Path | str) -> Evaluation:
     base = base.with_suffix(".json") if base.suffix == ".npz" else base
     record = read(EvaluationRecord, base, HINT)
     path, names = base.with_suffix(".npz"), (*PER_DOCUMENT, *BREAKDOWNS, *CONFIDENCE)
+    names = (*names, "seen") if record.checkpoint.seen_documents is not None else names
     arrays = read_arrays(path, names, "run `pretrain eval` again")
     rows = arrays["index"].shape[:1]
-    flat = all(arrays[name].shape == rows for name in PER_DOCUMENT)
+    flat = all(arrays[name].shape == rows for name in (*PER_DOCUMENT, "seen") if name in arrays)
     finite = all(bool(np.isfinite(array).all()) for array in arrays.values())
-    if not (flat and finite and all(arrays[name].ndim == 2 and arrays[name].shape[:1] == rows for name in names[6:])):
+    tables = (arrays[name] for name in (*BREAKDOWNS, *CONFIDENCE))
+    if not (flat and finite and all(table.ndim == 2 and table.shape[:1] == rows for table in tables)):
         raise InputError(f"{path}: arrays that do not fit together, or numbers that are not finite", HINT)
     if len(arrays["domain"]) and not 0 <= arrays["domain"].min() <= arrays["domain"].max() < len(record.data.domains):
         raise InputError(f"{path}: domains that {base.name} does not name", HINT)

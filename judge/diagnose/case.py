@@ -200,19 +200,23 @@ class Case:
         )
 
 
-def comparable(case: Case) -> tuple[Evaluation, Evaluation]:
-    """The first evaluations of A's and B's base that are of the same documents; the test split's before others.
+def comparables(case: Case) -> list[tuple[Evaluation, Evaluation]]:
+    """The evaluations of A's and B's base that are of the same documents, a pair a text; test splits before others.
 
     Raises: InputError when none are, saying why of the last pair.
     """
     pairs = [(a, b) for a in case.a.base.evaluations for b in case.b.base.evaluations]
     pairs.sort(key=lambda pair: pair[0].record.data.split != "test")
     failed = InputError("a base model was not evaluated", "run `pretrain eval`")
+    fitting: dict[tuple[str, str], tuple[Evaluation, Evaluation]] = {}
     for first, second in pairs:
         try:
             compare(first, second)
         except InputError as error:
             failed = error
         else:
-            return first, second
-    raise failed
+            fitting.setdefault((first.record.data.sha256, first.record.data.split), (first, second))
+    if not fitting:
+        raise failed
+    splits = {pair[0].record.data.split for pair in fitting.values()}
+    return [pair for pair in fitting.values() if pair[0].record.data.split == "test" or "test" not in splits]

@@ -172,6 +172,7 @@ def _plot(level: Level) -> tuple[Markup | None, Markup | None]:
 
 
 TITLES = {
+    "losses": "Loss of the base models, nats a token",
     "categories": "The gap by category",
     "needed": "The least gap that other designs would find",
     "faults": "Faults of answers",

@@ -6,16 +6,21 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag, output_option
-from equiloss.errors import InputError
+from equiloss.cli import JsonFlag, output_option, repeatable
+from equiloss.numerals import percent
 
 commands = Typer()
+
+Overlap = Annotated[
+    float, Option("--overlap", min=0.01, max=1, help="The share of its 13-grams from which a document counts as there.")
+]
 
 
 @commands.command()
 def data(
     sources: Annotated[list[str], Argument(metavar="SOURCE[=WEIGHT]...")],
     output: Annotated[Path, output_option("The data directory to write.")],
+    *,
     tokenizer: Annotated[str, Option(help="gpt2, a tokenizer.json, a checkpoint.pt, or a GPT-2 directory.")] = "gpt2",
     train_tokenizer: Annotated[int | None, Option(metavar="N", help="Train a byte-level BPE of N ids instead.")] = None,
     validation: Annotated[float, Option(help="Share of documents for validation.")] = 0.05,
@@ -26,6 +31,10 @@ def data(
         str | None, Option(help="The field that names its domain.", show_default="the folder or file")
     ] = None,
     separator: Annotated[str | None, Option(help="Cut text files at this text, e.g. '<|endoftext|>'.")] = None,
+    exclude: Annotated[
+        list[str], repeatable("--exclude", "DATA[:SPLIT[:START:COUNT]]", "Leave out documents of this text (tokens).")
+    ],
+    overlap: Overlap = 0.5,
     workers: Annotated[int | None, Option(min=1, help="Tokenizing processes.", show_default="one per CPU")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -39,7 +48,8 @@ def data(
       pretrain data hub:HuggingFaceFW/fineweb:sample-10BT -o data/fineweb
       pretrain data world:demo -o data/demo --train-tokenizer 1024
       pretrain data fineweb/=45 fineweb-edu/=45 simplewiki.parquet=10 -o data/mix
-    Several sources of text are mixed by weight, in bytes: one that ends begins again, until each was read once.
+      pretrain data fineweb-edu/ -o data/edu --exclude data/fineweb:test --exclude val.safetensors:50000000:19660800
+    Several sources are mixed by weight, in bytes of text: one that ends begins again, until each was read once.
     Equal documents are kept once; which split a document goes to depends on its text and the seed alone.
     """
     from functools import partial
@@ -47,28 +57,24 @@ def data(
     from equiloss.progress import counting
     from pretrain.data import mixing
     from pretrain.data.corpus import Fields
+    from pretrain.data.overlap import Exclusion
     from pretrain.data.shard_writer import write_source, written
     from pretrain.data.splits import Fractions
-    from pretrain.data.token_files import is_token_source, write_token_files
     from pretrain.exchange.tokenizer_files import named
 
-    mix = mixing.parse(sources)
-    text = partial(
-        write_source,
-        mix=mix,
-        train_tokenizer=train_tokenizer,
-        fields=Fields(text_field, domain_field, separator),
-        workers=workers,
-    )
-    tokens = [source for source in dict(mix) or sources if is_token_source(source)]
-    if tokens and mix:
-        raise InputError(
-            f"{tokens[0]}: files of tokens cannot be part of a mix", "mix the text that they were made from"
-        )
-    write, fractions = write_token_files if tokens else text, Fractions(validation, test)
     with counting("pretrain data", "tokens") as on_progress:
-        shards = write(
-            sources[0], output, tokenizer=named(tokenizer), seed=seed, fractions=fractions, on_progress=on_progress
+        shards = write_source(
+            sources[0],
+            output,
+            tokenizer=named(tokenizer),
+            train_tokenizer=train_tokenizer,
+            fields=Fields(text_field, domain_field, separator),
+            mix=mixing.parse(sources),
+            seed=seed,
+            fractions=Fractions(validation, test),
+            exclude=partial(Exclusion, exclude, threshold=overlap) if exclude else None,
+            workers=workers,
+            on_progress=on_progress,
         )
     console.say(*written(shards))
     if as_json:
@@ -98,3 +104,34 @@ def world(
     counts = Counter(str(item["category"]) for item in items)
     parts = ", ".join(f"{count} {category}" for category, count in sorted(counts.items()))
     console.say(f"{output}: {len(items)} items: {parts}")
+
+
+@commands.command()
+def overlap(
+    a: Annotated[str, Argument(metavar="A")],
+    b: Annotated[str, Argument(metavar="B")],
+    tokenizer: Annotated[str, Option(help="Of token files: gpt2, a tokenizer.json, a checkpoint.pt.")] = "gpt2",
+    threshold: Overlap = 0.5,
+    as_json: JsonFlag = False,
+) -> None:
+    """Find the documents of B (its test split) in the training tokens of A, by runs of 13 tokens that both have.
+
+    \b
+    A and B are DATA[:SPLIT[:START:COUNT]]: a data directory, a .safetensors with a vector "tokens", or a folder with
+    train.safetensors and its like; START and COUNT are in tokens:
+      pretrain overlap data/mix data/fineweb:test
+      pretrain overlap train.safetensors validation.safetensors:50000000:19660800
+    """
+    from pretrain.data.overlap import overlap as find
+    from pretrain.exchange.tokenizer_files import named
+
+    found = find(a, b, named(tokenizer), threshold)
+    if as_json:
+        console.emit_json(found.model_dump(mode="json"))
+        return
+    console.out().print(
+        f"{found.documents_found:,} of {found.documents:,} documents ({percent(found.documents_share, 1)}) and "
+        f"{found.tokens_found:,} of {found.tokens:,} tokens ({percent(found.tokens_share, 1)}) of {b} stand in {a}; "
+        f"{found.documents_whole:,} documents whole",
+        markup=False,
+    )

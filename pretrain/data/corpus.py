@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from equiloss import files as runs
 from equiloss.console import say
@@ -16,6 +16,10 @@ from equiloss.records.token_data import TextSource
 from pretrain.data import world
 from pretrain.data.document import Document
 from pretrain.data.rows import Row, hub_rows, parquet_rows
+from pretrain.data.token_files import SUFFIX, is_token_source, token_documents
+
+if TYPE_CHECKING:
+    from tiktoken import Encoding
 
 TEXT = (".txt", ".text", ".md")
 LINES = (".jsonl", ".ndjson")
@@ -34,16 +38,19 @@ class Fields:
     separator: str | None = None
 
 
-def read_documents(source: str, fields: Fields | None = None) -> Iterator[Document]:
+def read_documents(source: str, fields: Fields | None = None, encoding: Encoding | None = None) -> Iterator[Document]:
     """The documents of a source, one at a time.
 
     `source`: a text file (`.txt`, `.md`: one document, or several when a separator is given), JSON Lines, a JSON list,
     Parquet, any of these packed by gzip or Zstandard, a folder of such files (the domain is the folder in it),
     `hub:NAME[:CONFIG][:SPLIT]`
-    for a Hugging Face data set (streamed), or `world:NAME` for the built-in world.
+    for a Hugging Face data set (streamed), `world:NAME` for the built-in world, or token files (`token_documents`),
+    which `encoding` made.
     Raises: InputError when the source is missing, empty, broken (naming the line) or has no such field.
     """
     fields = fields or Fields()
+    if is_token_source(source):
+        return token_documents(source, encoding)
     kind, colon, name = source.partition(":")
     if colon and kind == "world":
         return world.documents(name)
@@ -66,13 +73,16 @@ def describe(source: str) -> TextSource:
     path = Path(source)
     if not path.exists():
         return TextSource(name=source)
-    files = _files(path) if path.is_dir() else [path]
+    tokens = is_token_source(source)
+    of_folder = sorted(path.glob(f"*{SUFFIX}")) if tokens else _files(path)
+    files = of_folder if path.is_dir() else [path]
     hashes = {str(file.relative_to(path)) if path.is_dir() else file.name: runs.sha256_file(file) for file in files}
     return TextSource(
         name=source,
         files=len(files),
         bytes=sum(file.stat().st_size for file in files),
         sha256=runs.sha256_of(hashes),
+        tokens=tokens,
     )
 
 

@@ -12,5 +12,11 @@ class Document:
     text: str
     domain: str = ""
     split: str | None = None
+    source: str = ""
+    """The source of a mix that it comes from."""
     again: bool = False
     """Whether its source begins a second time, or a later one: it repeats on purpose, in training."""
+    ids: bytes | None = None
+    """Its tokens (uint32), where the source has those and no text."""
+    size: int = 0
+    """The UTF-8 bytes of a document of tokens."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from equiloss.records.token_data import MixedSource, TextSource
 from equiloss.seeds import stream
 from pretrain.data.corpus import Fields, describe, read_documents
 from pretrain.data.document import Document
+
+if TYPE_CHECKING:
+    from tiktoken import Encoding
 
 WEIGHTED = re.compile(r"(.+)=([^=?&/]+)")
 Weights = Sequence[tuple[str, float]]
@@ -46,12 +50,14 @@ class Mix:
     weights: Weights
     fields: Fields
     seed: int = 0
+    encoding: Encoding | None = None
+    """What made the tokens of token files."""
     parts: list[Part] = field(default_factory=list[Part])
 
     def documents(self) -> Iterator[Document]:
         """The documents in order. Raises: InputError as `read_documents` does, or when a source has no text."""
         self.parts = [Part(name, weight) for name, weight in self.weights]
-        reading = [read_documents(part.name, self.fields) for part in self.parts]
+        reading = [read_documents(part.name, self.fields, self.encoding) for part in self.parts]
         ties = np.random.default_rng(stream(self.seed, "mix")).permutation(len(self.parts)).tolist()
         while True:
             _, _, index = min((part.bytes / part.weight, ties[i], i) for i, part in enumerate(self.parts))
@@ -59,15 +65,15 @@ class Mix:
             document = next(reading[index], None)
             if document is not None:
                 part.documents += 1
-                part.bytes += max(1, len(document.text.encode("utf-8", "replace")))
-                yield replace(document, again=part.passes > 0)
+                part.bytes += max(1, document.size or len(document.text.encode("utf-8", "replace")))
+                yield replace(document, source=part.name, again=part.passes > 0)
                 continue
             if not part.documents:
                 raise InputError(f"{part.name}: no document in it", "leave it out of the mix")
             part.passes += 1
             if all(other.passes for other in self.parts):
                 return
-            reading[index] = read_documents(part.name, self.fields)
+            reading[index] = read_documents(part.name, self.fields, self.encoding)
 
     def record(self) -> TextSource:
         """What the mix was made of, for data.json; to be asked for when all documents have been read."""

@@ -7,8 +7,8 @@ import hashlib
 import os
 import shutil
 from array import array
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
@@ -29,6 +29,7 @@ from equiloss.records.token_data import SplitFile, SplitName, TextSource, TokenD
 from pretrain.data.corpus import Fields, describe, read_documents
 from pretrain.data.document import Document
 from pretrain.data.mixing import Mix, Weights
+from pretrain.data.overlap import Exclusion
 from pretrain.data.shards import DTYPES, SPLITS, Shards
 from pretrain.data.splits import USUAL, Fractions, Kept, Splitter
 
@@ -55,23 +56,25 @@ def write_source(
     mix: Weights = (),
     seed: int = 0,
     fractions: Fractions = USUAL,
+    exclude: Callable[[Encoding], Exclusion] | None = None,
     workers: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Shards:
     """Write a source (see `read_documents`), or a `mix` of sources by weight, as a data directory.
 
     `train_tokenizer`: train a tokenizer of that size first, on the training split's first GB of text; else
-    `tokenizer` is a name or a file. Raises: InputError as `read_documents`, `train_bpe` and `write_shards` do.
+    `tokenizer` is a name or a file. `exclude`: what to leave out, by the tokenizer.
+    Raises: InputError as `read_documents`, `train_bpe` and `write_shards` do.
     """
     fields = fields or Fields()
     mixed = Mix(mix, fields, seed)
-    documents = mixed.documents() if mix else read_documents(source, fields)
     if train_tokenizer is None:
-        encoding = tokenizers.load(tokenizer)
+        encoding = mixed.encoding = tokenizers.load(tokenizer)
     else:
-        again = Mix(mix, fields, seed).documents() if mix else read_documents(source, fields)
+        again = mixed.documents() if mix else read_documents(source, fields)
         kept = Splitter(seed, fractions).keep(again)
         encoding = tokenizers.train_bpe(_training_texts(kept), train_tokenizer)
+    documents = mixed.documents() if mix else read_documents(source, fields, mixed.encoding)
     about = mixed.record if mix else describe(source).model_copy(update=asdict(fields))
     return write_shards(
         documents,
@@ -80,6 +83,7 @@ def write_source(
         source=about,
         seed=seed,
         fractions=fractions,
+        exclusion=exclude(encoding) if exclude else None,
         workers=workers,
         on_progress=on_progress,
     )
@@ -104,6 +108,7 @@ def write_shards(
     source: TextSource | Callable[[], TextSource] = UNNAMED,
     seed: int = 0,
     fractions: Fractions = USUAL,
+    exclusion: Exclusion | None = None,
     workers: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Shards:
@@ -113,44 +118,33 @@ def write_shards(
     repeats on purpose). Texts of white space alone are dropped. A document that names its split keeps it; else `seed`
     and its text decide. The result does not depend on `workers` (None: one for each CPU). Memory: about 100 bytes per
     document, and `workers` × 2 batches of 1 MB of text. `on_progress` is called with the documents and tokens written
-    so far. An older data directory is replaced.
+    so far. An older data directory is replaced. `exclusion`: documents to leave out. `source`: what they were made
+    from, or a function that says it once all of them have been read.
     Raises: InputError when there is no document for training, or too many domains.
     """
     splitter = Splitter(seed, fractions)
-    tokenized = _tokenized(_batches(splitter.keep(documents)), encoding, workers or os.cpu_count() or 1)
-    return write_tokenized(tokenized, splitter, directory, encoding, source, on_progress)
-
-
-def write_tokenized(
-    batches: Iterable[tuple[list[Kept], list[bytes]]],
-    splitter: Splitter,
-    directory: Path,
-    encoding: Encoding,
-    source: TextSource | Callable[[], TextSource],
-    on_progress: Callable[[int, int], None] | None = None,
-) -> Shards:
-    """Write documents with their ids (uint32, as bytes, without the end of text); the rest is as in `write_shards`.
-
-    `source`: what they were made from, or a function that says it once all of them have been read.
-    """
+    batches = _tokenized(_batches(splitter.keep(documents)), encoding, workers or os.cpu_count() or 1)
     dtype_name: Literal["uint16", "uint32"] = "uint16" if encoding.n_vocab <= 1 << 16 else "uint32"
     with _partial(directory) as partial, ExitStack() as stack:
         writers: dict[SplitName, _SplitWriter] = {
             name: _SplitWriter(stack.enter_context((partial / f"{name}.bin").open("wb")), DTYPES[dtype_name])
             for name in SPLITS
         }
-        domains: dict[str, int] = {}
+        domains: dict[tuple[str, str], int] = {}
         for batch, lists in batches:
             for (document, split, size), ids in zip(batch, lists, strict=True):
-                domain = domains.setdefault(document.domain, len(domains))
+                domain = domains.setdefault((document.source, document.domain), len(domains))
                 if domain >= MAX_DOMAINS:
                     raise InputError(f"more than {MAX_DOMAINS} domains", "choose a coarser --domain-field")
+                if exclusion is not None and exclusion.covers(np.frombuffer(ids, np.uint32)):
+                    continue
                 writers[split].add(ids, encoding.eot_token, domain, size)
             if on_progress:
                 on_progress(sum(len(w.starts) for w in writers.values()), sum(w.tokens for w in writers.values()))
         if not writers["train"].starts:
             raise InputError(
-                f"no document is left to train on (of {splitter.read} read, {splitter.empty} were empty)",
+                f"no document is left to train on (of {splitter.read} read, {splitter.empty} were empty"
+                f"{f', {sum(exclusion.documents)} stand in what is excluded' if exclusion else ''})",
                 "lower --validation and --test, or cut a single long text with --separator",
             )
         splits: dict[SplitName, SplitFile] = {
@@ -164,14 +158,21 @@ def write_tokenized(
             dtype=dtype_name,
             vocab_size=encoding.n_vocab,
             splits=splits,
-            domains=list(domains),
+            domains=_domain_names(list(domains)),
             duplicates_removed=splitter.duplicates,
             empty_removed=splitter.empty,
+            excluded=exclusion.record() if exclusion else [],
             provenance=provenance(),
             tokenizer=tokenizers.to_record(encoding),
         )
         files.write_json(partial / "data.json", record)
     return Shards.open(directory)
+
+
+def _domain_names(domains: Sequence[tuple[str, str]]) -> list[str]:
+    """What domains are called: by their source too where several sources have one of that name."""
+    count = Counter(domain for _, domain in domains)
+    return [f"{source}: {domain}" if count[domain] > 1 else domain for source, domain in domains]
 
 
 class _SplitWriter:
@@ -234,14 +235,24 @@ def _start_worker(record: Mapping[str, Any]) -> None:
     _worker_encoding = tokenizers.from_record(record)
 
 
-def _encode_in_worker(texts: list[str]) -> list[bytes]:
+def _encode_in_worker(texts: list[str | bytes]) -> list[bytes]:
     assert _worker_encoding is not None
     return _encode(_worker_encoding, texts)
 
 
-def _encode(encoding: Encoding, texts: list[str]) -> list[bytes]:
+def _encode(encoding: Encoding, texts: list[str | bytes]) -> list[bytes]:
     """Ids as uint32 bytes: a tenth of the cost of lists between processes. Special tokens in a text stay text."""
-    return [encoding.encode_to_numpy(text, disallowed_special=()).astype(np.uint32).tobytes() for text in texts]
+    return [
+        text
+        if isinstance(text, bytes)
+        else encoding.encode_to_numpy(text, disallowed_special=()).astype(np.uint32).tobytes()
+        for text in texts
+    ]
+
+
+def _contents(batch: list[Kept]) -> list[str | bytes]:
+    """What is to be tokenized: texts, and tokens that are there already."""
+    return [document.text if document.ids is None else document.ids for document, _, _ in batch]
 
 
 def _tokenized(
@@ -252,14 +263,14 @@ def _tokenized(
     rest = next(batches, None) if len(first) == SERIAL_BATCHES else None
     if workers == 1 or rest is None:
         for batch in chain(first, [] if rest is None else [rest], batches):
-            yield batch, _encode(encoding, [document.text for document, _, _ in batch])
+            yield batch, _encode(encoding, _contents(batch))
         return
     waiting: deque[tuple[list[Kept], Future[list[bytes]]]] = deque()
     # Started afresh, not forked: the libraries that read Parquet and the Hub have threads of their own.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (tokenizers.to_record(encoding),))
     try:
         for batch in chain(first, [rest], batches):
-            waiting.append((batch, pool.submit(_encode_in_worker, [document.text for document, _, _ in batch])))
+            waiting.append((batch, pool.submit(_encode_in_worker, _contents(batch))))
             if len(waiting) >= 2 * workers:
                 done, future = waiting.popleft()
                 yield done, future.result()
@@ -329,6 +340,10 @@ def written(shards: Shards) -> list[str]:
     for part in record.source.mix if record.source else []:
         ended = f", read to its end {part.passes} time{'s' * (part.passes > 1)}" if part.passes else ""
         lines.append(f"  {part.name}: {percent(part.share, 1)} of the text read, {part.documents:,} documents{ended}")
+    lines += [
+        f"  left out: {text.documents:,} documents ({text.tokens:,} tokens) that stand in {text.data}"
+        for text in record.excluded
+    ]
     removed = record.duplicates_removed
     if removed.within_splits or removed.across_splits or record.empty_removed:
         lines.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from equiloss.errors import InputError
 from equiloss.records.token_data import DuplicatesRemoved, SplitName
@@ -90,10 +90,10 @@ class Splitter:
     def keep(self, documents: Iterable[Document]) -> Iterator[Kept]:
         """The documents that stay: neither white space alone nor seen before."""
         for document in documents:
-            if not document.text.strip():
+            if not (document.text.strip() or document.ids):
                 self.empty += 1
                 continue
             data = document.text.encode("utf-8", "replace")  # a lone surrogate becomes "?", as no encoding can hold it
-            split = self.place(data, document.split, document.again)
+            split = self.place(document.ids or data, document.split, document.again)
             if split is not None:
-                yield Document(data.decode(), document.domain, split), split, len(data)
+                yield replace(document, text=data.decode(), split=split), split, document.size or len(data)

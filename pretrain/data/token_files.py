@@ -1,8 +1,8 @@
-"""Token files: safetensors with one vector `tokens`, as gpjt/ddp-base-model-from-scratch publishes them, as shards."""
+"""Token files: safetensors with one vector `tokens`, as gpjt/ddp-base-model-from-scratch publishes them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
@@ -13,17 +13,13 @@ from numpy.typing import NDArray
 
 from equiloss import tokenizer as tokenizers
 from equiloss.errors import InputError
-from pretrain.data.corpus import describe
 from pretrain.data.document import Document
-from pretrain.data.shard_writer import write_tokenized
-from pretrain.data.shards import SPLITS, Shards
-from pretrain.data.splits import USUAL, Fractions, Kept, Splitter
+from pretrain.data.shards import SPLITS
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
 
 SUFFIX = ".safetensors"
-BATCH_DOCUMENTS = 1024
 READ_TOKENS = 1 << 24
 
 
@@ -33,62 +29,30 @@ def is_token_source(source: str) -> bool:
     return path.suffix == SUFFIX or (path / f"train{SUFFIX}").is_file()
 
 
-def write_token_files(
-    source: str,
-    directory: Path,
-    *,
-    tokenizer: str | Encoding = "gpt2",
-    seed: int = 0,
-    fractions: Fractions = USUAL,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> Shards:
-    """Write token files as a data directory.
+def token_documents(source: str, encoding: Encoding | None) -> Iterator[Document]:
+    """The documents of token files: their ids; their text is never made, only its length in bytes.
 
-    A directory's train.safetensors, validation.safetensors and test.safetensors (not all need be there) keep their
-    splits; a single file is split by document with `seed`. A document ends at each end of text; of documents with
-    equal tokens the first is kept (all in one split, where the files set it). `tokenizer`: what made the tokens.
+    The train.safetensors, validation.safetensors and test.safetensors of a directory (not all need be there) keep
+    their splits. A document ends at each end of text. `encoding`: what made the tokens.
     Raises: InputError when a file is missing, holds no vector `tokens`, or ids that the tokenizer has not.
     """
+    if encoding is None:
+        raise InputError(f"{source}: its tokens were made by a tokenizer", "name it with --tokenizer")
+    sizes = np.array([len(token) for token in (*tokenizers.ranks_of(encoding), b"")])
     path = Path(source)
     files: dict[str | None, Path] = (
-        {name: path / f"{name}{SUFFIX}" for name in SPLITS if (path / f"{name}{SUFFIX}").is_file()}
-        if path.is_dir()
-        else {None: path}
+        {None: path}
+        if not path.is_dir()
+        else {name: path / f"{name}{SUFFIX}" for name in SPLITS if (path / f"{name}{SUFFIX}").is_file()}
     )
-    encoding = tokenizers.load(tokenizer)
-    splitter = Splitter(seed, fractions)
     with ExitStack() as stack:
-        opened = ((name, file, _open(file, stack)) for name, file in files.items())
-        batches = _batches(opened, encoding, splitter)
-        about = describe(source).model_copy(update={"tokens": True})
-        return write_tokenized(batches, splitter, directory, encoding, about, on_progress)
+        for name, file in files.items():
+            tokens, domain = open_tokens(file, stack), file.parent.name or file.stem
+            for ids in documents_of(tokens, str(file), encoding, 0, tokens.get_shape()[0]):
+                yield Document("", domain, name, ids=ids.astype(np.uint32).tobytes(), size=int(sizes[ids].sum()))
 
 
-def _batches(
-    opened: Iterable[tuple[str | None, Path, Any]], encoding: Encoding, splitter: Splitter
-) -> Iterator[tuple[list[Kept], list[bytes]]]:
-    """The documents that stay, with their ids; their text is never made, only its length in bytes."""
-    sizes = np.array([len(token) for token in (*tokenizers.ranks_of(encoding), b"")])
-    batch: list[Kept] = []
-    lists: list[bytes] = []
-    for name, path, tokens in opened:
-        for ids in _documents(tokens, path, encoding.eot_token, encoding.n_vocab):
-            if not len(ids):
-                splitter.empty += 1
-                continue
-            data = ids.astype(np.uint32).tobytes()
-            split = splitter.place(data, name)
-            if split is not None:
-                batch.append((Document("", path.parent.name or path.stem, split), split, int(sizes[ids].sum())))
-                lists.append(data)
-            if len(batch) >= BATCH_DOCUMENTS:
-                yield batch, lists
-                batch, lists = [], []
-    if batch:
-        yield batch, lists
-
-
-def _open(path: Path, stack: ExitStack) -> Any:
+def open_tokens(path: Path, stack: ExitStack) -> Any:
     """A slice of the file's `tokens`, read piece by piece."""
     library = import_module("safetensors")
     if not path.is_file():
@@ -108,20 +72,21 @@ def _open(path: Path, stack: ExitStack) -> Any:
     return tokens
 
 
-def _documents(tokens: Any, path: Path, end: int, n_vocab: int) -> Iterator[NDArray[np.int64]]:
-    """The ids of each document, without its end of text."""
+def documents_of(ids: Any, name: str, encoding: Encoding, start: int, stop: int) -> Iterator[NDArray[np.int64]]:
+    """The ids of each document in a stretch of a vector of ids, without its end of text, read piece by piece.
+
+    Raises: InputError for an id that the tokenizer has not.
+    """
     pending = np.empty(0, np.int64)
-    (count,) = tokens.get_shape()
-    for start in range(0, count, READ_TOKENS):
-        piece = np.asarray(tokens[start : min(count, start + READ_TOKENS)], np.int64)
-        if piece.min() < 0 or piece.max() >= n_vocab:
-            raise InputError(f"{path}: an id outside the tokenizer's {n_vocab:,}", "name its own with --tokenizer")
+    for first in range(start, stop, READ_TOKENS):
+        piece = np.asarray(ids[first : min(stop, first + READ_TOKENS)]).astype(np.int64)
+        if piece.min() < 0 or piece.max() >= encoding.n_vocab:
+            raise InputError(f"{name}: an id outside the tokenizer's {encoding.n_vocab:,}", "name its own: --tokenizer")
         piece = np.concatenate([pending, piece])
-        ends = np.flatnonzero(piece == end)
-        first = 0
-        for last in ends.tolist():
-            yield piece[first:last]
-            first = last + 1
-        pending = piece[first:]
+        begin = 0
+        for end in np.flatnonzero(piece == encoding.eot_token).tolist():
+            yield piece[begin:end]
+            begin = end + 1
+        pending = piece[begin:]
     if len(pending):
         yield pending

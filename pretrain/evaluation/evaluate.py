@@ -18,6 +18,7 @@ from equiloss.files import claim
 from equiloss.loss_comparison import LossComparison, OverallComparison
 from equiloss.numerals import percent
 from equiloss.records import evaluation as evaluations
+from equiloss.records.base_run import TrainingData
 from equiloss.records.evaluation import (
     EvaluatedCheckpoint,
     EvaluatedData,
@@ -27,7 +28,8 @@ from equiloss.records.evaluation import (
 )
 from equiloss.records.file_record import FileRecord, read
 from equiloss.statistics.equivalence import LEVEL
-from pretrain.data.shards import Shards
+from pretrain.data.overlap import THRESHOLD, HeldBack, TokenText
+from pretrain.data.shards import Shards, TokenSplit
 from pretrain.evaluation.losses import BATCH_TOKENS, Array, document_sums, frequency_deciles
 from pretrain.model import checkpoint as checkpoints
 from pretrain.model.checkpoint import Checkpoint
@@ -111,8 +113,18 @@ def evaluate(
         on_progress,
     )  # fmt: skip
     arrays = {"index": chosen, "domain": split.domain[chosen], "bytes": split.text_bytes[chosen], **sums}
+    seen = _seen(loaded.run.data, shards, split, chosen)
+    if seen is not None:
+        arrays["seen"] = seen
+    trained_on, source = loaded.run.data.source if loaded.run.data else None, shards.record.source
     record = loss_comparison.summary(
-        EvaluatedCheckpoint(name=name or run_name(loaded.path), path=str(loaded.path), sha256=loaded.sha256),
+        EvaluatedCheckpoint(
+            name=name or run_name(loaded.path),
+            path=str(loaded.path),
+            sha256=loaded.sha256,
+            own_share=source.share_in(trained_on) if source and trained_on else None,
+            seen_documents=None if seen is None else int(seen.sum()),
+        ),
         EvaluatedData(
             path=str(shards.directory),
             sha256=shards.sha256,
@@ -133,6 +145,26 @@ def evaluate(
         arrays,
     )
     return Evaluation(record, arrays)
+
+
+def _seen(training: TrainingData | None, shards: Shards, split: TokenSplit, chosen: Array) -> Array | None:
+    """Which of the `chosen` documents stand in the training text (D,); None where that text is not at hand."""
+    if training is None or not training.directory or not (Path(training.directory) / "data.json").is_file():
+        return None
+    text = Shards.open(training.directory)
+    if text.sha256 != training.sha256:
+        return None
+    key = (text.sha256, shards.sha256, split.name, chosen.tobytes())
+    if key not in _SEEN:
+        tokens = text.split("train").tokens
+        held = HeldBack(split.document(int(i))[:-1] for i in chosen)
+        held.search(TokenText(training.directory, tokens, 0, len(tokens), text.tokenizer))
+        _SEEN[key] = held.shares() >= THRESHOLD
+    return _SEEN[key]
+
+
+_SEEN: dict[tuple[str, str, str, bytes], Array] = {}
+"""What was found already: several runs have one training text."""
 
 
 def run_name(path: Path) -> str:

@@ -23,11 +23,31 @@ def emit(
         of_set = [row for row in evaluations if row.data.path == data]
         for table in (losses(of_set), *breakdowns(of_set)):
             console.emit_table(table)
-        if pairs:
-            console.emit_table(comparisons([pair for pair in pairs if pair.data == data], f"on {data}"))
+        of_pairs = [pair for pair in pairs if pair.data == data]
+        if of_pairs:
+            console.emit_table(comparisons(of_pairs, f"on {data}"))
+        console.say(*read_before(of_set, of_pairs))
     if overall and len(overall[0].verdicts) > 1:
         title = f"over all {len(overall[0].verdicts)} test sets, each weighing alike"
         console.emit_table(comparisons(overall, title, "equivalent: on every test set; different: on one at least"))
+
+
+def read_before(evaluations: Sequence[EvaluationRecord], pairs: Sequence[LossComparison]) -> list[str]:
+    """What of the test text the models were trained on, and the differences without those documents."""
+    lines: list[str] = []
+    for row in evaluations:
+        data, model = row.data, row.checkpoint
+        if model.own_share:
+            lines.append(f"{percent(model.own_share)} of {model.name}'s training text is of the sources of {data.path}")
+        if model.seen_documents:
+            many = f"{model.seen_documents:,} documents ({percent(model.seen_documents / data.documents, 1)})"
+            lines.append(f"warning: {many} of {data.path} stand in {model.name}'s training text")
+    return lines + [
+        f"without the documents that one of them has read, {pair.a} − {pair.b} is "
+        f"{_interval(pair.unseen_difference_nats, 4, sign=True)} nats/token"
+        for pair in pairs
+        if pair.unseen_difference_nats is not None
+    ]
 
 
 def losses(evaluations: Sequence[EvaluationRecord]) -> Table:

@@ -14,7 +14,7 @@ from equiloss.loss_comparison import compare
 from equiloss.records.diagnosis import Cause
 from equiloss.statistics.equivalence import MARGIN_NATS
 from judge.diagnose import prose
-from judge.diagnose.case import Case, comparable
+from judge.diagnose.case import Case, comparables
 from judge.diagnose.causes.patterns import BaseCause, Prediction
 from judge.diagnose.naming import ALPHA
 
@@ -26,7 +26,7 @@ CAUSE = BaseCause(
 def test(case: Case) -> Prediction | Cause | None:
     """Whether domains differ in both directions, and what that predicts item by item; None if not tested."""
     try:
-        first, second = comparable(case)
+        first, second = comparables(case)[0]
     except InputError:
         return None
     rows = compare(first, second).domains

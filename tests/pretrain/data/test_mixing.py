@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from equiloss import tokenizer as tokenizers
 from equiloss.errors import InputError
 from pretrain.data.corpus import Fields
 from pretrain.data.mixing import Mix, parse
@@ -108,7 +109,8 @@ def test_a_mix_that_is_none_is_refused(program: Program, mix: list[str], message
 
 @pytest.mark.usefixtures("sources")
 @pytest.mark.parametrize(
-    ("other", "message"), [("empty.jsonl", "empty"), ("missing.jsonl", "no such file"), ("t.safetensors", "of tokens")]
+    ("other", "message"),
+    [("empty.jsonl", "empty"), ("missing.jsonl", "no such file"), ("t.safetensors", "not a safetensors file")],
 )
 def test_a_source_that_cannot_be_mixed_is_named_and_nothing_is_written(
     program: Program, other: str, message: str
@@ -120,3 +122,38 @@ def test_a_source_that_cannot_be_mixed_is_named_and_nothing_is_written(
     assert other in done.err
     assert message in done.err
     assert not Path("out").exists()
+
+
+def test_token_files_join_a_mix_and_domains_of_one_name_are_told_apart(program: Program, tmp_path: Path) -> None:
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    encoding = tokenizers.gpt2()
+    for folder in ("a", "b"):
+        (tmp_path / folder / "text").mkdir(parents=True)
+        rows = [json.dumps({"text": f"{folder} writes document {i:>9}"}) for i in range(60)]
+        (tmp_path / folder / "text" / "x.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    texts = [f"tokens of document {i:>9} are naïve" for i in range(60)]
+    ids = [i for text in texts for i in (*encoding.encode_ordinary(text), encoding.eot_token)]
+    save_file({"tokens": np.array(ids, np.uint16)}, tmp_path / "t.safetensors")
+    sources = [f"{tmp_path / name}=1" for name in ("a", "b", "t.safetensors")]
+    done = program("pretrain", "data", *sources, "-o", tmp_path / "mix", "--test", "0.2")
+    assert done.code == 0, done.err
+    shards = Shards.open(tmp_path / "mix")
+    assert shards.domains[:2] == [f"{tmp_path / 'a'}: text", f"{tmp_path / 'b'}: text"] or len(shards.domains) == 3
+    assert {name for name in shards.domains if name.endswith(": text")} == {f"{tmp_path / n}: text" for n in "ab"}
+    assert shards.record.source is not None
+    assert [part.share for part in shards.record.source.mix] == pytest.approx([1 / 3] * 3, abs=0.05)
+    kept = {
+        encoding.decode(split.document(i)[:-1].tolist())
+        for split in map(shards.split, ("train", "validation", "test"))
+        for i in range(len(split))
+    }
+    assert set(texts) <= kept
+
+
+def test_a_tokenizer_cannot_be_trained_on_tokens(program: Program, tmp_path: Path) -> None:
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    save_file({"tokens": np.array([1, 2, 3], np.uint16)}, tmp_path / "t.safetensors")
+    done = program("pretrain", "data", tmp_path / "t.safetensors", "-o", tmp_path / "x", "--train-tokenizer", 270)
+    assert done.code == 2
+    assert "name it with --tokenizer" in done.err
+    assert not (tmp_path / "x").exists()

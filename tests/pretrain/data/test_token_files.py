@@ -14,9 +14,9 @@ from safetensors.numpy import save_file
 from equiloss import tokenizer
 from equiloss.errors import InputError
 from pretrain.data import token_files
+from pretrain.data.shard_writer import write_source
 from pretrain.data.shards import SPLITS, Shards
 from pretrain.data.splits import Fractions
-from pretrain.data.token_files import write_token_files
 
 GPT2 = tokenizer.gpt2()
 
@@ -35,7 +35,7 @@ def test_a_file_is_split_by_document(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(token_files, "READ_TOKENS", read)
     texts = [f"Document {i} is naïve." for i in range(60)]
     save_file({"tokens": tokens(["", *texts, texts[0]])[:-1]}, tmp_path / "all.safetensors")  # the last end is missing
-    shards = write_token_files(str(tmp_path / "all.safetensors"), tmp_path / "data", fractions=Fractions(0.2, 0.2))
+    shards = write_source(str(tmp_path / "all.safetensors"), tmp_path / "data", fractions=Fractions(0.2, 0.2))
     assert sorted(text for name in SPLITS for text in texts_of(shards, name)) == sorted(texts)
     assert all(texts_of(shards, name) for name in SPLITS)
     assert shards.record.duplicates_removed.model_dump() == {"within_splits": 1, "across_splits": 0}
@@ -48,7 +48,7 @@ def test_a_file_is_split_by_document(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_the_diarys_directory_keeps_its_splits(tmp_path: Path) -> None:
     save_file({"tokens": tokens(["one", "two", "two"])}, tmp_path / "train.safetensors")
     save_file({"tokens": tokens(["three", "one"])}, tmp_path / "validation.safetensors")
-    shards = write_token_files(str(tmp_path), tmp_path / "data")
+    shards = write_source(str(tmp_path), tmp_path / "data")
     assert texts_of(shards, "train") == ["one", "two", "two"]
     assert texts_of(shards, "validation") == ["three"]
     assert texts_of(shards, "test") == []
@@ -58,7 +58,7 @@ def test_the_diarys_directory_keeps_its_splits(tmp_path: Path) -> None:
 def test_the_order_of_the_splits_is_the_trainings_first(tmp_path: Path) -> None:
     for name in ("validation", "test", "train"):
         save_file({"tokens": tokens([name, "shared"], np.int64)}, tmp_path / f"{name}.safetensors")
-    shards = write_token_files(str(tmp_path), tmp_path / "data")
+    shards = write_source(str(tmp_path), tmp_path / "data")
     assert [texts_of(shards, name) for name in SPLITS] == [["train", "shared"], ["validation"], ["test"]]
 
 
@@ -83,7 +83,7 @@ def test_the_command_reads_them(program: Callable[..., Any], tmp_path: Path) -> 
 def test_what_is_refused(tmp_path: Path, content: dict[str, Any], message: str) -> None:
     save_file(content, tmp_path / "x.safetensors")
     with pytest.raises(InputError, match=message):
-        write_token_files(str(tmp_path / "x.safetensors"), tmp_path / "data")
+        write_source(str(tmp_path / "x.safetensors"), tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
 
@@ -91,4 +91,4 @@ def test_broken_and_missing_files(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"nothing like it")
     for name, message in (("x", "not a safetensors file"), ("y", "no such file")):
         with pytest.raises(InputError, match=message):
-            write_token_files(str(tmp_path / f"{name}.safetensors"), tmp_path / "data")
+            write_source(str(tmp_path / f"{name}.safetensors"), tmp_path / "data")
