@@ -194,8 +194,8 @@ def _references(case: Case) -> Evidence | None:
         return None
     first, second = (record for record in records if isinstance(record, IftRun))
     asked = [
-        (record.data.sha256, record.data.split.get("validation"), record.template.sha256, record.recipe.get("loss_on"))
-        for record in (first, second)
+        (one.data.sha256, one.data.split.get("validation"), one.template, *map(one.recipe.get, ("template", "loss_on")))
+        for one in (first, second)
     ]
     if asked[0] != asked[1]:
         return None

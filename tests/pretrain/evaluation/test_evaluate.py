@@ -16,7 +16,8 @@ from equiloss import loss_comparison, tokenizer  # noqa: E402
 from equiloss.errors import EquilossError, InputError  # noqa: E402
 from equiloss.files import json_line  # noqa: E402
 from equiloss.records import evaluation  # noqa: E402
-from equiloss.records.base_run import CheckpointRun  # noqa: E402
+from equiloss.records.base_run import CheckpointRun, TrainingData  # noqa: E402
+from equiloss.records.token_data import TextSource  # noqa: E402
 from pretrain.config import ModelConfig  # noqa: E402
 from pretrain.data.document import Document  # noqa: E402
 from pretrain.data.shard_writer import write_shards  # noqa: E402
@@ -237,3 +238,112 @@ def test_an_evaluation_on_other_data_of_the_same_name_is_left_alone(shards: Shar
     assert free_name(start, "test", "b" * 64) == tmp_path / "test-bbbbbbbb.test"
     (tmp_path / "test.test.eval.json").write_text("broken")
     assert free_name(start, "test", "b" * 64) == tmp_path / "test.test"
+
+
+def test_several_test_sets_are_compared_each_and_together(program: Program, shards: Shards, tmp_path: Path) -> None:
+    lines = [Document(f"the queen of land {i} and the king of {i * 7}", "e", "test") for i in range(15)]
+    other = write_shards([Document("a land", "e", "train"), *lines], tmp_path / "data" / "toy", ENCODING, workers=1)
+    paths = [saved(tmp_path / name / "checkpoint.pt", seed) for seed, name in enumerate(("first", "second", "third"))]
+    sets = ["--data", shards.directory, "--data", other.directory]
+    done = program("pretrain", "eval", *paths, *sets, "--json")
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert len(document["evaluations"]) == 6
+    assert [pair["data"] for pair in document["comparisons"]] == [str(shards.directory)] * 3 + [
+        str(other.directory)
+    ] * 3
+    assert len(document["overall"]) == 3
+    for overall in document["overall"]:
+        own = [p for p in document["comparisons"] if (p["a"], p["b"]) == (overall["a"], overall["b"])]
+        values = [pair["difference_nats"]["value"] for pair in own]
+        assert overall["difference_nats"]["value"] == pytest.approx(sum(values) / 2)
+        assert overall["difference_nats"]["documents"] == 12 + 15
+        assert overall["verdicts"] == {pair["data"]: pair["verdict"] for pair in own}
+    assert len(list((tmp_path / "first").glob("toy*.test.eval.json"))) == 2, "two sets of one name have files each"
+    shown = program("pretrain", "eval", *paths[:2], *sets)
+    assert shown.code == 0, shown.err
+    assert "over all 2 test sets" in shown.out
+    for arguments, message in (
+        ([paths[0]], "no test set"),
+        ([paths[0], "--data", shards.directory, "--data", shards.directory], "a test set is named twice"),
+    ):
+        refused = program("pretrain", "eval", *arguments)
+        assert refused.code == 2
+        assert message in refused.err
+
+
+@pytest.mark.parametrize(
+    ("effects", "verdict"), [((0.0, 0.0), "equivalent"), ((0.0, 0.2), "different"), ((0.2, 0.2), "different")]
+)
+def test_equivalence_over_all_holds_on_every_set(
+    shards: Shards, tmp_path: Path, effects: tuple[float, float], verdict: str
+) -> None:
+    loaded = checkpoint.load(saved(tmp_path / "checkpoint.pt"))
+    one = evaluate(loaded, shards, Method())
+    rng = np.random.default_rng(3)
+    comparisons = []
+    for effect in effects:
+        noise = rng.normal(effect, 0.01, 12) * one.arrays["tokens"]
+        shifted = evaluation.Evaluation(one.record, {**one.arrays, "nats": one.arrays["nats"] + noise})
+        comparisons.append(loss_comparison.compare(shifted, one, 0.05))
+    overall = loss_comparison.over_all(comparisons)
+    assert overall.verdict == verdict
+    assert overall.difference_nats.value == pytest.approx(sum(effects) / 2, abs=0.02)
+
+
+def test_test_documents_in_the_training_text_are_told(program: Program, tmp_path: Path) -> None:
+    words = [" ".join(f"w{n}" for n in np.random.default_rng(i).integers(0, 500, 30)) for i in range(20)]
+    tests = write_shards(
+        [Document("the king", "x", "train"), *(Document(text, "x", "test") for text in words)],
+        tmp_path / "held", ENCODING, workers=1,
+    )  # fmt: skip
+    source = TextSource(name="hub:fineweb")
+    training = write_shards(
+        [Document(text, "x", "train") for text in (*words[:5], "other words")],
+        tmp_path / "train", ENCODING, workers=1, source=source,
+    )  # fmt: skip
+    paths = []
+    for seed, name in enumerate(("read", "unread")):
+        path = tmp_path / name / "checkpoint.pt"
+        path.parent.mkdir()
+        shards = training if name == "read" else tests
+        run = CheckpointRun(data=TrainingData(directory=str(shards.directory), sha256=shards.sha256, source=source))
+        checkpoint.save(path, model(seed), tokenizer.to_record(ENCODING), run)
+        paths.append(path)
+    done = program("pretrain", "eval", *paths, "--data", tests.directory)
+    assert done.code == 0, done.err
+    assert f"warning: 5 documents (25.0 %) of {tests.directory} stand in read's training text" in done.err
+    assert "unread's training text" not in done.err
+    assert "without the documents that one of them has read, read − unread is" in done.err
+    report = json.loads(program("pretrain", "eval", *paths, "--data", tests.directory, "--json").out)
+    (pair,) = report["comparisons"]
+    assert pair["seen_documents"] == {"a": 5, "b": 0}
+    first, second = (evaluation.find(path)[0] for path in paths)
+    left = slice(5, None)
+    nats = (first.arrays["nats"] - second.arrays["nats"])[left].sum() / first.arrays["tokens"][left].sum()
+    assert pair["unseen_difference_nats"]["value"] == pytest.approx(nats)
+    (training.directory / "data.json").unlink()
+    gone = json.loads(program("pretrain", "eval", paths[0], "--data", tests.directory, "--json").out)
+    assert gone["evaluations"][0]["checkpoint"]["seen_documents"] is None
+
+
+def test_the_share_of_a_training_mix_that_is_of_the_test_sets_source() -> None:
+    part = {"weight": 1.0, "documents": 1, "bytes": 1, "passes": 1}
+    mix = TextSource.model_validate(
+        {"name": "mix", "mix": [{"name": "/a/fineweb", "share": 0.45, "sha256": "x", **part},
+                                {"name": "hub:edu", "share": 0.45, **part},
+                                {"name": "world:demo?people=3", "share": 0.1, **part}]}
+    )  # fmt: skip
+    shares = {
+        "elsewhere": TextSource(name="elsewhere").share_in(mix),
+        "same content": TextSource(name="renamed", sha256="x").share_in(mix),
+        "another machine": TextSource(name="/b/fineweb/").share_in(mix),
+        "other content": TextSource(name="/b/fineweb", sha256="y").share_in(mix),
+        "a world": TextSource(name="world:demo?people=9").share_in(mix),
+        "the mix": mix.share_in(mix),
+        "whole": TextSource(name="hub:edu").share_in(TextSource(name="hub:edu")),
+    }
+    assert shares == pytest.approx(
+        {"elsewhere": 0, "same content": 0.45, "another machine": 0.45, "other content": 0, "a world": 0.1,
+         "the mix": 1, "whole": 1}
+    )  # fmt: skip

@@ -159,6 +159,6 @@ def test_the_references_before_fine_tuning_are_shown(pair: Any, diagnosed: Calla
     assert (evidence.a, evidence.b) == (2.5, 2.25)
     assert "2.50 nats a token with A's base and 2.25 with B's" in evidence.says
     assert level.tables["losses"][-1]["a"] == 2.5
-    other_template = {"base_validation_loss": 2.25, "template": {"name": "x", "sha256": "y"}}
-    level = diagnosed(a={"base_validation_loss": 2.5}, b=other_template).level(0)
-    assert not any("references" in one.name for one in level.evidence), "other prompts: the losses are not comparable"
+    other_items = {"base_validation_loss": 2.25, "data": {"sha256": "e" * 64}}
+    level = diagnosed(a={"base_validation_loss": 2.5}, b=other_items).level(0)
+    assert not any("references" in one.name for one in level.evidence), "other items: the losses are not comparable"
