@@ -7,12 +7,16 @@ from equiloss.statistics.crossed import Crossed
 from equiloss.statistics.nested import NestedGap
 
 
-def assumed(split: NestedGap, noise: Spread) -> tuple[Crossed | None, Crossed | None]:
-    """The gap over fine-tuning seeds, and over base runs; None where it was measured here, or the ledger lacks it."""
+def assumed(split: NestedGap, noise: Spread, *, always: bool = False) -> tuple[Crossed | None, Crossed | None]:
+    """The gap over fine-tuning seeds, and over base runs; None where the ledger lacks it.
+
+    None too where it was measured here, unless `always`.
+    """
     seed, base = noise.seed_sd, noise.base_sd
-    bases = split.assumed_spread(seed, df=noise.seed_df) if split.bases is None and seed is not None else None
+    wanted = (always or split.bases is None, always or split.recipes is None)
+    bases = split.assumed_spread(seed, df=noise.seed_df) if wanted[0] and seed is not None else None
     recipes = None
-    if split.recipes is None and base is not None:
+    if wanted[1] and base is not None:
         inside = 0.0 if noise.with_seeds or seed is None else seed
         recipes = split.assumed_spread(inside, base, min(noise.base_df, noise.seed_df))
     return bases, recipes
