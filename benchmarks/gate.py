@@ -62,7 +62,7 @@ LOOKS = (
     Design("bases, 2 to 11 seeds a side, 110 items", "bases", tuple((k, 110) for k in range(2, 12))),
     Design("bases, 2 to 11 seeds, 30 to 300 items", "bases", tuple((k + 1, 30 * k) for k in RANGE)),
     Design("bases, 3 seeds a side, 30 to 300 items", "bases", tuple((3, 30 * k) for k in RANGE)),
-    Design("bases, 1 seed a side and a ledger, 30 to 300 items", "bases", tuple((1, 30 * k) for k in RANGE), ledger=True),
+    Design("bases, 1 seed a side, a ledger, 30 to 300 items", "bases", tuple((1, 30 * k) for k in RANGE), ledger=True),
     Design("recipes, 2 to 11 base runs of 2 seeds", "recipes", tuple((2 * k + 2, 110) for k in RANGE), base_sd=3.0),
 )  # fmt: skip
 
@@ -197,9 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         for one in LOOPS:
             row(one.name, partial(loop, one), options.loops, may_fail=one.holds)
-        tell(
-            "\n| candidate 100, better by 8 points | called so at its first look | 95 % intervals |\n| --- | --- | --- |"
-        )
+        tell("\n| candidate 100, 8 points better | called better at first look | 95 % intervals |\n| --- | --- | --- |")
         for seeds, ledger in ((1, False), (1, True), (3, False), (3, True), (5, True)):
             name = f"{seeds} seed{'s' * (seeds > 1)}{' and a ledger' * ledger}, baseline 10 seeds"
             row(name, partial(power, seeds, ledger, 8.0), options.draws, may_fail=False)

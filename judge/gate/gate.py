@@ -85,14 +85,14 @@ def gate(
         raise InputError(f"{case.a.name} and {case.b.name} are not judged", f"run `{next_steps.score(case)}` first")
     low, high = case.scale
     margin = (high - low) / 20 if margin is None else margin
-    path = path or default_log(case)
+    path, names = path or default_log(case), _names(case, about)
     split = _split(case)
     answer, unit = _answer(split, about, noise) if split else (None, "")
     reason = _reason(split, answer, about, noise)
     data, of = GateData.of(case.scores), _subject_hash(case, about)
     known_noise = sha256_of(repr(noise)) if noise is not None and "ledger" in unit else ""
     with logs.opened(path, confidence, loop=loop) as log:
-        test = logs.find(log, LogKey(case.a.name, case.b.name, about, case.panel.rubric, case.panel.judge))
+        test = logs.find(log, LogKey(*names, about, case.panel.rubric, case.panel.judge))
         if test.looks and (changed := data.changed_since(test)):
             raise InputError(
                 f"{path}: {changed}, and a test goes on with what was looked at",
@@ -122,9 +122,15 @@ def gate(
 
 
 def default_log(case: Case) -> Path:
-    """Where the looks at a pair are kept: beside A's files."""
+    """Where the looks at a pair are kept, one seed or many: beside A's files."""
     file = next((file for run in case.a.runs for file in run.files), Path("."))
-    return file.parent / f"{safe_name(case.a.name)}.vs.{safe_name(case.b.name)}.gate.json"
+    return file.parent / f"{'.vs.'.join(map(safe_name, _names(case)))}.gate.json"
+
+
+def _names(case: Case, about: About = "bases") -> tuple[str, str]:
+    """What A and B are called in a log: by the model, however many of its seeds there are, unless it is about runs."""
+    models = case.a.runs[0].model, case.b.runs[0].model
+    return (case.a.name, case.b.name) if about == "answers" or models[0] == models[1] else models
 
 
 def _split(case: Case) -> NestedGap | None:

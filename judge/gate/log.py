@@ -35,7 +35,7 @@ class GateData:
         """The data of these scores."""
         cells = {
             f"{generator}/{repeat}": "".join(
-                _NONE if np.isnan(value) else hashlib.sha256(f"{value:.6f}".encode()).hexdigest()[:_DIGITS]
+                _NONE if np.isnan(value) else hashlib.sha256(repr(round(value, 6)).encode()).hexdigest()[:_DIGITS]
                 for value in scores.values[row, :, turn].tolist()
             )
             for row, generator in enumerate(scores.generators)
