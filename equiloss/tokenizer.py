@@ -107,7 +107,10 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Encoding:
 def _encoding(name: str, pattern: str, ranks: dict[bytes, int]) -> Encoding:
     import tiktoken
 
-    return tiktoken.Encoding(
+    from equiloss.encoding import LongTextEncoding
+
+    kind = LongTextEncoding if pattern == PATTERN else tiktoken.Encoding
+    return kind(
         name,
         pat_str=pattern,
         mergeable_ranks=ranks,

@@ -59,12 +59,9 @@ def preview(source: str, template: str, tokenizer: str, loss_on: LossOn, count: 
     `tokenizer`: gpt2, a tokenizer.json, or a checkpoint.pt, for its own. Raises: InputError when the data, the template
     or the tokenizer cannot be read.
     """
-    if tokenizer.endswith(".pt"):
-        from pretrain.model import checkpoint  # torch: `ift show` does without
+    from pretrain.exchange.tokenizer_files import named
 
-        encoding = checkpoint.load(tokenizer).encoding
-    else:
-        encoding = load_encoding(tokenizer)
+    encoding = load_encoding(named(tokenizer))
     chosen = load(template)
     rows: list[dict[str, Any]] = []
     for example in read_examples(source)[:count]:

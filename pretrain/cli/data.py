@@ -43,7 +43,7 @@ def data(
     \b
     SOURCE is a text file, .jsonl, .json or .parquet (each also .gz), a folder of those (its folders are the
     domains), hub:NAME[:CONFIG][:SPLIT] for a Hugging Face data set, world:NAME for the built-in world, or tokens
-    already made: a .safetensors with a vector "tokens", or a folder with train.safetensors and its like:
+    already made: a .safetensors with a vector "tokens", nanoGPT's .bin, or a folder with train.safetensors (train.bin):
       pretrain data speeches/ -o data/speeches --train-tokenizer 2048
       pretrain data hub:HuggingFaceFW/fineweb:sample-10BT -o data/fineweb
       pretrain data world:demo -o data/demo --train-tokenizer 1024

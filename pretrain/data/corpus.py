@@ -16,7 +16,7 @@ from equiloss.records.token_data import TextSource
 from pretrain.data import world
 from pretrain.data.document import Document
 from pretrain.data.rows import Row, hub_rows, parquet_rows
-from pretrain.data.token_files import SUFFIX, is_token_source, token_documents
+from pretrain.data.token_files import RAW, SUFFIX, is_token_source, token_documents
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -74,7 +74,7 @@ def describe(source: str) -> TextSource:
     if not path.exists():
         return TextSource(name=source)
     tokens = is_token_source(source)
-    of_folder = sorted(path.glob(f"*{SUFFIX}")) if tokens else _files(path)
+    of_folder = sorted(file for kind in (SUFFIX, RAW) for file in path.glob(f"*{kind}")) if tokens else _files(path)
     files = of_folder if path.is_dir() else [path]
     hashes = {str(file.relative_to(path)) if path.is_dir() else file.name: runs.sha256_file(file) for file in files}
     return TextSource(

@@ -1,4 +1,4 @@
-"""Token files: safetensors with one vector `tokens`, as gpjt/ddp-base-model-from-scratch publishes them."""
+"""Tokens that are made already: the diary's safetensors with one vector `tokens`, and nanoGPT's .bin of uint16 ids."""
 
 from __future__ import annotations
 
@@ -11,49 +11,74 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from equiloss import commands
 from equiloss import tokenizer as tokenizers
 from equiloss.errors import InputError
+from equiloss.files import reading
+from equiloss.tokenizer import BYTES
 from pretrain.data.document import Document
 from pretrain.data.shards import SPLITS
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
 
-SUFFIX = ".safetensors"
+SUFFIX, RAW = ".safetensors", ".bin"
+VALIDATION = {RAW: "val"}
+"""What nanoGPT calls that split."""
 READ_TOKENS = 1 << 24
 
 
 def is_token_source(source: str) -> bool:
     """Whether `pretrain data` should read a source as token files: one such file, or a directory with a train one."""
     path = Path(source)
-    return path.suffix == SUFFIX or (path / f"train{SUFFIX}").is_file()
+    return path.suffix in (SUFFIX, RAW) or any((path / f"train{suffix}").is_file() for suffix in (SUFFIX, RAW))
 
 
 def token_documents(source: str, encoding: Encoding | None) -> Iterator[Document]:
     """The documents of token files: their ids; their text is never made, only its length in bytes.
 
-    The train.safetensors, validation.safetensors and test.safetensors of a directory (not all need be there) keep
-    their splits. A document ends at each end of text. `encoding`: what made the tokens.
+    The train.safetensors, validation.safetensors and test.safetensors of a directory (not all need be there), or its
+    train.bin and val.bin, keep their splits. A document ends at each end of text. `encoding`: what made the tokens.
     Raises: InputError when a file is missing, holds no vector `tokens`, or ids that the tokenizer has not.
     """
     if encoding is None:
         raise InputError(f"{source}: its tokens were made by a tokenizer", "name it with --tokenizer")
     sizes = np.array([len(token) for token in (*tokenizers.ranks_of(encoding), b"")])
     path = Path(source)
-    files: dict[str | None, Path] = (
-        {None: path}
-        if not path.is_dir()
-        else {name: path / f"{name}{SUFFIX}" for name in SPLITS if (path / f"{name}{SUFFIX}").is_file()}
-    )
+    files: dict[str | None, Path] = {None: path}
+    if path.is_dir():
+        kind = SUFFIX if (path / f"train{SUFFIX}").is_file() else RAW
+        places = {
+            name: path / f"{VALIDATION.get(kind, name) if name == 'validation' else name}{kind}" for name in SPLITS
+        }
+        files = {name: file for name, file in places.items() if file.is_file()}
     with ExitStack() as stack:
         for name, file in files.items():
-            tokens, domain = open_tokens(file, stack), file.parent.name or file.stem
-            for ids in documents_of(tokens, str(file), encoding, 0, tokens.get_shape()[0]):
+            tokens, domain, most = open_tokens(file, stack), file.parent.name or file.stem, BYTES
+            size = tokens.shape[0] if file.suffix == RAW else tokens.get_shape()[0]
+            if file.suffix == RAW:
+                most = max((int(tokens[i : i + READ_TOKENS].max()) for i in range(0, size, READ_TOKENS)), default=0)
+            if most < BYTES < encoding.n_vocab - 1:
+                raise InputError(
+                    f"{file}: its ids are all below {BYTES}: characters or bytes", "read their text instead"
+                )
+            for ids in documents_of(tokens, str(file), encoding, 0, size):
                 yield Document("", domain, name, ids=ids.astype(np.uint32).tobytes(), size=int(sizes[ids].sum()))
 
 
 def open_tokens(path: Path, stack: ExitStack) -> Any:
-    """A slice of the file's `tokens`, read piece by piece."""
+    """A slice of the file's `tokens`, or a .bin file's ids, read piece by piece.
+
+    nanoGPT's meta.pkl, which says that ids are characters, is not opened: nothing is unpickled. Raises: InputError.
+    """
+    if path.suffix == RAW:
+        if (path.parent / "data.json").is_file():
+            raise InputError(f"{path.parent}: is a data directory already", "name it with --data")
+        if (path.parent / "meta.pkl").is_file():
+            command = commands.pretrain_data(path.parent / "input.txt", None, "gpt2")
+            raise InputError(f"{path}: its ids are characters (there is a meta.pkl)", f"read their text: `{command}`")
+        with reading(path, "a file of uint16 ids", "fetch it again"):
+            return np.memmap(path, np.uint16, "r")
     library = import_module("safetensors")
     if not path.is_file():
         raise InputError(f"{path}: no such file", "check the path")

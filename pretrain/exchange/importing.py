@@ -283,7 +283,7 @@ def _check_shapes(config: ModelConfig, state: State, where: Path) -> None:
 
 def _encoding(name: str | None, own: Encoding | None, config: ModelConfig, source: Path) -> Encoding:
     if name is not None:
-        return tokenizer.load(name)
+        return tokenizer.load(tokenizer_files.named(name))
     if own is not None:
         return own
     if 0 <= (config.vocab_size or 0) - tokenizer.GPT2_VOCABULARY < PADDING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,17 @@ from equiloss.tokenizer import END_OF_TEXT
 if TYPE_CHECKING:
     from tiktoken import Encoding
 
+HINT = "name a tokenizer with --tokenizer"
+TEXTS = (
+    *("Hello world", " a  b   c ", "\n\n\tx\r\n y\n", "it's they'll I'VE 'D we\u2019re", "123456 7 8,9.0 x2y"),
+    *("naïve ÀÉÎ Straße İ", "e\u0301 A\u030a", "\ufb01 \u2167 \uff12\uff14 \u212b", "東京の 한국어 ไทย हिन्दी"),
+    *("😀👩\u200d👩\u200d👧 ok", "\u00a0nbsp\u200b\u3000", "<s>[INST] </s><pad><unk>", "_ \u2581 \u0120x"),
+    *("http://x.y/?a=1&b=2", '{"k": [1, null]}', "!!!???...---", "\x00\x01\x7f", "CamelCase snake_case"),
+)
+"""Where normalizers, pre-tokenizers and prefix spaces show."""
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+"""How GPT-2's files without a tokenizer.json are to be read."""
+COMPARED = 10_000
 FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -81,25 +92,67 @@ def write(encoding: Encoding, directory: Path, context: int) -> None:
 def read(directory: Path) -> Encoding | None:
     """The tokenizer of a Hugging Face directory, as tiktoken's; None where there is none.
 
-    Raises: InputError when it is not a byte-level BPE that ends in `<|endoftext|>`.
+    Raises: InputError when it is not a byte-level BPE that ends in `<|endoftext|>`, and saying what differs where it
+    does not give the same ids as tiktoken's: on a set of texts, each of its tokens, and pairs of them.
     """
+    from tokenizers import Tokenizer
+
     path = directory / "tokenizer.json"
-    vocabulary: Any
-    if path.exists():
-        document = files.read_json(path)
-        try:
-            vocabulary = dict(document["model"]["vocab"])
-            vocabulary |= {token["content"]: token["id"] for token in document.get("added_tokens", [])}
-            if document["model"].get("type", "BPE") != "BPE":
-                raise TypeError
-        except (KeyError, TypeError, AttributeError, ValueError):
-            raise InputError(f"{path}: not a byte-level BPE", "name a tokenizer with --tokenizer") from None
-    else:
-        path = directory / "vocab.json"
-        if not path.exists():
-            return None
-        vocabulary = files.read_json(path)
-    return _from_vocabulary(vocabulary, str(path))
+    if not path.exists() and not (path := directory / "vocab.json").exists():
+        return None
+    settings = _optional(directory / "tokenizer_config.json")
+    document: Any = files.read_json(path)
+    with files.reading(path, "a tokenizer of Hugging Face's", HINT):
+        if path.name == "vocab.json":
+            rows = files.read_text(directory / "merges.txt").split("\n")
+            pairs = [row for row in rows if row and not row.startswith("#version")]
+            document = {
+                "version": "1.0",
+                "model": {"type": "BPE", "vocab": document, "merges": pairs},
+                "pre_tokenizer": BYTE_LEVEL,
+            }
+        model: Any = document["model"]
+        cut: Any = document.get("pre_tokenizer") or {}
+        if model.get("type", "BPE") != "BPE":
+            raise InputError(f"{path}: a {model['type']}, not a byte-level BPE", HINT)
+        added = {token["content"]: token["id"] for token in document.get("added_tokens") or ()}
+        configured = [token["content"] for token in (settings.get("added_tokens_decoder") or {}).values()]
+        for name in sorted({*added, *configured, *_optional(directory / "added_tokens.json")} - {END_OF_TEXT}):
+            raise InputError(f"{path}: its added token {name!r} has no place here", HINT)
+        if document.get("normalizer"):
+            raise InputError(f"{path}: its normalizer ({document['normalizer'].get('type')}) changes the text", HINT)
+        if any(part.get("add_prefix_space") for part in (settings, cut, *cut.get("pretokenizers", ()))):
+            raise InputError(f"{path}: it puts a space before a text (add_prefix_space)", HINT)
+        if not cut.get("use_regex", True):
+            raise InputError(f"{path}: its pre-tokenizer does not cut text into words (use_regex)", HINT)
+        vocabulary: dict[str, int] = {**model["vocab"], **added}
+        encoding = _from_vocabulary(vocabulary, str(path))
+        merged = [vocabulary["".join(pair.split(" ") if isinstance(pair, str) else pair)] for pair in model["merges"]]
+        what = "the order of its merges" if cut.get("type") == "ByteLevel" else f"its pre-tokenizer ({cut.get('type')})"
+        if merged != sorted(merged):
+            raise InputError(f"{path}: the order of its merges is not that of its ids", HINT)
+        library = Tokenizer.from_str(json.dumps({"version": "1.0", "added_tokens": [], **document}))
+        for text in _texts(encoding):
+            if library.encode(text, add_special_tokens=False).ids != encoding.encode_ordinary(text):
+                raise InputError(f"{path}: {what} gives {text!r:.60} other ids than GPT-2's way", HINT)
+    return encoding
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    document = files.read_json(path) if path.is_file() else {}
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: not a JSON object", HINT)
+    return document  # pyright: ignore[reportUnknownVariableType]
+
+
+def _texts(encoding: Encoding) -> Iterator[str]:
+    """What a tokenizer is compared on: TEXTS, most of the tokens that are text, and each with another after it."""
+    yield from TEXTS
+    tokens = [token.decode("utf-8", "replace") for token in tokenizer.ranks_of(encoding)]
+    known = [token for token in tokens if "\ufffd" not in token]
+    for number, token in enumerate(known[:: len(known) // COMPARED + 1]):
+        yield token
+        yield token + known[(number * 7919 + 1) % len(known)]
 
 
 def named(name: str) -> str | Encoding:
@@ -126,7 +179,7 @@ def _from_vocabulary(vocabulary: Mapping[str, int], where: str) -> Encoding:
             raise ValueError(f"ids are not 0 to {len(ordered) - 1} with {END_OF_TEXT} last")
         tokens = [bytes(bytes_of[c] for c in token) for token, _ in ordered[:-1]]
     except (KeyError, ValueError, IndexError) as error:
-        raise InputError(f"{where}: not a tokenizer like GPT-2's: {error}", "name one with --tokenizer") from None
+        raise InputError(f"{where}: not a tokenizer like GPT-2's: {error}", HINT) from None
     if tokens == tokenizer.ranks_of(tokenizer.gpt2()):
         return tokenizer.gpt2()
     return tokenizer.from_ranks(tokens, where)

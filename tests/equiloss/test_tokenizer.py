@@ -6,10 +6,12 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equiloss import tokenizer
+from equiloss.encoding import LONG
 from equiloss.errors import InputError
 
 CORPUS = [
@@ -177,3 +179,17 @@ def test_load_names_what_is_wrong(tmp_path: Path) -> None:
     foreign.write_text('{"version": "1.0", "model": {}}', encoding="utf-8")
     with pytest.raises(InputError, match="not a tokenizer of"):
         tokenizer.load(str(foreign))
+
+
+@pytest.mark.parametrize("encoding", [tokenizer.gpt2(), tokenizer.train_bpe(["a few  words\n\n of a   text"] * 3, 300)])
+def test_long_runs_of_white_space_have_the_ids_that_tiktoken_gives_them(encoding: tiktoken.Encoding) -> None:
+    """Where tiktoken still works, cut or not; and a run on which its regular expression overflows its stack."""
+    runs = [" " * LONG, "\n" * (LONG + 7), "\t \u3000" * (LONG // 2), "\x1c" * LONG, " \r\n" * LONG]
+    for start, end in (("", "x"), ("word", " word."), ("\n", ""), ("<|endoftext|>", "'s")):
+        for run in runs:
+            text = f"{start}{run}{end} y  {run}9"
+            plain = tiktoken.Encoding.encode_ordinary(encoding, text)
+            assert encoding.encode_ordinary(text) == plain
+            assert encoding.encode_to_numpy(text, disallowed_special=()).tolist() == plain
+    vast = "a" + " " * 1_500_000 + "b"
+    assert encoding.decode(encoding.encode_ordinary(vast)) == vast

@@ -92,3 +92,35 @@ def test_broken_and_missing_files(tmp_path: Path) -> None:
     for name, message in (("x", "not a safetensors file"), ("y", "no such file")):
         with pytest.raises(InputError, match=message):
             write_source(str(tmp_path / f"{name}.safetensors"), tmp_path / "data")
+
+
+def test_nanogpts_files_keep_their_splits(tmp_path: Path) -> None:
+    tokens(["one", "two", "two"]).tofile(tmp_path / "train.bin")
+    tokens(["three"])[:-1].tofile(tmp_path / "val.bin")
+    shards = write_source(str(tmp_path), tmp_path / "data")
+    assert texts_of(shards, "train") == ["one", "two", "two"]
+    assert texts_of(shards, "validation") == ["three"]
+    one = write_source(str(tmp_path / "train.bin"), tmp_path / "one", fractions=Fractions(0, 0))
+    assert texts_of(one, "train") == ["one", "two"]
+
+
+def test_other_bin_files_are_refused_by_name(tmp_path: Path, parse: Callable[[str], dict[str, Any]]) -> None:
+    path = tmp_path / "chars of" / "train.bin"
+    path.parent.mkdir()
+    np.arange(65, dtype=np.uint16).tofile(path)
+    with pytest.raises(InputError, match=r"train\.bin: its ids are all below 256: characters or bytes"):
+        write_source(str(path), tmp_path / "data")
+    (path.parent / "meta.pkl").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
+    with pytest.raises(InputError, match=r"its ids are characters \(there is a meta\.pkl\)") as refused:
+        write_source(str(path.parent), tmp_path / "data")
+    assert parse((refused.value.hint or "").split("`")[1])["sources"] == [str(path.parent / "input.txt")]
+    (path.parent / "meta.pkl").unlink()
+    np.array([1, 60000], np.uint16).tofile(path)
+    with pytest.raises(InputError, match="an id outside the tokenizer's 50,257"):
+        write_source(str(path), tmp_path / "data")
+    path.write_bytes(b"abc")
+    with pytest.raises(InputError, match=r"train\.bin: not a file of uint16 ids"):
+        write_source(str(path), tmp_path / "data")
+    (path.parent / "data.json").write_text("{}")
+    with pytest.raises(InputError, match="is a data directory already"):
+        write_source(str(path.parent), tmp_path / "data")

@@ -453,3 +453,67 @@ def test_the_tokenizer_of_an_export_or_a_checkpoint_makes_data(tmp_path: Path) -
     for name in (tmp_path / "a.pt", tmp_path / "hf", tmp_path / "hf" / "tokenizer.json"):
         assert tokenizer.sha256(tokenizer.load(named(str(name)))) == tokenizer.sha256(own)
     assert named("gpt2") == "gpt2"
+
+
+def exported_tokenizer(directory: Path, **changes: Any) -> Path:
+    """tokenizer.json of TRAINED, with some of its parts changed."""
+    from pretrain.exchange import tokenizer_files
+
+    directory.mkdir()
+    tokenizer_files.write(TRAINED, directory, T)
+    document = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))
+    for name, value in changes.items():
+        document[name] = value(document[name]) if callable(value) else value
+    (directory / "tokenizer.json").write_text(json.dumps(document), encoding="utf-8")
+    return directory
+
+
+LETTERS = {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": False}
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"normalizer": {"type": "NFC"}}, r"its normalizer \(NFC\) changes the text"),
+        ({"normalizer": {"type": "Lowercase"}}, "its normalizer"),
+        ({"pre_tokenizer": BYTE_LEVEL | {"add_prefix_space": True}}, "puts a space before a text"),
+        ({"pre_tokenizer": BYTE_LEVEL | {"use_regex": False}}, r"does not cut text into words \(use_regex\)"),
+        (
+            {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [LETTERS, BYTE_LEVEL]}},
+            r"its pre-tokenizer \(Sequence\) gives",
+        ),
+        ({"model": lambda m: m | {"merges": m["merges"][::-1]}}, "the order of its merges is not that of its ids"),
+        ({"model": lambda m: m | {"merges": m["merges"][:-1]}}, "the order of its merges gives"),
+        ({"model": lambda m: m | {"type": "WordPiece"}}, "a WordPiece, not a byte-level BPE"),
+        ({"model": lambda m: m | {"merges": 5}}, "not a tokenizer of Hugging Face's"),
+        (
+            {"added_tokens": lambda a: [*a, {**a[0], "id": V, "content": "[PAD]"}]},
+            r"its added token '\[PAD\]' has no place here",
+        ),
+    ],
+)  # fmt: skip
+def test_a_tokenizer_that_gives_other_ids_is_refused_by_name(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    from pretrain.exchange import tokenizer_files
+
+    with pytest.raises(InputError, match=message):
+        tokenizer_files.read(exported_tokenizer(tmp_path / "hf", **changes))
+
+
+def test_gpt2s_old_pair_of_files_is_read(tmp_path: Path) -> None:
+    from pretrain.exchange import tokenizer_files
+
+    directory = exported_tokenizer(tmp_path / "hf")
+    (directory / "tokenizer.json").unlink()
+    found = tokenizer_files.read(directory)
+    assert found is not None
+    assert tokenizer.sha256(found) == tokenizer.sha256(TRAINED)
+    (directory / "added_tokens.json").write_text('{"<pad>": 999}', encoding="utf-8")
+    with pytest.raises(InputError, match="its added token '<pad>'"):
+        tokenizer_files.read(directory)
+    (directory / "added_tokens.json").unlink()
+    (directory / "merges.txt").unlink()
+    with pytest.raises(InputError, match=r"merges\.txt: no such file"):
+        tokenizer_files.read(directory)
