@@ -34,11 +34,6 @@ class RunPaths:
         return child(self.models, self.name)
 
     @property
-    def checkpoint(self) -> Path:
-        """The fine-tuned model."""
-        return self.model / "checkpoint.pt"
-
-    @property
     def state(self) -> Path:
         """The last finished epoch, while the run is under way."""
         return self.model / "state.pt"
@@ -73,6 +68,6 @@ class RunPaths:
 
 def name_of(model: Path) -> str:
     """A run's name from a model's path: runs/first/checkpoint.pt is first."""
-    if model.name == "checkpoint.pt":
+    if model.name in ("checkpoint.pt", "model.safetensors"):
         return model.resolve().parent.name
-    return model.stem if model.suffix in (".pt", ".pth") else model.resolve().name
+    return model.stem if model.suffix in (".pt", ".pth", ".gguf") else model.resolve().name

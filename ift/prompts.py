@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,15 +18,22 @@ from jinja2.ext import Extension
 
 from equiloss import templates
 from equiloss.errors import InputError
-from equiloss.records.response import Example
+from equiloss.records.response import Example, Turn
 
 if TYPE_CHECKING:
     from jinja2.parser import Parser
     from jinja2.sandbox import SandboxedEnvironment
 
+    from pretrain.model.language_model import LoadedModel
+
 Encode = Callable[[str], Sequence[int]]
 """Text to ids, no special tokens: an `<|endoftext|>` written in the data stays text."""
 
+Messages = list[dict[str, str]]
+"""Turns of a chat: each its role and its content."""
+OWN = "own"
+"""The template name that stands for the tokenizer's own chat template."""
+PROBE = "What is said."
 LossOn = Literal["response", "prompt+response"]
 
 
@@ -71,6 +78,12 @@ class Template:
 
     name: str
     text: str
+    guard: Callable[[str], str] = str
+    """What marks an item's texts where a tokenizer could read special tokens in them."""
+    start: tuple[int, ...] = ()
+    """Ids that stand before every prompt."""
+    end: int | None = None
+    """The id that ends an answer, where it is not the tokenizer's end of text."""
 
     @cached_property
     def sha256(self) -> str:
@@ -91,13 +104,14 @@ class Template:
 
         Raises: InputError when the template breaks or ends with something other than the answer.
         """
-        turns = [turn.model_dump() for turn in example.history]
+        turns = [{key: self.guard(text) for key, text in turn.model_dump().items()} for turn in example.history]
         last = {
-            "instruction": example.instruction,
-            "input": example.input,
-            "response": example.reference if response is None else response,
+            "instruction": self.guard(example.instruction),
+            "input": self.guard(example.input),
+            "response": self.guard(example.reference if response is None else response),
         }
-        values: dict[str, Any] = {"turns": [*turns, last], "history": turns, "system": example.system, **last}
+        system = self.guard(example.system)
+        values: dict[str, Any] = {"turns": [*turns, last], "history": turns, "system": system, **last}
         mark = f"\x00{secrets.token_hex(16)}\x00"  # nothing in the data can pass for it
         text = templates.render_in(_environment(), self.text, self.name, **values, _mark=mark)
         parts = text.split(mark)
@@ -115,7 +129,7 @@ class Template:
 
     def prompt_ids(self, example: Example, encode: Encode) -> list[int]:
         """The prompt's ids, from which generation starts."""
-        return [one for segment in self.prompt(example) for one in encode(segment.text)]
+        return [*self.start, *(one for segment in self.prompt(example) for one in encode(segment.text))]
 
     def tokens(
         self,
@@ -126,25 +140,76 @@ class Template:
         end_of_text_loss: bool = True,
     ) -> Tokens:
         """An item's ids to train on: every answer carries loss (or all of it), and end-of-text, once, if wanted."""
-        ids: list[int] = []
-        loss: list[bool] = []
+        ids = [*self.start]
+        loss = [False] * len(ids)
         prompt_tokens = 0
         for segment in self.segments(example):
             prompt_tokens = len(ids)
             new = encode(segment.text)
             ids.extend(new)
             loss.extend([segment.generated or loss_on == "prompt+response"] * len(new))
-        ids.append(end_id)
+        ids.append(end_id if self.end is None else self.end)
         loss.append(end_of_text_loss)
         loss[0] = False  # nothing stands before the first token to predict it from
         return Tokens(ids, loss, prompt_tokens)
 
 
-def load(name: str, text: str | None = None) -> Template:
-    """A shipped template by its name, or a user's by its path; or of that name with a `text` that a model carries.
+@dataclass(frozen=True)
+class ChatTemplate(Template):
+    """A tokenizer's own chat template: what the assistant says carries loss, and the token that closes its turn."""
+
+    render: Callable[[Messages, bool], str] = lambda *_: ""
+    """The text of messages, behind which the assistant's next turn is opened where that is asked."""
+
+    @cached_property
+    def frame(self) -> tuple[str, str]:
+        """What stands before an answer in what the assistant writes, and what closes its turn."""
+        asked = [{"role": "user", "content": "?"}]
+        before = self.render(asked, True)
+        after = self.render([*asked, {"role": "assistant", "content": PROBE}], False)
+        lead, found, closing = after.removeprefix(before).partition(PROBE)
+        if not found or not after.startswith(before):
+            raise InputError("its chat template does not go on from its prompt", "name another template")
+        return lead, closing
+
+    @cached_property
+    def lead(self) -> str:
+        """See Template."""
+        return self.frame[0]
+
+    def segments(self, example: Example, response: str | None = None) -> list[Segment]:
+        """See Template. Where the template writes earlier turns in another way than the last, they are prompt."""
+        messages: Messages = [{"role": "system", "content": self.guard(example.system)}] if example.system else []
+        segments: list[Segment] = []
+        done = ""
+        for turn in (*example.history, example):
+            answer = turn.response if isinstance(turn, Turn) else example.reference if response is None else response
+            asked = f"{turn.instruction}\n\n{turn.input}" if turn.input else turn.instruction
+            messages.append({"role": "user", "content": self.guard(asked)})
+            before = self.render(messages, True)
+            if not before.startswith(done):
+                segments, done = [], ""
+            messages.append({"role": "assistant", "content": self.guard(answer)})
+            written = self.lead + self.guard(answer)
+            segments += [Segment(before.removeprefix(done), False), Segment(written, True)]
+            done = before + written
+        return segments
+
+
+def load(name: str, text: str | None = None, model: LoadedModel | None = None) -> Template:
+    """A shipped template by its name, a user's by its path, or the model's own; or of that name with a `text`.
+
+    `text`: what a model carries. With a `model`, items are encoded as its tokenizer needs it.
 
     Raises: InputError when there is none, when it breaks, or when its prompt depends on the answer.
     """
+    if name == OWN:
+        if model is None or model.chat_template is None:
+            where = "no model is given" if model is None else f"{model.path}: its tokenizer has none"
+            raise InputError(f"{where} with a chat template of its own", "name another template")
+        own = ChatTemplate(OWN, model.chat_template, model.guard, render=model.chat)
+        (first, *_) = model.encode_template(own.frame[1]) or [None]
+        return replace(own, end=first if first in model.special_ids else None)
     template = Template(name, templates.source("ift", name) if text is None else text)
     probes = [Example(id="", instruction="Add.", input=given, reference="5") for given in ("", "2 and 3")]
     for probe in probes:
@@ -159,7 +224,7 @@ def load(name: str, text: str | None = None) -> Template:
                 f"template {name}: the answer is changed inside its mark",
                 "mark {{ response }} alone, or with a blank before it",
             )
-    return template
+    return template if model is None else replace(template, guard=model.guard, start=tuple(model.start_ids))
 
 
 def _environment() -> SandboxedEnvironment:

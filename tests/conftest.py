@@ -96,3 +96,65 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real data is not present")
     return SHARED_DATA
+
+
+SHAPES: dict[str, dict[str, object]] = {
+    "llama": {"num_key_value_heads": 2},
+    "qwen3": {"num_key_value_heads": 2, "head_dim": 16},
+    "gpt_neox": {},
+    "olmo2": {},
+    "phi": {},
+    "gpt2": {"n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": 128},
+    "gemma3_text": {"num_key_value_heads": 1, "head_dim": 8, "sliding_window": 8},
+    "granite": {"logits_scaling": 3.0},
+    "gemma2": {"num_key_value_heads": 1, "head_dim": 8, "sliding_window": 8, "final_logit_softcapping": 0.5},
+    "bloom": {"n_head": 4, "n_layer": 2},
+}
+"""Tiny models of `transformers`: what each needs beside the common shape. The last two cannot be packed."""
+CHAT = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture
+def make_foreign(tmp_path: Path) -> Callable[..., Path]:
+    """Writes an untrained model of `transformers` with a tokenizer that has, or lacks, a beginning and an end."""
+    pytest.importorskip("transformers")
+
+    def make(kind: str, *, bos: bool = False, end: bool = True, chat: str | None = None) -> Path:
+        import torch
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+        from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+        library: Any = Tokenizer(models.BPE())
+        library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        library.decoder = decoders.ByteLevel()
+        special = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"] if end else []
+        trainer: Any = trainers.BpeTrainer(
+            vocab_size=300,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            special_tokens=special,
+            show_progress=False,
+        )
+        library.train_from_iterator(["ant bee cat dog elk Repeat the words. Reverse"] * 5, trainer)
+        if bos:
+            library.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+        names = {"eos_token": "</s>", "bos_token": "<s>"} if end else {}
+        tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=library, **names)
+        tokenizer.chat_template = chat
+        shape = {"vocab_size": 320, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+        ids = {"eos_token_id": 1 if end else None, "bos_token_id": 0 if bos else None, "pad_token_id": None}
+        heads = {"num_attention_heads": 4, "max_position_embeddings": 128}
+        config = AutoConfig.for_model(kind, **{**shape, **heads, **ids, **SHAPES[kind]})
+        torch.manual_seed(3)
+        model: Any = AutoModelForCausalLM.from_config(config)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(2)
+        directory = tmp_path / kind
+        model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+        return directory
+
+    return make

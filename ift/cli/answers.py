@@ -139,7 +139,7 @@ def chat(
       echo "Name a colour." | ift chat --model runs/ift/first
     """
     from ift.generation import chat as conversation
-    from ift.generation.open_answerer import open_answerer
+    from ift.generation.model_answerer import open_answerer
     from pretrain.model.device import pick_device
 
     decoding = {"max_new_tokens": max_new_tokens, "temperature": temperature}

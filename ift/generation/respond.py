@@ -16,7 +16,7 @@ from equiloss.records.ift_run import IftRespond, RunData, RunFiles, RunRecord, r
 from equiloss.records.response import write_responses
 from ift.data import formats
 from ift.generation import metrics
-from ift.generation.open_answerer import open_answerer
+from ift.generation.model_answerer import open_answerer
 from ift.generation.partial_answers import answer_resumably, begun, forget
 from ift.paths import RunPaths, name_of
 from pretrain.training.distributed import world

@@ -12,9 +12,8 @@ from torch import Tensor
 from equiloss.records.ift_run import TooLong
 from equiloss.records.response import Example
 from ift.prompts import Encode, LossOn, Template, Tokens
-from pretrain.model.cross_entropy import linear_cross_entropy
-from pretrain.model.decoder import GPT
-from pretrain.model.packing import Packed
+from pretrain.model.language_model import LanguageModel
+from pretrain.model.packing import Packed, Padded
 
 
 @dataclass(frozen=True)
@@ -61,16 +60,19 @@ def encode_examples(
 
 
 class Batch:
-    """Items packed into one row, and the places in it that carry loss.
+    """Items packed into one row (or padded, where the model does not `pack`), and the places in it that carry loss.
 
     `share`: a beginning that items have in common goes through the model once (without dropout; with it, each item
     needs draws of its own). The vocabulary head runs only where a token carries loss, once per distinct prediction.
     """
 
-    def __init__(self, items: Sequence[Tokens], share: bool = True, device: torch.device | None = None) -> None:
-        self.packed = Packed([item.ids[:-1] for item in items], share=share, device=device)
+    def __init__(
+        self, items: Sequence[Tokens], share: bool = True, device: torch.device | None = None, pack: bool = True
+    ) -> None:
+        texts = [item.ids[:-1] for item in items]
+        self.rows = Packed(texts, share=share, device=device) if pack else Padded(texts, device=device)
         counts: Counter[tuple[int, int]] = Counter()
-        for item, index in zip(items, self.packed.index, strict=True):
+        for item, index in zip(items, self.rows.index, strict=True):
             places = index.tolist()
             counts.update(
                 (places[i], target)
@@ -87,12 +89,12 @@ class Batch:
             places, targets = torch.tensor(pairs, device=device).unbind(1)
             self.parts.append((weight, places, targets))
 
-    def loss_sum(self, model: GPT) -> Tensor:
+    def loss_sum(self, model: LanguageModel) -> Tensor:
         """The loss in nats, summed over all tokens that carry it."""
-        hidden = model.backbone(self.packed.ids, self.packed.positions, self.packed.attend)[0]  # (N, C)
+        hidden = self.rows.hidden(model)  # (N, C)
         total = hidden.new_zeros((), dtype=torch.float32)
         for weight, places, targets in self.parts:
-            total = total + weight * linear_cross_entropy(hidden[places], model.head_weight, targets)
+            total = total + weight * model.loss_at(hidden[places], targets)
         return total
 
 

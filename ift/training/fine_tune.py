@@ -17,7 +17,7 @@ from ift.paths import RunPaths, name_of
 from ift.training import lr_sweep as sweep
 from ift.training.prepared import Prepared, default_data, open_base, prepare
 from ift.training.run import FineTuning, FinishedRun
-from pretrain.model.decoder import GPT
+from pretrain.model.language_model import LanguageModel
 from pretrain.training.distributed import world
 
 FAST, LARGE = 5e-4, 20_000_000
@@ -69,7 +69,7 @@ def fine_tune(
         return [done for one in runs if (done := one.run(swept)) is not None and peers.main]
 
 
-def too_fast(lr: float, model: GPT) -> str:
+def too_fast(lr: float, model: LanguageModel) -> str:
     """A remark where a rate that suits a base of a million parameters meets one many times larger; else ""."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
     if lr <= FAST or parameters <= LARGE:

@@ -5,36 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from equiloss.console import warn
 from equiloss.errors import InputError
 from equiloss.records.ift_run import WeightDistance
 from pretrain.data.shards import Shards
-from pretrain.model.checkpoint import Checkpoint
+from pretrain.model.language_model import LanguageModel, LoadedModel
 from pretrain.probes.windows import windows
 
 SAMPLE_TOKENS = 8192
 
 
-def pretraining_sample(base: Checkpoint, device: torch.device) -> Tensor | None:
+def pretraining_sample(base: LoadedModel, device: torch.device) -> Tensor | None:
     """Windows (N, T+1) of the pretraining test text, where its shards are still there and hold enough."""
     directory = Path(base.run.data.directory) if base.run.data and base.run.data.directory else None
     if directory is None or not (directory / "data.json").exists():
         return None
     try:
         tokens = Shards.open(directory).split("test").tokens
-        return windows(tokens, base.config.context, SAMPLE_TOKENS).to(device)
+        return windows(tokens, base.model.context, SAMPLE_TOKENS).to(device)
     except InputError as error:
         warn(f"no loss on the pretraining text: {error}")
         return None
 
 
-def weight_distance(before: dict[str, Tensor], model: nn.Module) -> WeightDistance:
+def weight_distance(before: dict[str, Tensor], model: LanguageModel) -> WeightDistance:
     """How far the weights moved: the norm of the change over the norm of the base, in all and by parameter."""
     by_name: dict[str, float] = {}
     moved = size = 0.0
-    for name, value in model.state_dict().items():
+    for name, value in model.named_parameters():
+        value = value.detach()
         change, norm = float((value - before[name]).double().norm()), float(before[name].double().norm())
         moved, size = moved + change**2, size + norm**2
         by_name[name] = change / norm if norm else change

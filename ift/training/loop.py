@@ -24,7 +24,7 @@ from ift.training import lora
 from ift.training.batches import Batch, Encoded, micro_batches
 from pretrain.config import TrainConfig
 from pretrain.model.checkpoint import check_moments, check_tensors, load_plain
-from pretrain.model.decoder import GPT
+from pretrain.model.language_model import LanguageModel
 from pretrain.model.precision import autocast
 from pretrain.training.distributed import World
 from pretrain.training.optimizers import Optimizers, lr_at
@@ -56,7 +56,7 @@ OnStep = Callable[[int, int, float, float], None]
 OnEpoch = Callable[[Epoch], None]
 
 
-def mean_loss(model: GPT, items: Sequence[Encoded], recipe: Recipe, world: World) -> float | None:
+def mean_loss(model: LanguageModel, items: Sequence[Encoded], recipe: Recipe, world: World) -> float | None:
     """The loss per token in nats over all of `items`, each token weighted alike; None where there are none."""
     if not items:
         return None
@@ -66,7 +66,7 @@ def mean_loss(model: GPT, items: Sequence[Encoded], recipe: Recipe, world: World
     mine = sorted((item.tokens for item in items), key=lambda one: len(one.ids))[world.rank :: world.size]
     with torch.no_grad(), autocast(recipe.precision, world.device):
         for part in micro_batches(mine, recipe.micro_batch_tokens):
-            batch = Batch(part, device=world.device)
+            batch = Batch(part, device=world.device, pack=model.packs)
             total += float(batch.loss_sum(model))
             count += batch.loss_tokens
     model.train(training)
@@ -75,7 +75,7 @@ def mean_loss(model: GPT, items: Sequence[Encoded], recipe: Recipe, world: World
 
 
 def fine_tune(
-    model: GPT,
+    model: LanguageModel,
     train: Sequence[Encoded],
     validation: Sequence[Encoded],
     recipe: Recipe,
@@ -157,12 +157,12 @@ def fine_tune(
     return result
 
 
-def _backward(model: GPT, items: Sequence[Tokens], loss_tokens: int, recipe: Recipe, world: World) -> float:
+def _backward(model: LanguageModel, items: Sequence[Tokens], loss_tokens: int, recipe: Recipe, world: World) -> float:
     """Gradients of the mean loss over all tokens of a step, whatever it is cut into; the loss."""
     total = 0.0
     mine = items[world.rank :: world.size]
     for part in micro_batches(mine, recipe.micro_batch_tokens):
-        batch = Batch(part, share=not recipe.dropout, device=world.device)
+        batch = Batch(part, share=not recipe.dropout, device=world.device, pack=model.packs)
         with autocast(recipe.precision, world.device):
             loss = batch.loss_sum(model) / loss_tokens
         loss.backward()
@@ -177,7 +177,7 @@ def _backward(model: GPT, items: Sequence[Tokens], loss_tokens: int, recipe: Rec
 
 
 @torch.no_grad()
-def add_noise(model: GPT, scale: float, seed: int) -> None:
+def add_noise(model: LanguageModel, scale: float, seed: int) -> None:
     """Add Gaussian noise of `scale` × each matrix's standard deviation; a stream per matrix, named after it."""
     if not scale:
         return
@@ -200,13 +200,13 @@ def _out_of_patience(result: Trained, recipe: Recipe) -> bool:
     return len(result.epochs) - _best_epoch(result) >= recipe.patience
 
 
-def _copy(model: GPT) -> dict[str, Tensor]:
+def _copy(model: LanguageModel) -> dict[str, Tensor]:
     """The weights now: a copy, not a reference that goes on changing."""
     return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
 
 
 def _save(
-    path: Path, fingerprint: str, model: GPT, best: dict[str, Tensor], optimizers: Optimizers, result: Trained
+    path: Path, fingerprint: str, model: LanguageModel, best: dict[str, Tensor], optimizers: Optimizers, result: Trained
 ) -> None:
     document = {
         "format": STATE_FORMAT,
@@ -221,7 +221,7 @@ def _save(
 
 
 def _resume(
-    path: Path | None, fingerprint: str, model: GPT, optimizers: Optimizers, result: Trained, world: World
+    path: Path | None, fingerprint: str, model: LanguageModel, optimizers: Optimizers, result: Trained, world: World
 ) -> dict[str, Tensor]:
     """Take up a state of the same run where there is one; the best weights so far."""
     document = None if path is None else _read_state(path)

@@ -7,7 +7,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from equiloss.seeds import stream
-from pretrain.model.decoder import GPT
+from pretrain.model.language_model import LanguageModel
+
+CONV1D = "Conv1D"
+"""What GPT-2's matrices are in `transformers`: (in, out)."""
 
 
 class LowRank(nn.Module):
@@ -27,18 +30,19 @@ class LowRank(nn.Module):
             return weight + self.scale * (self.up @ self.down)
 
 
-def add(model: GPT, rank: int, alpha: float, seed: int) -> None:
+def add(model: LanguageModel, rank: int, alpha: float, seed: int) -> None:
     """Freeze the model and give every matrix of its blocks a low-rank addition that trains."""
     model.requires_grad_(False)
-    for name, module in list(model.blocks.named_modules()):
-        if isinstance(module, nn.Linear):
-            addition = LowRank(module.weight, rank, alpha, stream(seed, "lora", name))
+    for name, module in list(model.adaptable.named_modules()):
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, Tensor) and (isinstance(module, nn.Linear) or type(module).__name__ == CONV1D):
+            addition = LowRank(weight, rank, alpha, stream(seed, "lora", name))
             parametrize.register_parametrization(module, "weight", addition)
 
 
-def merge(model: GPT) -> None:
+def merge(model: LanguageModel) -> None:
     """Make the additions part of the weights: the model is plain again."""
-    for module in list(model.blocks.modules()):
+    for module in list(model.adaptable.modules()):
         if parametrize.is_parametrized(module):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
     model.requires_grad_(True)

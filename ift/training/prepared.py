@@ -22,8 +22,9 @@ from ift.recipe import Recipe
 from ift.training.batches import Encoded, encode_examples
 from pretrain.config import TrainConfig
 from pretrain.model import checkpoint
-from pretrain.model.checkpoint import Checkpoint
-from pretrain.model.decoder import GPT
+from pretrain.model.huggingface import is_one
+from pretrain.model.language_model import LanguageModel, LoadedModel
+from pretrain.model.opening import open_model
 from pretrain.training.optimizers import lr_at
 
 
@@ -31,7 +32,7 @@ from pretrain.training.optimizers import lr_at
 class Prepared:
     """What several runs on the same base and data share."""
 
-    base: Checkpoint
+    base: LoadedModel
     recipe: Recipe
     template: Template
     context: int
@@ -41,9 +42,9 @@ class Prepared:
     about_data: RunData
     """What the record says of the data."""
 
-    def model(self, device: torch.device) -> GPT:
+    def model(self, device: torch.device) -> LanguageModel:
         """The base as fine-tuning begins with it: the recipe's dropout, and a head of its own where that is asked."""
-        model = checkpoint.load(self.base.path, device, dropout=self.recipe.dropout).model
+        model = self.base.reloaded(device, self.recipe.dropout).model
         return model.untied() if self.recipe.untie_head else model
 
     @property
@@ -52,18 +53,22 @@ class Prepared:
         return self.validation[: self.recipe.validation_items]
 
 
-def open_base(path: Path, name: str, models: Path) -> Checkpoint:
-    """A base model: a checkpoint.pt, a directory with one, or a GPT-2-layout Hugging Face directory.
+def open_base(path: Path, name: str, models: Path) -> LoadedModel:
+    """A base model: what `open_model` opens, and what `pretrain import` reads.
 
-    The last is written as `models`/NAME.base/checkpoint.pt, once. Raises: InputError when it is none of these.
+    What the own decoder can be is written as `models`/NAME.base/checkpoint.pt, once, and taken from there.
+    Raises: InputError when it is none of these.
     """
-    if not path.is_dir():
-        return checkpoint.load(path)
-    if (path / "checkpoint.pt").exists():
-        return checkpoint.load(path / "checkpoint.pt")
+    if not path.is_dir() or (path / "checkpoint.pt").exists():
+        return open_model(path)
     from pretrain.exchange import importing
 
-    found = importing.read(path)
+    try:
+        found = importing.read(path)
+    except InputError:
+        if is_one(path):
+            return open_model(path)
+        raise
     target = models / f"{name}.base" / "checkpoint.pt"
     if target.exists():
         known = checkpoint.load(target)
@@ -77,7 +82,7 @@ def open_base(path: Path, name: str, models: Path) -> Checkpoint:
     return checkpoint.load(target)
 
 
-def default_data(base: Checkpoint) -> tuple[str, str]:
+def default_data(base: LoadedModel) -> tuple[str, str]:
     """The data of a run that names none, and why: the instructions of the world that the base was trained on.
 
     A base of other text gets the built-in skills (copy, reverse, count, ...), which need no knowledge of a world.
@@ -93,7 +98,7 @@ def default_data(base: Checkpoint) -> tuple[str, str]:
     )
 
 
-def last_lr(base: Checkpoint) -> float:
+def last_lr(base: LoadedModel) -> float:
     """The learning rate at which a base's training ended, by its record. Raises: InputError where that lacks it."""
     if base.run.last_lr is not None:
         return base.run.last_lr
@@ -105,21 +110,21 @@ def last_lr(base: Checkpoint) -> float:
     raise InputError(f"{base.path}: its record has no last learning rate", "give lr as a number")
 
 
-def prepare(base: Checkpoint, source: str, recipe: Recipe, against: Path | None = None) -> Prepared:
+def prepare(base: LoadedModel, source: str, recipe: Recipe, against: Path | None = None) -> Prepared:
     """Read, split and encode the data for a base model. `against`: shards of the pretraining text, to find overlap.
 
     Raises: InputError when the data, the template or the recipe does not fit.
     """
-    if recipe.context is not None and recipe.context > base.config.context:
+    if recipe.context is not None and recipe.context > base.model.context:
         raise InputError(
-            f"the recipe's context of {recipe.context} exceeds the base's {base.config.context}", "lower context"
+            f"the recipe's context of {recipe.context} exceeds the base's {base.model.context}", "lower context"
         )
     if recipe.lr_of_base is not None:
         rate = recipe.lr_of_base * last_lr(base)
         say(f"learning rate: {plain(recipe.lr_of_base)} x the base's last = {plain(rate)}")
         recipe = recipe.model_copy(update={"lr": rate, "lr_of_base": None})
-    context = recipe.context or base.config.context
-    template = load_template(recipe.template)
+    context = recipe.context or base.model.context
+    template = load_template(recipe.template, model=base)
     examples = formats.read_examples(source)
     parts = splits.split_examples(examples, recipe.split)
     for part in ("train", "validation") if recipe.loss_on == "response" else ():
@@ -132,7 +137,7 @@ def prepare(base: Checkpoint, source: str, recipe: Recipe, against: Path | None 
         raise InputError(f"{source}: no training item has an answer to learn", "give each an output")
     if recipe.select == "best" and not parts["validation"]:
         raise InputError("there are no validation items to select by", "give some, or set select=last")
-    encode, end_id = base.encoding.encode_ordinary, base.encoding.eot_token
+    encode, end_id = base.encode_template, base.encoding.eot_token
     encoded: dict[str, list[Encoded]] = {}
     too_long: dict[str, list[TooLong]] = {}
     for part in ("train", "validation"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -19,7 +20,7 @@ from equiloss.records.base_run import CheckpointRun, FineTunedFrom, TemplateUsed
 from equiloss.records.ift_run import Epoch, IftRun, LrSweep, RunSeeds, Settings, read_run, write_run
 from equiloss.records.response import Response, write_responses
 from ift.generation import metrics
-from ift.generation.checkpoint_answerer import CheckpointAnswerer
+from ift.generation.model_answerer import ModelAnswerer
 from ift.generation.partial_answers import answer_resumably, forget
 from ift.paths import RunPaths
 from ift.recipe import Recipe
@@ -28,9 +29,8 @@ from ift.training.forgetting import pretraining_sample, weight_distance
 from ift.training.loop import Trained, fine_tune, fingerprint_in, mean_loss
 from ift.training.plots import plot_curve
 from ift.training.prepared import Prepared
-from pretrain.model import checkpoint
-from pretrain.model.checkpoint import Checkpoint
-from pretrain.model.decoder import GPT
+from pretrain.model.language_model import LanguageModel, LoadedModel
+from pretrain.model.opening import open_model
 from pretrain.probes.windows import mean_loss as text_loss
 from pretrain.training.distributed import World
 
@@ -83,6 +83,11 @@ class FineTuning:
         """The hash that a finished run of the same name must have."""
         return fingerprint_of(self.prepared, self.seed)
 
+    @property
+    def weights(self) -> Path:
+        """The file of the fine-tuned model's weights."""
+        return self.prepared.base.weights_in(self.paths.model)
+
     def run(self, lr_sweep: LrSweep | None = None) -> FinishedRun | None:
         """Fine-tune from the base on disk, answer, record; None in all processes but the first.
 
@@ -104,15 +109,15 @@ class FineTuning:
         start, meter = time.monotonic(), Meter()
         paths.model.mkdir(parents=True, exist_ok=True)
         model = self.prepared.model(world.device)
-        before = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        before = {name: value.detach().clone() for name, value in model.named_parameters()}
         sample = pretraining_sample(base, world.device)
         loss_before = None if sample is None else text_loss(model, sample)
         trained = self._train(model)
         train_s = time.monotonic() - start
         if world.main:
-            checkpoint.save(paths.checkpoint, model, base.tokenizer, self._made_by(trained))
+            base.saved(paths.model, model, self._made_by(trained), world.device)
         world.barrier()
-        saved = checkpoint.load(paths.checkpoint, world.device)
+        saved = open_model(paths.model, world.device)
         recomputed = self._prove(saved, trained)
         begin = time.monotonic()
         responses = self._answers(saved)
@@ -127,9 +132,9 @@ class FineTuning:
             base=ift_run.RunBase(
                 path=str(base.path),
                 sha256=base.sha256,
-                config=base.config.model_dump(),
+                config=base.settings,
                 run=base.run,
-                tokenizer_sha256=sha256_of(base.tokenizer),
+                tokenizer_sha256=base.tokenizer_sha256,
             ),
             data=self.prepared.about_data,
             template=ift_run.RunTemplate(name=template.name, sha256=template.sha256, text=template.text),
@@ -178,7 +183,7 @@ class FineTuning:
         world.barrier()
         return FinishedRun(paths, record)
 
-    def _train(self, model: GPT) -> Trained:
+    def _train(self, model: LanguageModel) -> Trained:
         """Fine-tune the model in place, telling the terminal how it goes."""
         train, recipe, name = self.prepared.train, self.prepared.recipe, self.paths.name
         tokens = recipe.batch_size * sum(len(one.tokens.ids) for one in train) / len(train)
@@ -233,23 +238,24 @@ class FineTuning:
         paths, hint = self.paths, "choose another --name or --models, or move it away"
         started = fingerprint_in(paths.state)
         claim(paths.state, started in (None, self.fingerprint), hint)
-        mine = started == self.fingerprint and paths.checkpoint.resolve() != self.prepared.base.path.resolve()
+        weights = self.weights
+        mine = started == self.fingerprint and weights.resolve() != self.prepared.base.path.resolve()
         recorded = None if known is None else known.files.model_sha256
-        if paths.checkpoint.exists():
-            claim(paths.checkpoint, mine or sha256_file(paths.checkpoint) == recorded, hint)
+        if weights.exists():
+            claim(weights, mine or sha256_file(weights) == recorded, hint)
         paths.claim(known, mine)
 
     def _finished(self, record: IftRun) -> bool:
         """Whether nothing is left to do for a run whose record is there; its model writes lost answers again."""
         paths, world = self.paths, self.world
         if not paths.answered(record):
-            known = paths.checkpoint.exists() and sha256_file(paths.checkpoint) == record.files.model_sha256
+            known = self.weights.exists() and sha256_file(self.weights) == record.files.model_sha256
             world.barrier()  # everybody has looked before anybody writes
             if not known:
                 if world.main:
                     say(f"{paths.responses} and the model it came from are gone: running again")
                 return False
-            responses = self._answers(checkpoint.load(paths.checkpoint, world.device))
+            responses = self._answers(open_model(paths.model, world.device))
             if world.main:
                 write_responses(paths.responses, responses)
         if world.main:
@@ -263,7 +269,7 @@ class FineTuning:
             path.unlink(missing_ok=True)
         forget(self.paths.answers)
 
-    def _prove(self, saved: Checkpoint, trained: Trained) -> float | None:
+    def _prove(self, saved: LoadedModel, trained: Trained) -> float | None:
         """The validation loss of the model as saved: it must be the selected epoch's.
 
         Raises: EquilossError when it is not.
@@ -277,10 +283,10 @@ class FineTuning:
             )
         return loss
 
-    def _answers(self, saved: Checkpoint) -> list[Response]:
+    def _answers(self, saved: LoadedModel) -> list[Response]:
         """Answers to the test items; several processes share them and merge by id."""
         test, name = self.prepared.parts["test"], self.paths.name
-        answerer = CheckpointAnswerer(saved, self.prepared.template, self.prepared.recipe.decoding)
+        answerer = ModelAnswerer(saved, self.prepared.template, self.prepared.recipe.decoding)
         if self.world.main:
             say(f"{name}: answering {len(test)} test items")
         return answer_resumably(answerer, test, name, self.seed, self.paths.answers, self.fingerprint, self.world)
@@ -290,5 +296,5 @@ class FineTuning:
         recipe, base, context = self.prepared.recipe, self.prepared.base, self.prepared.context
         train = base.run.train_settings
         both = {name: (value, train[name]) for name, value in recipe.model_dump().items() if name in train}
-        both |= {"dropout": (recipe.dropout, base.config.dropout), "context": (context, base.config.context)}
+        both |= {"dropout": (recipe.dropout, base.settings.get("dropout")), "context": (context, base.model.context)}
         return {name: {"recipe": own, "base": of_base} for name, (own, of_base) in both.items()}

@@ -13,14 +13,10 @@ from equiloss import files, provenance, templates
 from equiloss.errors import EquilossError, InputError
 from equiloss.numerals import plain
 from equiloss.records.base_run import CheckpointRun, TemplateUsed
-from equiloss.records.file_record import parse
 from pretrain.config import ModelConfig
 from pretrain.exchange import layouts, tokenizer_files
 from pretrain.model.checkpoint import Checkpoint
-
-MARK = "equiloss"
-"""The key of config.json that says which files are ours to replace, and what the layout cannot say."""
-HINT = "name a template with --template, or export it again"
+from pretrain.model.huggingface import MARK
 
 
 def export(loaded: Checkpoint, directory: Path, template: str | None = None, repository: str | None = None) -> str:
@@ -125,20 +121,6 @@ def model_settings(config: ModelConfig, loaded: Checkpoint | None = None) -> dic
         MARK: config.model_dump(include={"qkv_bias", "out_bias", "init"})
         | ({} if loaded is None else {"checkpoint_sha256": loaded.sha256}),
     }
-
-
-def trained_template(mark: Any, where: str) -> TemplateUsed | None:
-    """The template that an export's config.json says it was trained with; None where it does not say it is an export.
-
-    Raises: InputError where that is damaged, or (exports of earlier versions) names a template without its text.
-    """
-    used = mark.get("template") if isinstance(mark, dict) else None  # pyright: ignore
-    if used is None:
-        return None
-    template = parse(TemplateUsed, {"name": used} if isinstance(used, str) else used, f"{where}: template", HINT)
-    if template.text is None and template.name not in templates.names("ift"):
-        raise InputError(f"{where}: the text of its template {template.name} is not in it", HINT)
-    return template
 
 
 def chat_template(instruction_template: str) -> str:

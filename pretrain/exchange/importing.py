@@ -16,9 +16,9 @@ from equiloss.numerals import number
 from equiloss.records.base_run import CheckpointRun, ImportedFrom
 from pretrain.config import ModelConfig
 from pretrain.exchange import diary, layouts, tokenizer_files
-from pretrain.exchange.export import MARK, trained_template
 from pretrain.exchange.layouts import Layout, State
 from pretrain.model import checkpoint
+from pretrain.model.huggingface import MARK, trained_template
 
 if TYPE_CHECKING:
     from tiktoken import Encoding

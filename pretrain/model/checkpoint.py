@@ -16,16 +16,19 @@ from torch import Tensor
 
 from equiloss.config import validate
 from equiloss.errors import InputError
-from equiloss.files import atomic, reading, sha256_file
+from equiloss.files import atomic, reading, sha256_file, sha256_of
 from equiloss.records.base_run import CheckpointRun
 from equiloss.records.file_record import parse
+from equiloss.records.ift_run import AnsweringModel, Settings
 from pretrain.config import ModelConfig
 from pretrain.model.decoder import GPT
+from pretrain.model.language_model import LanguageModel, LoadedModel
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
 
 FORMAT = "equiloss.checkpoint.v1"
+NAME = "checkpoint.pt"
 HINT = "give a checkpoint.pt that `pretrain run` or `pretrain import` wrote"
 
 
@@ -34,10 +37,10 @@ TokenizerRecord = dict[str, JsonValue]
 
 
 @dataclass
-class Checkpoint:
-    """A loaded base model and what made it."""
+class Checkpoint(LoadedModel):
+    """A model of this suite that was opened, and what made it."""
 
-    model: GPT
+    model: GPT  # pyright: ignore[reportIncompatibleVariableOverride]
     config: ModelConfig
     tokenizer: TokenizerRecord
     run: CheckpointRun
@@ -45,7 +48,7 @@ class Checkpoint:
     path: Path
 
     @cached_property
-    def encoding(self) -> Encoding:
+    def encoding(self) -> Encoding:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The tokenizer itself."""
         from equiloss.tokenizer import from_record
 
@@ -53,6 +56,37 @@ class Checkpoint:
         if encoding.n_vocab > (self.config.vocab_size or 0):
             raise InputError(f"{self.path}: its tokenizer has more ids than the model, {encoding.n_vocab:,}", HINT)
         return encoding
+
+    @property
+    def tokenizer_sha256(self) -> str:
+        """See LoadedModel."""
+        return sha256_of(self.tokenizer)
+
+    @property
+    def settings(self) -> Settings:
+        """See LoadedModel."""
+        return self.config.model_dump()
+
+    @property
+    def about(self) -> AnsweringModel:
+        """See LoadedModel."""
+        return AnsweringModel(kind="checkpoint", path=str(self.path), sha256=self.sha256, run=self.run)
+
+    def reloaded(self, device: str | torch.device, dropout: float = 0.0) -> Checkpoint:
+        """See LoadedModel."""
+        return load(self.path, device, dropout)
+
+    def weights_in(self, directory: Path) -> Path:
+        """See LoadedModel."""
+        return directory / NAME
+
+    def saved(
+        self, directory: Path, model: LanguageModel, run: CheckpointRun, device: str | torch.device
+    ) -> Checkpoint:
+        """See LoadedModel."""
+        assert isinstance(model, GPT)
+        save(directory / NAME, model, self.tokenizer, run)
+        return load(directory / NAME, device)
 
 
 def save(path: Path, model: GPT, tokenizer: TokenizerRecord, run: CheckpointRun) -> None:

@@ -7,9 +7,6 @@ part of the shape, so that fine-tuning cannot inherit it from the base model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,14 +14,12 @@ from torch import Tensor, nn
 from equiloss.errors import InputError
 from equiloss.seeds import stream
 from pretrain.config import ModelConfig
-from pretrain.model.cross_entropy import IGNORE, linear_cross_entropy
+from pretrain.model.attention import Attend, Heads, causal_attention
 from pretrain.model.initialisation import initial
-
-Attend = Callable[[Tensor, int, float], Tensor]
-"""How a layer attends (see `packing` and `generation` for others than causally): qkv (B, T, 3C), heads, dropout."""
+from pretrain.model.language_model import LanguageModel
 
 
-class GPT(nn.Module):
+class GPT(LanguageModel):
     """A decoder of `config`'s shape, initialised from `seed`; `dropout` acts in training mode only.
 
     Every parameter has its own random stream, named after it: models that differ in one intervention (a tied head, a
@@ -56,6 +51,21 @@ class GPT(nn.Module):
                     parameter.copy_(initial(config, name, parameter.shape, generator))
 
     @property
+    def context(self) -> int:
+        """The most tokens that it takes."""
+        return self.config.context
+
+    @property
+    def adaptable(self) -> nn.Module:
+        """Its blocks."""
+        return self.blocks
+
+    @property
+    def cache_shape(self) -> tuple[int, int, int]:
+        """Layers, heads, and the size of a head."""
+        return self.config.n_layer, self.config.n_head, self.config.n_embd // self.config.n_head
+
+    @property
     def head_weight(self) -> Tensor:
         """The matrix that turns hidden states into logits (V, C): its own, or the token embedding when tied."""
         return self.token_embedding.weight if self.unembedding is None else self.unembedding.weight
@@ -69,19 +79,6 @@ class GPT(nn.Module):
         state = self.state_dict() | {"unembedding.weight": self.head_weight.detach().clone()}
         model.load_state_dict(state, assign=True)
         return model.requires_grad_().train(self.training)
-
-    def forward(self, ids: Tensor, targets: Tensor | None = None, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
-        """Logits (B, T, V) of ids (B, T); with targets (B, T; -100 carries no loss) the mean or summed loss in nats."""
-        if targets is None:
-            return self.head(self.backbone(ids))
-        total, count = self.loss_sum(ids, targets)
-        return total if reduction == "sum" else total / count.clamp(min=1)
-
-    def loss_sum(self, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The summed loss in nats and the number of targets that carry it, for averages weighted by tokens."""
-        hidden = self.backbone(ids)
-        total = linear_cross_entropy(hidden.flatten(0, 1), self.head_weight, targets.flatten())
-        return total, (targets != IGNORE).sum()
 
     def backbone(self, ids: Tensor, positions: Tensor | None = None, attend: Attend | None = None) -> Tensor:
         """Hidden states (B, T, C) after the last norm.
@@ -102,10 +99,6 @@ class GPT(nn.Module):
         for block in self.blocks:
             x = block(x, attend)
         return self.final_norm(x)
-
-    def head(self, hidden: Tensor) -> Tensor:
-        """Logits (..., V) of hidden states (..., C)."""
-        return F.linear(hidden, self.head_weight)
 
 
 def layer_norm(config: ModelConfig) -> nn.LayerNorm:
@@ -144,32 +137,15 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig, dropout: float) -> None:
         super().__init__()
-        self.n_head = config.n_head
+        self.heads = Heads(config.n_head, config.n_head)
         self.dropout = dropout
         self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.qkv_bias)
         self.out = nn.Linear(config.n_embd, config.n_embd, bias=config.out_bias)
 
     def forward(self, x: Tensor, attend: Attend | None) -> Tensor:
         """What the heads read for each position (B, T, C)."""
-        y = (attend or causal_attention)(self.qkv(x), self.n_head, self.dropout if self.training else 0.0)
+        y = (attend or causal_attention)(self.qkv(x), self.heads, self.dropout if self.training else 0.0)
         return F.dropout(self.out(y), self.dropout, self.training)
-
-
-def causal_attention(qkv: Tensor, n_head: int, dropout: float) -> Tensor:
-    """Scaled dot-product attention of qkv (B, T, 3C), to (B, T, C); short bf16 sequences on a CPU in fp32.
-
-    torch's fused CPU kernel goes backward in bf16 at a quarter of its fp32 speed for sequences of 64 tokens (measured);
-    from a few hundred tokens on the two are alike.
-    """
-    batch, length, width = qkv.shape
-    q, k, v = qkv.view(batch, length, 3, n_head, -1).permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, T, D)
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and length <= 128 and torch.is_grad_enabled():
-        with torch.autocast("cpu", enabled=False):
-            exact = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), dropout_p=dropout, is_causal=True)
-        y = exact.to(q.dtype)
-    else:
-        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
-    return y.transpose(1, 2).reshape(batch, length, width // 3)
 
 
 class MLP(nn.Module):

@@ -9,11 +9,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from equiloss.errors import InputError
-from pretrain.model.decoder import GPT
+from pretrain.model.attention import Heads
+from pretrain.model.language_model import LanguageModel
 from pretrain.model.next_token import Chooser
 from pretrain.model.packing import Packed
 
@@ -41,11 +41,11 @@ OnDone = Callable[[int, Generation], None]
 
 @torch.inference_mode()
 def generate(
-    model: GPT,
+    model: LanguageModel,
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
-    eos_id: int | None,
+    eos_id: int | Sequence[int] | None,
     temperature: float = 0.0,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -54,7 +54,7 @@ def generate(
     batch_size: int | None = None,
     on_done: OnDone | None = None,
 ) -> list[Generation]:
-    """Continue each prompt until `eos_id`, `max_new_tokens` or the end of the context; in the order of the prompts.
+    """Continue each prompt until an `eos_id`, `max_new_tokens` or the end of the context; in the order of the prompts.
 
     Temperature 0 is greedy; otherwise `seeds` (one per prompt) makes an answer repeatable whatever its batch.
     `top_k` 0 and `top_p` 1 cut nothing. `repetition_penalty` above 1 makes tokens less likely that the answer already
@@ -64,15 +64,32 @@ def generate(
     """
     if temperature > 0 and (seeds is None or len(seeds) != len(prompts)):
         raise InputError("sampling needs a seed for every prompt", "give seeds, or temperature 0")
-    context = model.config.context
+    context = model.context
     for number, prompt in enumerate(prompts):
         if not 1 <= len(prompt) < context:
             raise InputError(
                 f"prompt {number + 1} has {len(prompt)} tokens", f"it needs 1 to {context - 1} to leave room to write"
             )
+    ends = eos_id if isinstance(eos_id, Sequence) else [eos_id]
     training = model.training
     model.eval()
     results = [Generation() for _ in prompts]
+    if not model.packs:
+        for number, prompt in enumerate(prompts):
+            torch.manual_seed(seeds[number] if seeds else 0)
+            most = min(max_new_tokens, context - len(prompt))
+            written = model.continued(
+                *(prompt, most, [end for end in ends if end is not None]),
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                repetition_penalty=repetition_penalty,
+            )
+            stop = next((place for place, token in enumerate(written) if token in ends), None)
+            results[number] = Generation(written[:stop], "length" if stop is None else "stop")
+            if on_done is not None:
+                on_done(number, results[number])
+        return results
     order = sorted(range(len(prompts)), key=lambda number: -len(prompts[number]))
     while order:
         longest = min(context, len(prompts[order[0]]) + max_new_tokens)
@@ -81,26 +98,27 @@ def generate(
         uniforms = None
         if temperature > 0 and seeds is not None:
             uniforms = np.stack([np.random.default_rng(seeds[number]).random(max_new_tokens) for number in batch])
-        choose = Chooser(model.head_weight, temperature, top_k, top_p, repetition_penalty, uniforms)
-        _GeneratingBatch(model, prompts, batch, results, on_done).run(max_new_tokens, eos_id, choose)
+        score = None if model.plain_head else model.head
+        choose = Chooser(model.head_weight, temperature, top_k, top_p, repetition_penalty, uniforms, score)
+        _GeneratingBatch(model, prompts, batch, results, on_done).run(max_new_tokens, ends, choose)
     model.train(training)
     return results
 
 
-def rows_that_fit(model: GPT, slots: int, cache_bytes: int = CACHE_BYTES) -> int:
+def rows_that_fit(model: LanguageModel, slots: int, cache_bytes: int = CACHE_BYTES) -> int:
     """How many rows of `slots` tokens fit a cache of `cache_bytes`."""
-    config = model.config
-    return max(1, cache_bytes // (2 * config.n_layer * config.n_embd * slots * _cache_type(model).itemsize))
+    layers, heads, size = model.cache_shape
+    return max(1, cache_bytes // (2 * layers * heads * size * slots * _cache_type(model).itemsize))
 
 
-def _cache_type(model: GPT) -> torch.dtype:
+def _cache_type(model: LanguageModel) -> torch.dtype:
     """The number format of keys and values: the model's, but fp32 for bf16 on the CPU, where attention is faster so."""
-    weight = model.token_embedding.weight
+    weight = model.head_weight
     return torch.float32 if weight.device.type == "cpu" and weight.dtype == torch.bfloat16 else weight.dtype
 
 
 class _CachingAttention:
-    """The attention of packed prompts that also puts their keys and values into a cache (layers, B, H, S, D).
+    """The attention of packed prompts that also puts their keys and values into a cache (layers, B, K, S, D).
 
     Every prompt ends at the slot before `width`.
     """
@@ -113,12 +131,12 @@ class _CachingAttention:
         self.rows = torch.cat([torch.full_like(index, row) for row, index in enumerate(packed.index)])
         self.slots = torch.cat([torch.arange(width - len(index), width, device=device) for index in packed.index])
 
-    def __call__(self, qkv: Tensor, n_head: int, dropout: float) -> Tensor:
-        _, k, v = qkv[0].view(qkv.shape[1], 3, n_head, -1).unbind(1)  # (N, H, D)
+    def __call__(self, qkv: Tensor, heads: Heads, dropout: float) -> Tensor:
+        _, k, v = heads.split(qkv[0])  # (N, K, D)
         self.keys[self.layer].transpose(1, 2)[self.rows, self.slots] = k[self.source].to(self.keys.dtype)
         self.values[self.layer].transpose(1, 2)[self.rows, self.slots] = v[self.source].to(self.keys.dtype)
         self.layer += 1
-        return self.packed.attend(qkv, n_head, dropout)
+        return self.packed.attend(qkv, heads, dropout)
 
 
 class _GeneratingBatch:
@@ -126,7 +144,7 @@ class _GeneratingBatch:
 
     def __init__(
         self,
-        model: GPT,
+        model: LanguageModel,
         prompts: Sequence[Sequence[int]],
         numbers: Sequence[int],
         results: list[Generation],
@@ -135,17 +153,17 @@ class _GeneratingBatch:
         self.model, self.prompts, self.results, self.on_done = model, prompts, results, on_done
         self.numbers = list(numbers)
         """Whose row it is; -1 when its answer is done."""
-        self.device = model.token_embedding.weight.device
+        self.device = model.head_weight.device
         self.lengths = torch.tensor([len(prompts[number]) for number in numbers], device=self.device)
         self.width = int(self.lengths.max())
         self.groups: list[tuple[int, int, int]] = []
         """(first row, row after the last, first slot in use): rows of like length attend together, as views."""
 
-    def run(self, max_new_tokens: int, eos_id: int | None, choose: Chooser) -> None:
+    def run(self, max_new_tokens: int, ends: Sequence[int | None], choose: Chooser) -> None:
         """Write until every row is done."""
-        config = self.model.config
-        slots = min(self.width + max_new_tokens, self.width + config.context - int(self.lengths.min()))
-        shape = (config.n_layer, len(self.numbers), config.n_head, slots, config.n_embd // config.n_head)
+        slots = self.width + min(max_new_tokens, self.model.context - int(self.lengths.min()))
+        layers, heads, size = self.model.cache_shape
+        shape = (layers, len(self.numbers), heads, slots, size)
         # Zeros, not empty: a masked slot still multiplies, and 0 × NaN is NaN.
         self.keys = torch.zeros(shape, device=self.device, dtype=_cache_type(self.model))
         self.values = torch.zeros_like(self.keys)
@@ -158,7 +176,7 @@ class _GeneratingBatch:
         for step in range(max_new_tokens):
             ids = choose.pick(hidden, rows, step, written)
             written = ids[:, None] if written is None else torch.cat([written, ids[:, None]], dim=1)
-            going = self._note(ids.tolist(), eos_id, last=step + 1 == max_new_tokens)
+            going = self._note(ids.tolist(), ends, last=step + 1 == max_new_tokens)
             if not going:
                 return
             if len(going) <= SHRINK_AT * len(self.numbers):
@@ -179,7 +197,7 @@ class _GeneratingBatch:
                 groups.append((row, row + 1, self.width - length))
         return groups
 
-    def _note(self, ids: Sequence[int], eos_id: int | None, last: bool) -> list[int]:
+    def _note(self, ids: Sequence[int], ends: Sequence[int | None], last: bool) -> list[int]:
         """Record each row's next id; the rows that go on. A finished row that still rides along is left alone."""
         going: list[int] = []
         for row, token in enumerate(ids):
@@ -187,11 +205,11 @@ class _GeneratingBatch:
             if number < 0:
                 continue
             result = self.results[number]
-            if token == eos_id:
+            if token in ends:
                 result.finish_reason = "stop"
             else:
                 result.tokens.append(token)
-                if not last and len(self.prompts[number]) + len(result.tokens) < self.model.config.context:
+                if not last and len(self.prompts[number]) + len(result.tokens) < self.model.context:
                     going.append(row)
                     continue
             self.numbers[row] = -1
@@ -219,26 +237,25 @@ class _GeneratingBatch:
     def _step(self, ids: Tensor, step: int) -> Tensor:
         """One token (B,) more in each row; its hidden states (B, C)."""
         slot = self.width + step
-        positions = (self.lengths + step).clamp(max=self.model.config.context - 1)[:, None]
+        positions = (self.lengths + step).clamp(max=self.model.context - 1)[:, None]
         layer = 0
 
-        def attend(qkv: Tensor, n_head: int, _: float) -> Tensor:
+        def attend(qkv: Tensor, heads: Heads, _: float) -> Tensor:
             nonlocal layer
-            batch, _, width = qkv.shape
-            q, k, v = qkv.view(batch, 3, n_head, -1).unbind(1)  # (B, H, D)
+            q, k, v = (x[:, 0] for x in heads.split(qkv))  # (B, H or K, D)
             keys, values = self.keys[layer], self.values[layer]
             keys[:, :, slot], values[:, :, slot] = k, v
             layer += 1
             q = q.to(keys.dtype)
             y = torch.empty_like(q)
             for start, stop, first in self.groups:
-                used = slice(first, slot + 1)
-                y[start:stop] = F.scaled_dot_product_attention(
+                used = slice(first if heads.window is None else max(first, slot + 1 - heads.window), slot + 1)
+                y[start:stop] = heads.product(
                     q[start:stop, :, None],
                     keys[start:stop, :, used],
                     values[start:stop, :, used],
-                    attn_mask=self.mask[start:stop, None, None, used],
+                    self.mask[start:stop, None, None, used],
                 )[:, :, 0]
-            return y.view(batch, 1, width // 3).to(qkv.dtype)
+            return y.flatten(1)[:, None].to(qkv.dtype)
 
         return self.model.backbone(ids[:, None], positions, attend)[:, 0]

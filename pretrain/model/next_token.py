@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -93,7 +96,8 @@ class Chooser:
     """Picks the next token of each row from its hidden state. `uniforms` (B, steps) in [0, 1) draw; none: greedy.
 
     Temperature divides the logits; `top_k` 0 and `top_p` 1 cut nothing; a repetition penalty above 1 makes tokens
-    less likely that the row has written before (Keskar et al. 2019, arXiv 1909.05858).
+    less likely that the row has written before (Keskar et al. 2019, arXiv 1909.05858). `score`: logits of hidden
+    states, where they are more than the product with `head`.
     """
 
     def __init__(
@@ -104,9 +108,11 @@ class Chooser:
         top_p: float,
         repetition_penalty: float,
         uniforms: np.ndarray | None,
+        score: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.head = Head(head) if uniforms is None and repetition_penalty == 1 else None
-        self.weight = head  # (V, C)
+        plain = uniforms is None and repetition_penalty == 1 and score is None
+        self.head = Head(head) if plain else None
+        self.score = score or partial(F.linear, weight=head)  # (V, C)
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
         self.repetition_penalty = repetition_penalty
         self.uniforms = None if uniforms is None else torch.from_numpy(uniforms).to(head.device)
@@ -118,7 +124,7 @@ class Chooser:
         """
         if self.head is not None:
             return self.head.likeliest(hidden)
-        logits = F.linear(hidden, self.weight)
+        logits = self.score(hidden)
         if self.repetition_penalty != 1 and written is not None:
             before = logits.gather(1, written)
             changed = torch.where(before > 0, before / self.repetition_penalty, before * self.repetition_penalty)

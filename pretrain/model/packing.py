@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from pretrain.model.attention import Heads
+
+if TYPE_CHECKING:
+    from pretrain.model.language_model import LanguageModel
 
 SHORTEST_PREFIX = 8
 """A common beginning shorter than this is not worth an attention call of its own."""
@@ -42,8 +46,14 @@ class Group:
     rows: Tensor
     """(M,): where those tokens lie in the flat row."""
     prefix: Prefix | None
-    mask: Tensor | None
-    """(L, P + L), true where a query may look; none: causal."""
+    masks: dict[int | None, Tensor | None] = field(default_factory=dict[int | None, Tensor | None])
+
+    def mask(self, heads: Heads) -> Tensor | None:
+        """(L, P + L), true where a query of these heads may look; None: causal. Equal heads get it made once."""
+        before = self.prefix.length if self.prefix else 0
+        if heads.window not in self.masks:
+            self.masks[heads.window] = heads.mask(self.slots.shape[1], before, self.slots.device)
+        return self.masks[heads.window]
 
 
 class Packed:
@@ -78,26 +88,50 @@ class Packed:
             _group(batch, prefix, device) for prefix, stretches in own.items() for batch in _alike(stretches)
         ]
 
-    def attend(self, qkv: Tensor, n_head: int, dropout: float = 0.0) -> Tensor:
-        """Attention of the row with itself: qkv (1, N, 3C) to (1, N, C). What `GPT.backbone` takes as its mask."""
-        _, total, width = qkv.shape
-        flat = qkv[0]
-        size = width // 3 // n_head
+    def attend(self, qkv: Tensor, heads: Heads, dropout: float = 0.0) -> Tensor:
+        """Attention of the row with itself: qkv (1, N, (H + 2K) D) to (1, N, HD). What `backbone` takes as its mask."""
+        total, flat = qkv.shape[1], qkv[0]
         results = []
         for group in self.groups:
             n, length = group.slots.shape
-            rows = _Gather.apply(flat, group.slots, group.places, group.rows)  # (n × L, 3C)
-            q, k, v = rows.view(n, length, 3, n_head, size).permute(2, 0, 3, 1, 4).unbind(0)  # (n, H, L, D)
+            rows = _Gather.apply(flat, group.slots, group.places, group.rows)  # (n × L, (H + 2K) D)
+            q, k, v = (x.transpose(1, 2) for x in heads.split(rows.view(n, length, -1)))  # (n, H or K, L, D)
             if group.prefix is not None:
-                before = flat[group.prefix.start : group.prefix.start + group.prefix.length, width // 3 :]
-                pk, pv = before.view(1, -1, 2, n_head, size).permute(2, 0, 3, 1, 4).unbind(0)  # (1, H, P, D)
+                before = flat[None, group.prefix.start : group.prefix.start + group.prefix.length]
+                _, pk, pv = (x.transpose(1, 2) for x in heads.split(before))  # (1, K, P, D)
                 k = torch.cat((pk.expand(n, -1, -1, -1), k), dim=2)
                 v = torch.cat((pv.expand(n, -1, -1, -1), v), dim=2)
-            y = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=group.mask, dropout_p=dropout, is_causal=group.mask is None
-            )
-            results.append(y.transpose(1, 2).reshape(n * length, width // 3))
+            y = heads.product(q, k, v, group.mask(heads), dropout)
+            results.append(y.transpose(1, 2).reshape(n * length, -1))
         return _Scatter.apply(total, self.groups, *results)[None]
+
+    def hidden(self, model: LanguageModel) -> Tensor:
+        """The hidden states (N, C) of the row."""
+        return model.backbone(self.ids, self.positions, self.attend)[0]
+
+
+class Padded:
+    """Texts in batches of like length, padded on the right, where a model cannot take them packed.
+
+    `index[i]` says where text i's tokens lie in the rows laid end to end; what follows a text is not seen from it.
+    """
+
+    def __init__(self, texts: Sequence[Sequence[int]], device: torch.device | None = None) -> None:
+        self.batches: list[Tensor] = []
+        places: dict[int, Tensor] = {}
+        start = 0
+        for batch in _alike([(number, len(text)) for number, text in enumerate(texts)]):
+            width = batch[0][1]
+            rows = [[*texts[number], *[texts[number][-1]] * (width - length)] for number, length in batch]
+            self.batches.append(torch.tensor(rows, device=device))
+            for number, length in batch:
+                places[number] = torch.arange(start, start + length, device=device)
+                start += width
+        self.index = [places[number] for number in range(len(texts))]
+
+    def hidden(self, model: LanguageModel) -> Tensor:
+        """The hidden states (N, C) of the rows laid end to end, padding included."""
+        return torch.cat([model.backbone(ids).flatten(0, 1) for ids in self.batches])
 
 
 class _Gather(torch.autograd.Function):
@@ -180,7 +214,4 @@ def _group(stretches: Sequence[tuple[int, int]], prefix: Prefix | None, device: 
     offsets = torch.arange(longest, device=device)[None]
     slots = starts + torch.minimum(offsets, lengths - 1)  # (n, L)
     places = (offsets < lengths).flatten().nonzero()[:, 0]
-    mask = None
-    if prefix is not None:
-        mask = torch.ones(longest, prefix.length + longest, dtype=torch.bool, device=device).tril(prefix.length)
-    return Group(slots, places, slots.flatten()[places], prefix, mask)
+    return Group(slots, places, slots.flatten()[places], prefix)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from equiloss.errors import InputError
-from pretrain.model.decoder import GPT
+from pretrain.model.language_model import LanguageModel
 
 BATCH_TOKENS = 16_384
 
@@ -36,7 +36,7 @@ def batches(rows: Tensor) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def token_losses(model: GPT, rows: Tensor) -> Tensor:
+def token_losses(model: LanguageModel, rows: Tensor) -> Tensor:
     """The loss in nats (N, T) of every token of the windows (N, T+1) but the first."""
     parts: list[Tensor] = []
     for batch in batches(rows):
@@ -45,6 +45,6 @@ def token_losses(model: GPT, rows: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def mean_loss(model: GPT, rows: Tensor) -> float:
+def mean_loss(model: LanguageModel, rows: Tensor) -> float:
     """The mean loss in nats over all tokens of the windows (N, T+1) but the first."""
     return float(token_losses(model, rows).mean())

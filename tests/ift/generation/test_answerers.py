@@ -15,8 +15,7 @@ from equiloss.files import write_jsonl
 from equiloss.records.response import Example, Response, read_responses
 from ift.cli.main import program
 from ift.generation.answerer import Answerer, OnAnswer, response_to
-from ift.generation.huggingface_answerer import HuggingFaceAnswerer
-from ift.generation.open_answerer import open_answerer
+from ift.generation.model_answerer import open_answerer
 from ift.generation.partial_answers import answer_resumably, forget, parts
 from ift.prompts import load
 from pretrain.training.distributed import World
@@ -112,8 +111,7 @@ def test_an_export_prompts_as_its_training_did(base: Path, tmp_path: Path) -> No
 
     loaded = checkpoint.load(base)
     export(loaded, tmp_path / "hf", "alpaca")
-    device = torch.device("cpu")
-    theirs = HuggingFaceAnswerer(str(tmp_path / "hf"), None, {}, device)
+    theirs = open_answerer(str(tmp_path / "hf"), None, {}, torch.device("cpu"))
     assert theirs.about_template.name == "alpaca"
     item = Example(id="1", instruction="Say <|endoftext|> twice.", input="a <|endoftext|> b", reference="")
     assert theirs.prompt_ids(item) == load("alpaca").prompt_ids(item, loaded.encoding.encode_ordinary)
@@ -172,7 +170,7 @@ def test_special_tokens_in_an_item_stay_text_in_any_model(base: Path, tmp_path: 
     tokenizer = transformers.AutoTokenizer.from_pretrained(hf)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     tokenizer.save_pretrained(hf)
-    model = HuggingFaceAnswerer(str(hf), template, {}, torch.device("cpu"))
+    model = open_answerer(str(hf), template, {}, torch.device("cpu"))
     start, end = (tokenizer.convert_tokens_to_ids(token) for token in ("<|im_start|>", "<|im_end|>"))
     plain, hostile = (
         model.prompt_ids(Example(id="1", instruction=text))
@@ -225,13 +223,11 @@ def test_answers_of_more_processes_are_taken_up_by_fewer(tmp_path: Path) -> None
 
 def test_no_answer_of_a_hugging_face_model_depends_on_its_batch(base: Path, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from ift.generation.huggingface_answerer import HuggingFaceAnswerer
     from pretrain.exchange.export import export
     from pretrain.model import checkpoint
 
     export(checkpoint.load(base), tmp_path / "hf")
     model = open_answerer(str(tmp_path / "hf"), "plain", {"max_new_tokens": 60}, torch.device("cpu"))
-    assert isinstance(model, HuggingFaceAnswerer)
     # One prompt that leaves room for a few tokens only: it must not shorten the others' answers.
     long = Example(id="long", instruction="ant bee cat dog " * 9)
     assert model.context - 60 < len(model.prompt_ids(long)) < model.context - 4
@@ -242,12 +238,10 @@ def test_no_answer_of_a_hugging_face_model_depends_on_its_batch(base: Path, tmp_
 
 def test_the_blank_before_an_answer_is_taken_off_and_nothing_else(base: Path, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from ift.generation.huggingface_answerer import HuggingFaceAnswerer
     from pretrain.exchange.export import export
     from pretrain.model import checkpoint
 
     export(checkpoint.load(base), tmp_path / "hf")
     for template, written, answer in [("plain", " ant , bee .", "ant , bee ."), ("alpaca", " ant", " ant")]:
         model = open_answerer(str(tmp_path / "hf"), template, {}, torch.device("cpu"))
-        assert isinstance(model, HuggingFaceAnswerer)
-        assert model._text(model.tokenizer.encode(written)) == answer
+        assert model.template.answer(model.loaded.encoding.decode(model.loaded.encode_template(written))) == answer

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 
 from equiloss.errors import InputError
 from pretrain.config import ModelConfig
-from pretrain.model.decoder import GPT, IGNORE, Block
+from pretrain.model.cross_entropy import IGNORE
+from pretrain.model.decoder import GPT, Block
 
 
 def shape(**changes: object) -> ModelConfig:
