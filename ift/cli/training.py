@@ -16,7 +16,7 @@ commands = Typer()
 @commands.command()
 def run(
     *,
-    base: Annotated[Path, Option(help="checkpoint.pt, or a Hugging Face GPT-2 directory.")],
+    base: Annotated[Path, Option(help="checkpoint.pt, or a Hugging Face causal model.")],
     data: Annotated[str | None, Option(help="Instruction data.", show_default="of the world the base read")] = None,
     name: Annotated[str | None, Option(help="The run's name.", show_default="the base's")] = None,
     output: Results = Path("results"),
@@ -36,6 +36,7 @@ def run(
       ift run --base runs/first/checkpoint.pt
       ift run --base runs/first/checkpoint.pt --data alpaca.json --name first --seeds 5
       ift run --base runs/first/checkpoint.pt --data alpaca.json --recipe diary --set lr=1e-4
+      ift run --base HuggingFaceTB/SmolLM2-135M --data alpaca.json --set template=own
       torchrun --standalone --nproc-per-node 8 -m ift run --base runs/first/checkpoint.pt --data alpaca.json
     Writes OUTPUT/NAME.jsonl (answers) and OUTPUT/NAME.run.json (the record), and the model to MODELS/NAME/. The same
     command goes on with a killed run and leaves a finished one alone.

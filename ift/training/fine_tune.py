@@ -52,8 +52,9 @@ def fine_tune(
         peers.on_main(lambda: str(open_base(base, name, models).path))  # one process takes over a foreign model
         loaded = open_base(base, name, models)
         source, why = (data, "") if data is not None else default_data(loaded)
-        if why and peers.main:
-            say(why)
+        if peers.main:
+            foreign = loaded.run.kind == "huggingface"
+            say(*([why] if why else ()), *(f"note: {note}" for note in loaded.run.notes if foreign))
         prepared = prepare(loaded, source, chosen, overlap)
         if peers.main:
             doubts = [too_fast(prepared.recipe.lr, loaded.model)] if rates is None else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -50,7 +51,7 @@ def test_loss_gradients_and_answers_are_those_of_transformers_item_by_item(
 
     from transformers import AutoModelForCausalLM
 
-    theirs = AutoModelForCausalLM.from_pretrained(loaded.path.parent).eval()
+    theirs: Any = AutoModelForCausalLM.from_pretrained(loaded.path.parent).eval()
     total = torch.zeros(())
     for one in ITEMS:
         logits = theirs(input_ids=torch.tensor([one.ids[:-1]])).logits[0]
