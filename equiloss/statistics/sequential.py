@@ -39,7 +39,7 @@ def loop_confidence(place: int, confidence: float = CONFIDENCE, horizon: int = L
 
 def interval_at_look(crossed: Crossed, look: int, confidence: float = CONFIDENCE) -> Interval:
     """A gap's interval at one of several looks: with this confidence, no look's interval ever leaves the truth out."""
-    return crossed.interval(look_confidence(look, confidence))
+    return crossed.cautious_interval(look_confidence(look, confidence))
 
 
 def in_all(intervals: Iterable[Interval]) -> Interval | None:

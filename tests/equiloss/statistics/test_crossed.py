@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from equiloss.statistics.crossed import Stratum, complete, over_items, over_units_and_items
+from equiloss.statistics.crossed import Crossed, Stratum, complete, over_items, over_units_and_items
+from equiloss.statistics.estimate import student_interval
 
 
 def scores(rng: np.random.Generator, runs: int, items: int, seed_sd: float = 2.0) -> np.ndarray:
@@ -106,3 +109,21 @@ def test_what_all_runs_share_on_an_item_cancels_from_a_difference(seed: int):
 def test_nothing_to_say_of_a_single_item():
     assert over_items([Stratum(np.ones((2, 1)), 1.0)]) is None
     assert over_items([Stratum(np.ones((2, 4)), 1.0)], np.zeros(4, dtype=np.intp)) is None
+
+
+def test_a_cautious_interval_is_students_for_one_part_and_holds_far_out_for_unequal_variances():
+    """Three units of SD 2 against two of SD 6 at 99 %: Satterthwaite's interval errs twice as often as it may."""
+    one = Crossed(3.0, 4.0, 20.0)
+    assert one.cautious_interval(0.999) == pytest.approx(one.interval(0.999))
+    known = replace(one, items=0.0, units=4.0, df_units=7.0)
+    assert known.cautious_interval(0.9) == pytest.approx(student_interval(3.0, 2.0, 7.0, 0.9))
+    rng, draws = np.random.default_rng(0), 3000
+    plain, cautious = 0, 0
+    for _ in range(draws):
+        a, b = (np.repeat(rng.normal(0, sd, (n, 1)), 2, axis=1) for n, sd in ((3, 2.0), (2, 6.0)))
+        gap = over_units_and_items([Stratum(a, 1.0), Stratum(b, -1.0, 1)])
+        assert gap is not None
+        plain += not gap.interval(0.99)[0] <= 0 <= gap.interval(0.99)[1]
+        cautious += not gap.cautious_interval(0.99)[0] <= 0 <= gap.cautious_interval(0.99)[1]
+    assert cautious / draws <= 0.01
+    assert plain / draws > 0.014
