@@ -32,9 +32,11 @@ def judge_score(
     repeats: int | None = None,
     output: Word | None = None,
     retry_failures: bool = False,
+    anchor: Word | None = None,
 ) -> str:
-    """Judge these files, together."""
-    options: dict[str, Value] = {"judge": judge, "rubric": rubric, "repeats": repeats, "output": output}
+    """Judge these files, together; or the answers of an anchor set once more."""
+    options: dict[str, Value] = {"anchor": anchor, "judge": judge, "rubric": rubric, "repeats": repeats}
+    options |= {"output": output}
     return _line("judge score", files, options, flags=["--retry-failures"] if retry_failures else [])
 
 
@@ -43,9 +45,9 @@ def judge_exchange(file: Word, origin: str, output: Word = DIR) -> str:
     return _line("judge exchange", [file], {"from": origin, "output": output})
 
 
-def judge_audit(files: Sequence[Word]) -> str:
-    """See how far the judge of these files can be trusted."""
-    return _line("judge audit", files)
+def judge_audit(files: Sequence[Word], *, against: Word | None = None, output: Word | None = None) -> str:
+    """See how far the judge of these files can be trusted, or hold another judging of them against it."""
+    return _line("judge audit", files, {"against": against, "output": output})
 
 
 def judge_diagnose(a: Word, b: Word, **options: Value) -> str:

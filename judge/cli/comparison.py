@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from typer import Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag, output_option
-from judge.cli.options import Confidence, Draws, DrawsSeed, Files, Judge, Labels, Noise, Rubric, Verdicts
+from equiloss.cli import JsonFlag, output_option, positive, repeatable
+from judge.cli.options import Confidence, Draws, DrawsSeed, Evidence, Files, Judge, Labels, Noise, Rubric, Verdicts
 
 commands = Typer()
 
@@ -27,6 +27,8 @@ def compare(
     effect: Annotated[float | None, Option(help="The gap worth finding.", show_default="1/20 of the scale")] = None,
     labels: Labels = None,
     noise: Noise = None,
+    *,
+    evidence: Evidence,
     as_json: JsonFlag = False,
 ) -> None:
     """Compare judged FILES: means, paired differences, intervals, categories.
@@ -41,12 +43,13 @@ def compare(
     from equiloss.records.noise import load, spread
     from judge.cli import tables
     from judge.comparison.compare import compare
+    from judge.data.anchors import pooled
     from judge.data.verdicts import load_judged
     from judge.diagnose.case_reader import with_verdicts
     from judge.labelling.label import read_labels
 
     comparison = compare(
-        load_judged(with_verdicts(files, verdicts)),
+        pooled(load_judged(with_verdicts(files, verdicts)), evidence),
         rubric=rubric,
         judge=judge,
         criterion=criterion,
@@ -108,7 +111,13 @@ def audit(
     verdicts: Verdicts = None,
     injection: Annotated[str | None, Option(metavar="MODEL[@URL]", help="Try to talk this judge into a score.")] = None,
     labels: Labels = None,
-    output: Annotated[Path | None, output_option("Directory for audit.html and audit.json.")] = None,
+    *,
+    against: Annotated[list[Path], repeatable("--against", "FILE|DIR", "Another judging of the same answers.")],
+    margin: Annotated[
+        float | None,
+        Option(callback=positive, help="Points that do not matter (--against).", show_default="1/20 of the scale"),
+    ] = None,
+    output: Annotated[Path | None, output_option("Directory for audit.html and audit.json, or against.json.")] = None,
     confidence: Confidence = 0.95,
     draws: Draws = 1000,
     seed: DrawsSeed = 0,
@@ -120,7 +129,9 @@ def audit(
       judge audit results/run1.jsonl results/run2.jsonl -o audit
       judge audit results/run1.jsonl results/run2.jsonl --labels labels.jsonl
       judge audit results/run1.jsonl results/run2.jsonl --injection gpt-4.1-mini
+      judge audit results/run1.jsonl --against results/anchor -o results/anchor
     """
+    from judge.auditing import against as judge_against
     from judge.auditing import page
     from judge.auditing.audit import audit
     from judge.cli import listings, tables
@@ -131,6 +142,17 @@ def audit(
 
     if injection is not None:
         listings.emit_injection(measure(files, injection, rubric=rubric or "correctness"), as_json=as_json)
+        return
+    if against:
+        evidence = judge_against.against(
+            load_judged(with_verdicts(files, verdicts)),
+            load_judged(judge_against.verdict_files(against)),
+            rubric=rubric,
+            judge=judge,
+            margin=margin,
+            confidence=confidence,
+        )
+        tables.emit_against(evidence, judge_against.write(evidence, output) if output else None, as_json=as_json)
         return
     judged, rated = load_judged(with_verdicts(files, verdicts)), read_labels(labels) if labels else []
     found = audit(judged, rubric=rubric, judge=judge, labels=rated, confidence=confidence, draws=draws, seed=seed)

@@ -7,7 +7,7 @@ from typer import Exit, Option, Typer
 
 from equiloss import console
 from equiloss.cli import JsonFlag, positive
-from judge.cli.options import A, B, Confidence, Judge, Noise, Results, Rubric, Verdicts
+from judge.cli.options import A, B, Confidence, Evidence, Judge, Noise, Results, Rubric, Verdicts
 
 commands = Typer()
 NOT_PASSED = 5
@@ -36,6 +36,8 @@ def gate(
     rubric: Rubric = None,
     judge: Judge = None,
     confidence: Confidence = 0.95,
+    *,
+    evidence: Evidence,
     junit: Annotated[Path | None, Option(help="Also write JUnit XML there.")] = None,
     summary: Annotated[Path | None, Option(help="Also append Markdown there ($GITHUB_STEP_SUMMARY).")] = None,
     as_json: JsonFlag = False,
@@ -59,7 +61,7 @@ def gate(
     if loop and log:
         raise InputError("--loop and --log exclude each other", "a loop's file is its log")
     document = gates.gate(
-        read_case(a, b, results, rubric, judge, verdicts),
+        read_case(a, b, results, rubric, judge, verdicts, evidence),
         loop or log,
         about=about or ("bases" if loop else "answers"),
         require=require,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option
 
-from equiloss.cli import finite
+from equiloss.cli import finite, repeatable
 
 Files = Annotated[list[Path], Argument(metavar="FILES")]
 
@@ -14,6 +14,9 @@ Rubric = Annotated[str | None, Option("--rubric", help="The rubric to use, where
 Judge = Annotated[str | None, Option("--judge", help="The judge to use, where there are several.")]
 Labels = Annotated[Path | None, Option("--labels", help="A person's ratings, by `judge label`.")]
 Noise = Annotated[Path | None, Option("--noise", help="A noise ledger, by `study noise`, where seeds are too few.")]
+Evidence = Annotated[
+    list[Path], repeatable("--evidence", "FILE", "An against.json: two judgings that may stand in one table.")
+]
 
 # How they are compared.
 Confidence = Annotated[float, Option("--confidence", min=0.5, max=0.999, callback=finite)]

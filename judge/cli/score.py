@@ -13,8 +13,9 @@ commands = Typer()
 
 @commands.command()
 def score(
-    files: Files,
+    files: Annotated[list[Path] | None, Argument(metavar="[FILES]")] = None,
     *,
+    anchor: Annotated[list[Path], repeatable("--anchor", "VERDICTS", "Judge these judged answers once more.")],
     judges: Annotated[list[str], repeatable("--judge", "MODEL[@URL]", "The judge; several make a jury.")],
     rubric: AskedRubric = "correctness",
     layout: Layout = None,
@@ -51,14 +52,19 @@ def score(
     \b
       judge score results/run1.jsonl results/run2.jsonl --judge gpt-4.1-mini --max-usd 1
       judge score results/run1.jsonl --judge qwen@http://127.0.0.1:8080/v1
+      judge score --anchor results/run1.correctness.gpt-4.1-mini.jsonl --judge gpt-4.1-mini -o results/anchor
     """
+    from equiloss.errors import InputError
     from judge.cli.score_output import emit
     from judge.endpoints.prices import parse_price
     from judge.scoring.options import ScoreRequest, parse_generators, parse_parameters
     from judge.scoring.score import score_files
 
+    if not files and not anchor:
+        raise InputError("nothing to judge", "name result files, or verdicts with --anchor")
     request = ScoreRequest(
-        files=tuple(files),
+        files=tuple(files or ()),
+        anchors=tuple(anchor),
         judges=tuple(judges),
         rubric=rubric,
         layout=layout,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from equiloss import console
-from equiloss.numerals import interval, number, p_value, percent
+from equiloss.numerals import interval, number, p_value, percent, plain
+from equiloss.records.anchor import AnchorEvidence, Judging
 from equiloss.statistics.estimate import Interval
 from judge.auditing.documents import Audit
 from judge.comparison.document import Comparison, Difference, ModelScore
@@ -34,6 +36,33 @@ def emit_audit(audit: Audit) -> None:
     console.emit_table(console.table(title, "lrrr", ("check", "value", f"{share} interval", "n"), checks(audit)))
     for finding in audit.findings:
         console.out().print(finding, markup=False)
+
+
+def emit_against(evidence: AnchorEvidence, path: Path | None, *, as_json: bool) -> None:
+    """Print how two judgings of the same answers agree, and whether they may stand in one table."""
+    if as_json:
+        console.emit_json(evidence.model_dump(mode="json"))
+    else:
+        rows: list[tuple[str, str, str, str]] = []
+        for row in evidence.criteria:
+            parts = {"shift, points": row.shift, "slope": row.slope, "per SD, points": row.stretch}
+            parts |= {"rank correlation": row.ranks, "drift from first to last item, points": row.drift}
+            parts |= {f"shift of {name}, points": shift for name, shift in row.by_model.items()}
+            for name, found in parts.items():
+                ends = None if found is None or found.low is None or found.high is None else (found.low, found.high)
+                rows.append((row.criterion, name, number(found.value if found else None), interval(ends)))
+        title = f"{evidence.rubric}: {_judging(evidence.second)} against {_judging(evidence.first)}"
+        spread = f"{percent(evidence.confidence)} interval"
+        console.emit_table(console.table(title, "llrr", ("criterion", "of the second", "value", spread), rows))
+        verdict = "may" if evidence.one_table else "may not"
+        console.out().print(f"The two {verdict} stand in one table (margin {plain(evidence.margin)} points).")
+        console.say(*(f"{row.criterion}: {fault}" for row in evidence.criteria for fault in row.faults))
+    if path:
+        console.say(f"wrote {path}")
+
+
+def _judging(judging: Judging) -> str:
+    return judging.judge + (f" ({', '.join(judging.resolved)})" if judging.resolved else "")
 
 
 def models(comparison: Comparison) -> Table:

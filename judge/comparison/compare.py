@@ -41,6 +41,7 @@ from judge.comparison.document import (
     VarianceSplit,
     WithNoise,
 )
+from judge.data.anchors import check_one_judging
 from judge.data.control_answers import summarise
 from judge.data.scores import Scores, choose_panel, scale_of
 from judge.data.verdicts import Judged, Panel
@@ -118,6 +119,7 @@ def compare(
     Raises: InputError when they share no panel, or when no item was judged for all of them.
     """
     panel = choose_panel(judged, rubric, judge)
+    check_one_judging(judged, panel)
     scores = Scores.of(judged, panel, criterion)
     models = by_model(judged, scores, pool_seeds=pool_seeds)
     clusters, scale = clusters_of(judged, scores.ids, cluster), scale_of(judged, panel)

@@ -18,6 +18,7 @@ from equiloss.errors import InputError
 from equiloss.records import evaluation, probe
 from equiloss.records.evaluation import Evaluation
 from equiloss.records.ift_run import RunBase
+from judge.data.anchors import pooled
 from judge.data.scores import Scores, choose_panel, scale_of
 from judge.data.verdicts import Judged, kind_of, load_judged
 from judge.diagnose.case import Arm, Base, Case
@@ -31,14 +32,18 @@ def read_case(
     rubric: str | None = None,
     judge: str | None = None,
     verdicts_dir: Path | None = None,
+    evidence: Sequence[Path] = (),
 ) -> Case:
     """Find and read everything about A and B; each is a response file, a verdict file, or a run's name.
 
     A run's name stands for NAME.jsonl, or for all its seeds NAME.s1.jsonl, NAME.s2.jsonl, ...
-    `verdicts_dir`: where `judge score -o` put the verdicts, where they are not beside the answers.
+    `verdicts_dir`: where `judge score -o` put the verdicts, where they are not beside the answers. `evidence`: judgings
+    that are taken as one (see `judge.data.anchors`).
     Raises: InputError when a file or name is unknown, a file is broken, or several rubrics or judges remain.
     """
-    arms = [arm_of(load_judged(with_verdicts(find_runs(target, results_dir), verdicts_dir))) for target in (a, b)]
+    sides = [load_judged(with_verdicts(find_runs(target, results_dir), verdicts_dir)) for target in (a, b)]
+    runs = pooled([*sides[0], *sides[1]], evidence)
+    arms = [arm_of(runs[: len(sides[0])]), arm_of(runs[len(sides[0]) :])]
     if [run.files for run in arms[0].runs] == [run.files for run in arms[1].runs]:
         raise InputError(f"A and B are the same files ({a})", "name two different runs")
     for arm in arms:

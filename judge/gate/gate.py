@@ -21,6 +21,7 @@ from equiloss.statistics.sequential import Outcome, Wanted, decides, in_all, int
 from judge.comparison.assumed import assumed
 from judge.comparison.clusters import clusters_of
 from judge.comparison.document import ResultDocument
+from judge.data.anchors import check_one_judging
 from judge.diagnose import next_steps
 from judge.diagnose.case import Case
 from judge.gate import log as logs
@@ -79,10 +80,11 @@ def gate(
     """Look at B against A once more and decide. The look is kept in `path` (None: A.vs.B.gate.json beside A's files).
 
     `margin` in points; None: a twentieth of the scale. With `loop` the log is shared by many comparisons.
-    Raises: InputError where the answers are not judged, or data that an earlier look rests on have changed.
+    Raises: InputError where the answers are not judged by one judge, or data that an earlier look rests on changed.
     """
     if case.scores is None or case.panel is None:
         raise InputError(f"{case.a.name} and {case.b.name} are not judged", f"run `{next_steps.score(case)}` first")
+    check_one_judging([*case.a.runs, *case.b.runs], case.panel)
     low, high = case.scale
     margin = (high - low) / 20 if margin is None else margin
     path, names = path or default_log(case), _names(case, about)

@@ -26,6 +26,7 @@ class ScoreRequest(ConnectionSettings):
     early_stop: an error rate at which to end once all differences are settled. batch_poll_s: ask in batches, and look
     so often whether they are done. max_usd: bounds what these verdicts cost, earlier runs included. price: the judges'.
     generators: files by the names that their models get. forget_endpoint: find out anew what the endpoint accepts.
+    anchors: verdicts whose answers are judged once more.
     """
 
     files: tuple[Path, ...] = ()
@@ -39,6 +40,7 @@ class ScoreRequest(ConnectionSettings):
     prices: Path | None = None
     price: Price | None = None
     generators: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    anchors: tuple[Path, ...] = ()
     forget_endpoint: bool = False
     expected_score: bool = False
     group_size: int = 8

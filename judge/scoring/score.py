@@ -20,6 +20,7 @@ from judge.endpoints.judges import parse_judge
 from judge.endpoints.prices import PriceTable
 from judge.endpoints.provider import Provider
 from judge.rubrics import Layout, Rubric
+from judge.scoring import anchor
 from judge.scoring.ledger import Ledger
 from judge.scoring.options import ScoreRequest
 from judge.scoring.paths import verdict_paths
@@ -71,8 +72,13 @@ def score_files(request: ScoreRequest) -> ScoreResult:
     Raises: InputError for bad input; IncompleteError when a judge could not be asked, with nothing lost.
     """
     request.check()
-    answers = open_jointly(request.files, request.generators)
     rubric = rubrics.load(request.rubric)
+    judged_before = anchor.read(request, rubric.name) if request.anchors else None
+    if judged_before is not None:
+        request = judged_before.request
+    answers = open_jointly(request.files, request.generators)
+    if judged_before is not None:
+        answers = replace(answers, ids=[id for id in answers.ids if id in judged_before.ids])
     layout = rubric.layout_for(len(answers.files), request.layout)
     table = prices.load(request.prices)
     providers = _providers(request, table)

@@ -30,6 +30,9 @@ def test_odd_names_reach_the_program_as_they_are(parse: Parse, a: str, b: str) -
     assert found["files"] == [Path(first), plain]
     assert (found["rubric"], found["repeats"], found["output"], found["retry_failures"]) == (b, 2, Path(a), True)
     assert parse(commands.judge_audit([first, second]))["files"] == [Path(first), plain]
+    assert parse(commands.judge_score([], anchor=second, judge=a))["anchor"] == [Path(second)]
+    found = parse(commands.judge_audit([first], against=b, output=a))
+    assert (found["against"], found["output"]) == ([Path(b)], Path(a))
     found = parse(commands.judge_diagnose(first, second, results=a, rubric=b))
     assert (found["a"], Path(found["b"]), found["results"], found["rubric"]) == (first, plain, Path(a), b)
     found = parse(commands.ift_run(a, b, a, seeds=5, sets={"decoding.top_k": 3}))
