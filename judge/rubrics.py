@@ -144,12 +144,17 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Rubric:
-    """A rubric ready to use. `sha` hashes its text: verdicts with different hashes are not on one scale."""
+    """A rubric ready to use. `sha` hashes its text: verdicts with different hashes are not on one scale.
+
+    `labels`: how answers are named. `best_first`: the scale is told from its top. Both as they are but in an audit.
+    """
 
     front: Front
     text: str
     where: str
     sha: str
+    labels: tuple[str, ...] = tuple(LABELS)
+    best_first: bool = False
 
     @property
     def name(self) -> str:
@@ -193,7 +198,7 @@ class Rubric:
 
         Raises: InputError when the template fails.
         """
-        labels = tuple(LABELS[: len(answers)])
+        labels = self.labels[: len(answers)]
         code = fence_code([item.instruction, item.input, item.reference, *answers], repeat)
         reference = item.reference if self.front.reference != "none" else ""
         texts = {"INSTRUCTION": item.instruction, "INPUT": item.input, "REFERENCE": reference}
@@ -207,7 +212,7 @@ class Rubric:
         """The user's part with signs for the code (the first) and the texts, of which these are not empty."""
         if full not in self._frames:
             code, instruction, input, reference, *answers = (
-                Fenced(place, is_full, LABELS[max(0, place - 4)]) for place, is_full in enumerate((True, *full))
+                Fenced(place, is_full, self.labels[max(0, place - 4)]) for place, is_full in enumerate((True, *full))
             )
             given: dict[str, object] = {"instruction": instruction, "input": input, "reference": reference}
             frame = self._block("user", code=str(code), answers=answers, **given)
@@ -242,7 +247,8 @@ class Rubric:
         score: JsonSchema = {"$ref": "#/$defs/score"}
         answer = _object({**words, **dict.fromkeys(self.criteria, score)})
         whole = all(isinstance(value, int) for value in self.front.scale.values)
-        numbers = {"type": "integer" if whole else "number", "enum": self.front.scale.values}
+        values = self.front.scale.values[:: -1 if self.best_first else 1]
+        numbers = {"type": "integer" if whole else "number", "enum": values}
         return {
             **_object({label: {"$ref": "#/$defs/answer"} for label in labels}),
             "$defs": {"score": numbers, "answer": answer},
@@ -260,14 +266,22 @@ class Rubric:
 
     @cached_property
     def _system(self) -> str:
-        return self._block("system")
+        system, scale = self._block("system"), self.front.scale
+        if not self.best_first:
+            return system
+        return f"{system}\n\nRead the scale from its top: {scale.max:g} is best, {scale.min:g} worst."
 
     def _block(self, block: str, **values: Any) -> str:
         template = self._template
         if block not in template.blocks:
             raise InputError(f"rubric {self.where}: has no block {block!r}", f"add {{% block {block} %}}")
         front = self.front
-        constants = {"scale": front.scale, "criteria": front.criteria, "reply": _reply(front), "rubric": front}
+        constants = {
+            "scale": front.scale,
+            "criteria": front.criteria,
+            "reply": _reply(front, self.labels),
+            "rubric": front,
+        }
         context = template.new_context({**constants, **values})
         size, parts = 0, list[str]()
         try:
@@ -367,10 +381,10 @@ def _object(properties: JsonSchema) -> JsonSchema:
     }
 
 
-def _reply(front: Front) -> str:
+def _reply(front: Front, labels: Sequence[str]) -> str:
     """How to reply, for the system part: the same for any number of answers."""
     words = f'"explanation": "at most {front.output.explanation_words} words", ' if front.output.explanation else ""
     if front.output.type == "preference":
-        return f'{{{words}"{front.criteria[0].name}": "A", "B" or "{TIE}"}}'
+        return f'{{{words}"{front.criteria[0].name}": "{labels[0]}", "{labels[1]}" or "{TIE}"}}'
     scores = ", ".join(f'"{one.name}": <score>' for one in front.criteria)
-    return f'{{"A": {{{words}{scores}}}}}, with one such entry for each label shown and no other'
+    return f'{{"{labels[0]}": {{{words}{scores}}}}}, with one such entry for each label shown and no other'

@@ -111,6 +111,10 @@ def audit(
     verdicts: Verdicts = None,
     injection: Annotated[str | None, Option(metavar="MODEL[@URL]", help="Try to talk this judge into a score.")] = None,
     labels: Labels = None,
+    perturb: Annotated[
+        str | None, Option(metavar="MODEL[@URL]", help="Ask this judge in other words, labels and forms.")
+    ] = None,
+    items: Annotated[int, Option(min=2, help="How many items --perturb asks about.")] = 50,
     *,
     against: Annotated[list[Path], repeatable("--against", "FILE|DIR", "Another judging of the same answers.")],
     margin: Annotated[
@@ -129,6 +133,7 @@ def audit(
       judge audit results/run1.jsonl results/run2.jsonl -o audit
       judge audit results/run1.jsonl results/run2.jsonl --labels labels.jsonl
       judge audit results/run1.jsonl results/run2.jsonl --injection gpt-4.1-mini
+      judge audit results/run1.jsonl results/run2.jsonl --perturb gpt-4.1-mini
       judge audit results/run1.jsonl --against results/anchor -o results/anchor
     """
     from judge.auditing import against as judge_against
@@ -138,8 +143,13 @@ def audit(
     from judge.data.verdicts import load_judged
     from judge.diagnose.case_reader import with_verdicts
     from judge.labelling.label import read_labels
+    from judge.scoring import perturbations
     from judge.scoring.injection import measure
 
+    if perturb is not None:
+        moved = perturbations.measure(files, perturb, rubric=rubric or "correctness", n_items=items)
+        listings.emit_perturbations(moved, as_json=as_json)
+        return
     if injection is not None:
         listings.emit_injection(measure(files, injection, rubric=rubric or "correctness"), as_json=as_json)
         return

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from equiloss import console
-from equiloss.numerals import percent, usd
+from equiloss.numerals import interval, number, percent, usd
 from judge import rubrics
 from judge.endpoints.capabilities import Capabilities
 from judge.scoring.injection import InjectionResult
 from judge.scoring.ledger import Ledger
+from judge.scoring.perturbations import Perturbations
 from judge.scoring.preview import ItemPreview
 
 
@@ -92,3 +93,25 @@ def emit_injection(result: InjectionResult, *, as_json: bool) -> None:
             rows.append((name, str(kind["n"]), percent(kind["fooled"]), spread, percent(kind["mean"])))
     headings = ("injection", "asked", "fooled", "95 % interval", "mean share of the scale")
     console.emit_table(console.table(f"injections: {result['rubric']} by {result['judge']}", "lrrrr", headings, rows))
+
+
+def emit_perturbations(result: Perturbations, *, as_json: bool) -> None:
+    """Print how far each perturbation moves a judge's scores."""
+    if as_json:
+        console.emit_json(result.model_dump(mode="json"))
+        return
+    rows = [
+        (
+            row.kind,
+            str(row.n),
+            *(
+                text
+                for found in (row.moves, row.distance)
+                for text in (number(found and found.value), interval(found and found.interval))
+            ),
+        )
+        for row in result.kinds
+    ]
+    headings = ("perturbation", "answers", "moves, points", "95 % interval", "mean distance", "95 % interval")
+    title = f"perturbations: {result.rubric} by {result.judge}, {result.n_items:,} items"
+    console.emit_table(console.table(title, "lrrrrr", headings, rows))

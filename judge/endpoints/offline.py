@@ -14,7 +14,7 @@ from judge.data.reference import agreement, numbers, words
 from judge.data.verdicts import OFFLINE_JUDGE
 from judge.endpoints.prices import Price
 from judge.endpoints.provider import ConnectionSettings, Draft, JudgeRequest, Provider, Reply, RequestFailure
-from judge.rubrics import LABELS, Rubric
+from judge.rubrics import Rubric
 
 RHO, RHO_LOW, RHO_HIGH = 0.91, 0.87, 0.94  # measured by benchmarks/offline_judge.py
 
@@ -65,7 +65,7 @@ class OfflineJudge(Provider):
         steps = round(agreement(output, reference) * (scale.max - scale.min) / scale.step)
         value = scale.min + steps * scale.step
         verdict = {"explanation": explain(output, reference), request.rubric.criteria[0]: value}
-        return Reply(json.dumps({LABELS[0]: verdict}), self.name)
+        return Reply(json.dumps({request.labels[0]: verdict}), self.name)
 
 
 def explain(output: str, reference: str) -> str:

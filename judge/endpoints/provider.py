@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 from judge.endpoints.address import Address
 from judge.endpoints.capabilities import CapabilityRecord
 from judge.endpoints.prices import Price
-from judge.rubrics import LABELS, Item, Message, Parameters, Prompt, Rubric
+from judge.rubrics import Item, Message, Parameters, Prompt, Rubric
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -75,7 +75,7 @@ class JudgeRequest:
     @property
     def labels(self) -> tuple[str, ...]:
         """How the answers are named in the prompt and in the reply."""
-        return tuple(LABELS[: len(self.answers)])
+        return self.rubric.labels[: len(self.answers)]
 
     @property
     def reply_limit_tokens(self) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeGuard
 
 from judge.endpoints.provider import RequestFailure
-from judge.rubrics import LABELS, TIE, Rubric
+from judge.rubrics import TIE, Rubric
 
 _TAGS = r"(?:think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad|seed:think)"
 _THOUGHT_BEGINS = re.compile(
@@ -21,7 +21,7 @@ _THOUGHT_ENDS = re.compile(
 )
 _FENCED = re.compile(r"\A\s*```[A-Za-z]*\s*\n(.*)\n\s*```\s*\Z", re.DOTALL)
 _LABEL = re.compile(
-    r"(?:the )?(?:(?:answer|response|label|model|assistant|option)\b)?[\s_:#-]*\(?([A-Z])\)?\.?", re.IGNORECASE
+    r"(?:the )?(?:(?:answer|response|label|model|assistant|option)\b)?[\s_:#-]*\(?([A-Z]|\d{1,2})\)?\.?", re.IGNORECASE
 )
 _OF_MAX = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)\s*")
 
@@ -61,9 +61,9 @@ def read(rubric: Rubric, labels: Sequence[str], text: str, *, is_cut: bool = Fal
     document = _single_object(text, wanted, is_cut)
     if rubric.front.output.type == "preference":
         return _preference(rubric, labels, document)
-    strange = [name for name in document if name not in labels and name in LABELS]
+    strange = [name for name in document if name not in labels and name in rubric.labels]
     if strange or any(label not in document for label in labels):
-        names = ", ".join(name for name in document if name in LABELS) or "none"
+        names = ", ".join(name for name in document if name in rubric.labels) or "none"
         raise Unreadable(f"the labels must be exactly {', '.join(labels)}, not {names}")
     return {label: _scores(rubric, label, document[label]) for label in labels}
 
@@ -84,6 +84,7 @@ def _scores(rubric: Rubric, label: str, entry: object) -> Reading:
 def _preference(rubric: Rubric, labels: Sequence[str], document: dict[str, object]) -> dict[str, Reading]:
     name = rubric.criteria[0]
     given = document.get(name)
+    given = str(given) if isinstance(given, int) and not isinstance(given, bool) else given
     choice = _label_of(given) if isinstance(given, str) else None
     choice = TIE if isinstance(given, str) and given.strip().rstrip(".").casefold() == TIE else choice
     if choice not in (*labels, TIE):

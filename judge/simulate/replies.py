@@ -20,9 +20,9 @@ from equiloss.errors import InputError
 from judge.data import reference as offline_reference
 from judge.rubrics import TIE
 
-_FENCE = re.compile(r"^\[(INSTRUCTION|INPUT|REFERENCE|ANSWER [A-Z]) ([0-9a-f]{8})\]$", re.MULTILINE)
+_FENCE = re.compile(r"^\[(INSTRUCTION|INPUT|REFERENCE|ANSWER (?:[A-Z]|\d+)) ([0-9a-f]{8})\]$", re.MULTILINE)
 _SCORED = re.compile(r'"([A-Za-z0-9_-]+)": <score>')
-_PREFERRED = re.compile(r'"([A-Za-z0-9_-]+)": "A", "B" or "tie"')
+_PREFERRED = re.compile(r'"([A-Za-z0-9_-]+)": "(?:A|1)", "(?:B|2)" or "tie"')
 _SCALE = (
     re.compile(r"from (-?\d+)(?: \([^)]*\))? to (-?\d+)"),
     re.compile(r"^(-?\d+) means .*?(-?\d+) means", re.MULTILINE | re.DOTALL),
@@ -276,7 +276,9 @@ def _fenced(user: str) -> dict[str, str]:
     if first is None:
         return {}
     code = first.group(2)
-    fences = re.finditer(rf"^\[([A-Z]+(?: [A-Z])?) {code}\]\n(.*?)\n\[/\1 {code}\]$", user, re.MULTILINE | re.DOTALL)
+    fences = re.finditer(
+        rf"^\[([A-Z]+(?: (?:[A-Z]|[0-9]+))?) {code}\]\n(.*?)\n\[/\1 {code}\]$", user, re.MULTILINE | re.DOTALL
+    )
     return {fence.group(1): fence.group(2) for fence in fences}
 
 
@@ -286,7 +288,7 @@ def _form_by_schema(body: ChatRequest, answers: Mapping[str, str]) -> Form | Non
     defs, properties = schema.get("$defs", {}), schema.get("properties", {})
     if "answer" in defs:
         names = defs["answer"].get("properties", {})
-        return Form(_criteria(names), False, tuple(defs["score"].get("enum", ())), "explanation" in names)
+        return Form(_criteria(names), False, tuple(sorted(defs["score"].get("enum", ()))), "explanation" in names)
     names = _criteria(properties)
     if len(names) == 1 and names[0] not in answers:
         return Form(names, True, explanation="explanation" in properties)
