@@ -15,7 +15,7 @@ expected, and what fails this command, was written down before the figures were 
   in at least 95 % of loops.
 - The first run had Student's t with Satterthwaite's degrees of freedom and failed: 15 % of loops, baseline 3 seeds,
   candidates of 2 and then 3, and SDs of 1, 2 or 6. Banerjee's (1960) intervals took its place; expected then: at most
-  3 % in every row. That intervals of 95 % promote something in 95 % of loops was wrong, too: 44 to 85 %.
+  3 % in every row. That intervals of 95 % promote something in 95 % of loops was wrong, too: 44 to 86 %.
 - One seed a candidate, whose SD is three times that of the baseline from which it is borrowed, breaks an assumption:
   expected above 5 %. It is shown and fails nothing.
 """

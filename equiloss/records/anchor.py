@@ -11,7 +11,7 @@ from equiloss.records.provenance import Provenance
 from equiloss.statistics.estimate import Estimate
 
 FORMAT = "equiloss.anchor.v1"
-HINT = "name the against.json that `judge audit --against` wrote"
+HINT = "name the against.json that `judge audit` wrote, asked with --against"
 
 
 class Judging(FileRecord):

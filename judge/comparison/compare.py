@@ -109,17 +109,21 @@ def compare(
     effect: float | None = None,
     labels: Sequence[Label] = (),
     noise: Spread | None = None,
+    mixed: bool = False,
 ) -> Comparison:
     """Means, paired differences and categories of the runs, on one panel.
 
     Items with the same question (ids that differ in a "-2", "-3", ...) are one cluster; with `cluster`, those that
     share the value of that field of the responses. With a person's `labels`, each model's mean and each gap are also
     estimated on the person's scale. `effect` is the gap worth finding, in points; None: a twentieth of the scale.
-    `noise`: what a ledger says of the spread between seeds and base runs.
-    Raises: InputError when they share no panel, or when no item was judged for all of them.
+    `noise`: what a ledger says of the spread between seeds and base runs. `mixed`: versions of the judge may differ,
+    with a warning.
+    Raises: InputError when they share no panel, when versions of the judge are mixed, or when no item was judged for
+    all of them.
     """
     panel = choose_panel(judged, rubric, judge)
-    check_one_judging(judged, panel)
+    if not mixed:
+        check_one_judging(judged, panel)
     scores = Scores.of(judged, panel, criterion)
     models = by_model(judged, scores, pool_seeds=pool_seeds)
     clusters, scale = clusters_of(judged, scores.ids, cluster), scale_of(judged, panel)

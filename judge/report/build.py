@@ -44,7 +44,7 @@ def build(
 
     Raises: InputError as `judge.compare.compare` does.
     """
-    comparison = compare(judged, rubric=rubric, judge=judge, labels=labels)
+    comparison = compare(judged, rubric=rubric, judge=judge, labels=labels, mixed=True)
     panel = Panel(comparison.rubric, comparison.judge)
     scores = Scores.of(judged, panel, None if comparison.criterion == OVERALL else comparison.criterion)
     scale = scale_of(judged, panel)

@@ -137,6 +137,8 @@ def test_versions_of_a_judge_are_not_mixed_without_evidence(write_run, tmp_path)
     error = refusal(run("gate", a, b))
     assert error == refusal(run("compare", a, b))
     assert "a was judged by v1, b by v2" in error
+    assert run("report", a, b, "-o", tmp_path / "page").exit_code == 0  # where the diagnosis speaks of the drift
+    assert "answered as 2 different models" in (tmp_path / "page" / "report.json").read_text()
     commands = error.split("`")[1].split(" && ")
     assert [shlex.split(command)[:2] for command in commands] == [["judge", "score"], ["judge", "audit"]]
     write_run("a", scores(60, 0.5, 2), scale=(0.0, 100.0), judge_resolved="v2", directory=tmp_path / "anchor")
