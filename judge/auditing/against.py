@@ -145,7 +145,7 @@ def verdict_files(paths: Sequence[Path]) -> list[Path]:
         lie_there = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
         own = [file for file in lie_there if not path.is_dir() or _is_of_judging(file)]
         if not own:
-            raise InputError(f"{path}: holds no verdicts", "name the folder that `judge score` wrote to, asked with --anchor")
+            raise InputError(f"{path}: holds no verdicts", "name the folder that --anchor had them written to")
         files += own
     return files
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Option, Typer
+from typer import Argument, BadParameter, Context, Option, Typer
 
 from equiloss.cli import JsonFlag, output_option, repeatable
 from judge.cli.options import AskedRubric, ControlAnswers, Files, GroupSize, Layout, OrderSeed
@@ -11,11 +11,27 @@ from judge.cli.options import AskedRubric, ControlAnswers, Files, GroupSize, Lay
 commands = Typer()
 
 
+def _or_anchor(context: Context, files: list[Path] | None) -> list[Path] | None:
+    """Refuse a command without files, unless --anchor says which answers are meant; a typer callback."""
+    if not files and not context.params.get("anchor") and not context.resilient_parsing:
+        raise BadParameter("name result files, or verdicts with --anchor")
+    return files
+
+
 @commands.command()
 def score(
-    files: Annotated[list[Path] | None, Argument(metavar="[FILES]")] = None,
+    files: Annotated[list[Path] | None, Argument(metavar="[FILES]", callback=_or_anchor)] = None,
     *,
-    anchor: Annotated[list[Path], repeatable("--anchor", "VERDICTS", "Judge these judged answers once more.")],
+    anchor: Annotated[
+        list[Path],
+        Option(
+            metavar="VERDICTS",
+            help="Judge these judged answers once more.",
+            is_eager=True,
+            default_factory=list,
+            show_default=False,
+        ),
+    ],
     judges: Annotated[list[str], repeatable("--judge", "MODEL[@URL]", "The judge; several make a jury.")],
     rubric: AskedRubric = "correctness",
     layout: Layout = None,
@@ -54,14 +70,11 @@ def score(
       judge score results/run1.jsonl --judge qwen@http://127.0.0.1:8080/v1
       judge score --anchor results/run1.correctness.gpt-4.1-mini.jsonl --judge gpt-4.1-mini -o results/anchor
     """
-    from equiloss.errors import InputError
     from judge.cli.score_output import emit
     from judge.endpoints.prices import parse_price
     from judge.scoring.options import ScoreRequest, parse_generators, parse_parameters
     from judge.scoring.score import score_files
 
-    if not files and not anchor:
-        raise InputError("nothing to judge", "name result files, or verdicts with --anchor")
     request = ScoreRequest(
         files=tuple(files or ()),
         anchors=tuple(anchor),

@@ -108,7 +108,7 @@ def test_an_anchor_is_judged_anew_though_the_ledger_has_it(simulated, answers, t
 
 
 def test_bad_anchors_are_told(answers, tmp_path):
-    assert "nothing to judge" in refusal(run("score"))
+    assert run("score").exit_code == 2
     run("score", answers[0])
     [verdicts] = tmp_path.glob("a.correctness.*e.jsonl")
     assert "no verdict by 'helpfulness'" in refusal(run("score", "--anchor", verdicts, "--rubric", "helpfulness"))
