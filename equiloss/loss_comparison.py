@@ -49,6 +49,10 @@ class LossComparison(FileRecord):
 
     `seen_documents`: how many of them stand in each side's training text (None: not known); `unseen_difference_nats`
     is without those, None where there are none or nothing is left.
+
+    Models of different vocabularies are compared in bits per byte: `verdict` and its p are those of
+    `difference_bits_per_byte` (None where the tokens are the same) and of the margin in that unit, by the tokens per
+    byte of both; `difference_nats` is per token of the mean of both counts then; there are no deciles and positions.
     """
 
     a: str
@@ -59,6 +63,8 @@ class LossComparison(FileRecord):
     p_equivalence: float | None
     p_difference: float | None
     difference_nats: ClusteredMean
+    difference_bits_per_byte: ClusteredMean | None = None
+    margin_bits_per_byte: float | None = None
     seen_documents: dict[str, int | None]
     unseen_difference_nats: ClusteredMean | None
     documents_where_a_is_better: float
@@ -154,16 +160,22 @@ def compare(a: Evaluation, b: Evaluation, margin_nats: float = MARGIN_NATS) -> L
 
     Raises: InputError when the two were not evaluated on the same documents in the same way.
     """
-    _check_comparable(a, b)
-    sums, tokens, unseen = a.arrays["nats"] - b.arrays["nats"], a.arrays["tokens"], ~(a.seen | b.seen)
-    test = equivalence_test(sums, tokens, margin_nats)
+    alike = _check_comparable(a, b)
+    sums, unseen = a.arrays["nats"] - b.arrays["nats"], ~(a.seen | b.seen)
+    tokens = (a.arrays["tokens"] + b.arrays["tokens"]) / 2
+    text_bytes = a.arrays["bytes"].astype(float)
+    margin_bits = margin_nats * float(tokens.sum() / text_bytes.sum()) / math.log(2.0)
+    if alike:
+        test, bits = equivalence_test(sums, tokens, margin_nats), None
+    else:
+        test = equivalence_test(sums / math.log(2.0), text_bytes, margin_bits)
+        bits = test.difference
+    parts, others = breakdowns(a.record.data.domains, a.arrays), breakdowns(b.record.data.domains, b.arrays)
     domains, deciles, positions = (
-        _differences(labels, weights, nats_a - nats_b)
-        for (labels, weights, nats_a), (_, _, nats_b) in zip(
-            breakdowns(a.record.data.domains, a.arrays).values(),
-            breakdowns(b.record.data.domains, b.arrays).values(),
-            strict=True,
-        )
+        _differences(labels, (weights + others[part][1]) / 2, nats - others[part][2])
+        if alike or part == "domains"
+        else []
+        for part, (labels, weights, nats) in parts.items()
     )
     return LossComparison(
         a=a.name,
@@ -173,7 +185,9 @@ def compare(a: Evaluation, b: Evaluation, margin_nats: float = MARGIN_NATS) -> L
         verdict=test.verdict,
         p_equivalence=test.p_equivalence,
         p_difference=test.p_difference,
-        difference_nats=test.difference,
+        difference_nats=test.difference if bits is None else mean_over_tokens(sums, tokens),
+        difference_bits_per_byte=bits,
+        margin_bits_per_byte=None if alike else margin_bits,
         seen_documents={"a": a.record.checkpoint.seen_documents, "b": b.record.checkpoint.seen_documents},
         unseen_difference_nats=mean_over_tokens(sums[unseen], tokens[unseen])
         if 0 < unseen.sum() < len(unseen)
@@ -186,9 +200,13 @@ def compare(a: Evaluation, b: Evaluation, margin_nats: float = MARGIN_NATS) -> L
     )
 
 
-def _check_comparable(a: Evaluation, b: Evaluation) -> None:
+def _check_comparable(a: Evaluation, b: Evaluation) -> bool:
+    """Whether both read the text in the same tokens; what is counted in tokens need not be alike where they did not."""
+    alike = a.record.checkpoint.tokenizer_sha256 == b.record.checkpoint.tokenizer_sha256
+
     def asked(record: EvaluationRecord) -> dict[str, str | int]:
-        method = record.method.model_dump(include={"context_tokens", "stride_tokens", "precision"})
+        fields = {"context_tokens", "stride_tokens", "precision"} if alike else {"precision"}
+        method = record.method.model_dump(include=fields)
         return {"data": record.data.sha256, "split": record.data.split, **method}
 
     left, right = asked(a.record), asked(b.record)
@@ -200,6 +218,7 @@ def _check_comparable(a: Evaluation, b: Evaluation) -> None:
             )
     if not np.array_equal(a.arrays["index"], b.arrays["index"]):
         raise InputError(f"{a.name} and {b.name} were evaluated on other documents", "evaluate both in one command")
+    return alike
 
 
 def means(labels: Sequence[str], weights: Array, sums: Array) -> list[PartMean]:

@@ -45,11 +45,13 @@ class EvaluatedCheckpoint(FileRecord):
 
     `own_share`: the share of its training text that comes from the test text's sources; `seen_documents`: how many of
     the evaluated documents stand in its training text (`pretrain overlap` says by what rule). None: not known.
+    `tokenizer_sha256`: of its own tokenizer, where it read the text with another than the data's.
     """
 
     name: str = ""
     path: str = ""
     sha256: str = ""
+    tokenizer_sha256: str | None = None
     own_share: float | None = None
     seen_documents: int | None = None
 

@@ -31,10 +31,15 @@ from equiloss.statistics.equivalence import LEVEL
 from pretrain.data.overlap import THRESHOLD, HeldBack, TokenText
 from pretrain.data.shards import Shards, TokenSplit
 from pretrain.evaluation.losses import BATCH_TOKENS, Array, document_sums, frequency_deciles
-from pretrain.model import checkpoint as checkpoints
 from pretrain.model.checkpoint import Checkpoint
-from pretrain.model.precision import resolve_precision
+from pretrain.model.language_model import LoadedModel
+from pretrain.model.opening import open_model
+from pretrain.model.precision import Precision, resolve_precision
 
+FOREIGN_CONTEXT = 2048
+"""The most tokens that a model of another library is shown at once: the context of some would fill any memory."""
+SAMPLED_DOCUMENTS = 2000
+"""Documents of the training text whose tokens of another tokenizer are counted, spread evenly."""
 OnProgress = Callable[[int, int], None]
 """Called with the documents and the tokens that are done."""
 
@@ -83,7 +88,7 @@ def check_fits(loaded: Checkpoint, shards: Shards) -> None:
 
 
 def evaluate(
-    loaded: Checkpoint,
+    loaded: LoadedModel,
     shards: Shards,
     method: Method,
     name: str | None = None,
@@ -92,27 +97,40 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate one model on one split (see `Method` for how). `name`: of the run, in tables.
 
+    A model of another library reads the documents' text with its own tokenizer (`own_tokens`); deciles are those of a
+    sample of the training text in those tokens then.
     Raises: InputError when the split is empty, the stride is not within the context, or the vocabularies differ.
     """
-    check_fits(loaded, shards)
+    foreign = not isinstance(loaded, Checkpoint)
+    if not foreign:
+        check_fits(loaded, shards)
     split = shards.split(method.split)
     if not len(split):
         raise InputError(f"{shards.directory}: the {method.split} split is empty", "choose another with --split")
-    context = loaded.config.context
+    context = min(loaded.model.context, FOREIGN_CONTEXT) if foreign else loaded.model.context
     stride = max(1, context // 2) if method.stride_tokens is None else method.stride_tokens
     if not 1 <= stride <= context:
         raise InputError(f"a stride of {stride} tokens", f"{loaded.path} has a context of {context}: 1 to {context}")
     count = min(len(split), method.documents or len(split))
     chosen = np.linspace(0, len(split) - 1, count).round().astype(np.int64)
-    if deciles is None:
+    text, places, vocabulary = split, chosen, loaded.encoding.n_vocab
+    if foreign:
+        text, places = own_tokens(loaded, shards, split, chosen), np.arange(count)
+        train = shards.split("train")
+        sample = np.linspace(0, len(train) - 1, min(len(train), SAMPLED_DOCUMENTS)).round().astype(np.int64)
+        deciles = frequency_deciles(own_tokens(loaded, shards, train, sample), vocabulary)
+    elif deciles is None:
         deciles = frequency_deciles(shards.split("train"), shards.tokenizer.n_vocab)
     device = loaded.model.head_weight.device
-    precision = resolve_precision(method.precision, device, loaded.config)
+    if isinstance(loaded, Checkpoint):
+        precision = resolve_precision(method.precision, device, loaded.config)
+    else:
+        precision: Precision = "fp32" if method.precision == "auto" else method.precision  # type: ignore[assignment]
     sums = document_sums(
-        loaded.model, split, chosen, deciles, shards.tokenizer.eot_token, stride, precision, method.batch_tokens,
+        loaded.model, text, places, deciles, loaded.before_text, context, stride, precision, method.batch_tokens,
         on_progress,
     )  # fmt: skip
-    arrays = {"index": chosen, "domain": split.domain[chosen], "bytes": split.text_bytes[chosen], **sums}
+    arrays = {"index": chosen, "domain": split.domain[chosen], "bytes": text.text_bytes[places], **sums}
     seen = _seen(loaded.run.data, shards, split, chosen)
     if seen is not None:
         arrays["seen"] = seen
@@ -122,6 +140,7 @@ def evaluate(
             name=name or run_name(loaded.path),
             path=str(loaded.path),
             sha256=loaded.sha256,
+            tokenizer_sha256=loaded.tokenizer_sha256 if foreign else None,
             own_share=source.share_in(trained_on) if source and trained_on else None,
             seen_documents=None if seen is None else int(seen.sum()),
         ),
@@ -147,6 +166,20 @@ def evaluate(
     return Evaluation(record, arrays)
 
 
+def own_tokens(loaded: LoadedModel, shards: Shards, split: TokenSplit, chosen: Array) -> TokenSplit:
+    """The `chosen` documents (D,) of a split as text, in the model's own tokens, each closed by its end of text."""
+    texts = [shards.tokenizer.decode(split.document(int(i))[:-1].tolist()) for i in chosen]
+    documents = [[*loaded.encoding.encode_ordinary(text), loaded.encoding.eot_token] for text in texts]
+    starts = np.cumsum([0, *(len(document) for document in documents)])[:-1]
+    return TokenSplit(
+        split.name,
+        np.array([token for document in documents for token in document], np.uint32),
+        starts.astype(np.uint64),
+        split.domain[chosen],
+        np.array([len(text.encode()) for text in texts], np.uint64),
+    )
+
+
 def _seen(training: TrainingData | None, shards: Shards, split: TokenSplit, chosen: Array) -> Array | None:
     """Which of the `chosen` documents stand in the training text (D,); None where that text is not at hand."""
     if training is None or not training.directory or not (Path(training.directory) / "data.json").is_file():
@@ -169,6 +202,8 @@ _SEEN: dict[tuple[str, str, str, bytes], Array] = {}
 
 def run_name(path: Path) -> str:
     """What to call a checkpoint: its run's directory, or its own name where it has one."""
+    if path.is_dir() or path.suffix == ".safetensors":
+        return (path if path.is_dir() else path.parent).resolve().name
     return path.resolve().parent.name if path.name == "checkpoint.pt" else path.stem
 
 
@@ -213,13 +248,14 @@ def evaluate_all(
     test_sets = [(shards, frequency_deciles(shards.split("train"), shards.tokenizer.n_vocab)) for shards in _open(data)]
     results: list[list[Evaluation]] = [[] for _ in test_sets]
     for path, name in zip(paths, names, strict=True):
-        loaded = checkpoints.load(path, place)
+        loaded = open_model(path, place)
+        if output is None and loaded.path.parent.parent.name == "snapshots":
+            raise InputError(f"{path}: is on the Hub, so nothing can be written beside it", "name a directory with -o")
         for (shards, deciles), of_set in zip(test_sets, results, strict=True):
             result = evaluate(loaded, shards, method, name, deciles, on_progress)
             label = shards.directory.resolve().name
-            base = free_name(
-                path.parent / label if output is None else output / f"{name}.{label}", method.split, shards.sha256
-            )
+            start = loaded.path.parent / label if output is None else output / f"{name}.{label}"
+            base = free_name(start, method.split, shards.sha256)
             earlier = base.with_name(f"{base.name}.eval.json")
             same = earlier.is_file() and _asked(read(EvaluationRecord, earlier, evaluations.HINT)) == _asked(
                 result.record

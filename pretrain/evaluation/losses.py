@@ -16,7 +16,7 @@ from equiloss.errors import EquilossError
 from equiloss.records.evaluation import CONFIDENCE_BINS, DECILES
 from pretrain.data.shards import TokenSplit
 from pretrain.model.cross_entropy import CHUNK_ELEMENTS, IGNORE
-from pretrain.model.decoder import GPT
+from pretrain.model.language_model import LanguageModel
 from pretrain.model.precision import Precision, autocast, set_matmul_precision
 
 BATCH_TOKENS = 8192
@@ -58,7 +58,11 @@ def batches(windows: list[Window], batch_tokens: int) -> Iterator[list[Window]]:
 
 
 def token_statistics(
-    hidden: Tensor, weight: Tensor, targets: Tensor, chunk_elements: int = CHUNK_ELEMENTS
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    chunk_elements: int = CHUNK_ELEMENTS,
+    head: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss in nats, probability of the first guess, and whether it is right, of hidden (N, C): each (N,).
 
@@ -67,7 +71,8 @@ def token_statistics(
     rows = max(1, chunk_elements // weight.shape[0])
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     for start in range(0, len(hidden), rows):
-        logits = F.linear(hidden[start : start + rows], weight)
+        part = hidden[start : start + rows]
+        logits = F.linear(part, weight) if head is None else head(part)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # (rows, V)
         target = targets[start : start + rows]
         logsumexp = logits.logsumexp(1)
@@ -97,11 +102,12 @@ def frequency_deciles(train: TokenSplit, vocab_size: int) -> Array:
 
 @torch.no_grad()
 def document_sums(
-    model: GPT,
+    model: LanguageModel,
     split: TokenSplit,
     chosen: Array,
     deciles: Array,
     end_id: int,
+    context: int,
     stride: int,
     precision: Precision,
     batch_tokens: int = BATCH_TOKENS,
@@ -112,7 +118,6 @@ def document_sums(
     Raises: EquilossError when a loss is not finite.
     """
     device = model.head_weight.device
-    context = model.config.context
     documents = [np.asarray(split.document(int(i)), dtype=np.int64) for i in chosen]
     lengths = np.array([len(d) for d in documents])
     places = np.floor(np.log2(np.arange(int(lengths.max())) + 1)).astype(np.int64)  # (longest,)
@@ -137,7 +142,9 @@ def document_sums(
         with autocast(precision, device):
             hidden = model.backbone(torch.from_numpy(ids).to(device))  # (B, T, C)
             scored = hidden[torch.from_numpy(row), torch.from_numpy(column)]  # (N, C)
-            statistics = token_statistics(scored, model.head_weight, torch.from_numpy(target).to(device))
+            statistics = token_statistics(
+                scored, model.head_weight, torch.from_numpy(target).to(device), head=model.head
+            )
         nats, confidence, correct = (x.double().cpu().numpy() for x in statistics)
         if not np.isfinite(nats).all():
             raise EquilossError("the model gives losses that are not finite", "was its training stopped by NaN?")

@@ -74,8 +74,14 @@ def breakdowns(evaluations: Sequence[EvaluationRecord]) -> list[Table]:
     """The loss of every checkpoint in each domain, frequency decile and range of positions: a table each."""
     return [
         _breakdown("domain", evaluations, [row.domains for row in evaluations]),
-        _breakdown("frequency decile", evaluations, [row.frequency_deciles for row in evaluations]),
-        _breakdown("position", evaluations, [row.positions for row in evaluations]),
+        *(
+            _breakdown(part, evaluations, means)
+            for part, means in (
+                ("frequency decile", [row.frequency_deciles for row in evaluations]),
+                ("position", [row.positions for row in evaluations]),
+            )
+            if len({row.checkpoint.tokenizer_sha256 for row in evaluations}) == 1  # the same tokens
+        ),
     ]
 
 
@@ -96,7 +102,9 @@ def comparisons(
     rows: list[tuple[str, ...]] = []
     for pair in pairs:
         p_values = [p_value(p) for p in (pair.p_difference, pair.p_equivalence)]
-        rows.append((pair.a, pair.b, _interval(pair.difference_nats, 4, sign=True), *p_values, pair.verdict))
+        bits = pair.difference_bits_per_byte if isinstance(pair, LossComparison) else None
+        shown = _interval(bits or pair.difference_nats, 4, sign=True) + (" bits/byte" if bits else "")
+        rows.append((pair.a, pair.b, shown, *p_values, pair.verdict))
     title = f"paired differences {of}, margin {pairs[0].margin_nats} nats"
     return console.table(title, "llrrrl", headings, rows, caption)
 

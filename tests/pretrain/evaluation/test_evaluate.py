@@ -22,9 +22,9 @@ from pretrain.config import ModelConfig  # noqa: E402
 from pretrain.data.document import Document  # noqa: E402
 from pretrain.data.shard_writer import write_shards  # noqa: E402
 from pretrain.data.shards import Shards  # noqa: E402
-from pretrain.evaluation.evaluate import Method, evaluate, free_name  # noqa: E402
+from pretrain.evaluation.evaluate import Method, evaluate, evaluate_all, free_name, own_tokens  # noqa: E402
 from pretrain.evaluation.losses import batches, frequency_deciles, token_statistics, windows_over  # noqa: E402
-from pretrain.model import checkpoint  # noqa: E402
+from pretrain.model import checkpoint, huggingface  # noqa: E402
 from pretrain.model.decoder import GPT  # noqa: E402
 
 ENCODING = tokenizer.train_bpe(["the king and the queen of the land"] * 3, 270)
@@ -347,3 +347,31 @@ def test_the_share_of_a_training_mix_that_is_of_the_test_sets_source() -> None:
         {"elsewhere": 0, "same content": 0.45, "another machine": 0.45, "other content": 0, "a world": 0.1,
          "the mix": 1, "whole": 1}
     )  # fmt: skip
+
+
+def test_models_of_different_vocabularies_are_compared_in_bits_per_byte(
+    make_foreign: Callable[..., Path], shards: Shards, tmp_path: Path
+) -> None:
+    """Each reads the text with its own tokenizer: the same bytes, other tokens, and `transformers`' own loss."""
+    from transformers import AutoModelForCausalLM
+
+    paths = [make_foreign("gpt_neox", end=False), make_foreign("llama", bos=True)]
+    report = evaluate_all(paths, [shards.directory], Method(), tmp_path / "out", 0.05, "cpu")
+    a, b = report.evaluations
+    assert a.data.bytes == b.data.bytes > 0
+    assert a.checkpoint.tokenizer_sha256 != b.checkpoint.tokenizer_sha256
+    (pair,) = report.comparisons
+    assert pair.difference_bits_per_byte is not None
+    assert pair.difference_bits_per_byte.value == pytest.approx(a.bits_per_byte.value - b.bits_per_byte.value)
+    assert not pair.frequency_deciles
+
+    loaded = huggingface.load(paths[1])
+    document = own_tokens(loaded, shards, shards.split("test"), np.array([0])).tokens.astype(np.int64)
+    text = shards.tokenizer.decode(shards.split("test").document(0)[:-1].tolist())
+    assert loaded.encoding.decode(document[:-1].tolist()) == text
+    ids = torch.from_numpy(np.append([0], document))[None]  # behind its own beginning, and its own end is a target
+    with torch.no_grad():
+        logits = AutoModelForCausalLM.from_pretrained(paths[1]).eval()(ids[:, :-1]).logits[0]
+    theirs = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum")
+    result = evaluate(loaded, shards, Method())
+    assert float(result.arrays["nats"][0]) == pytest.approx(float(theirs), rel=1e-5)
