@@ -230,8 +230,8 @@ def _attending(attend: Attend) -> Iterator[None]:
 class HuggingFaceEncoding:
     """A tokenizer of `transformers` behind tiktoken's names."""
 
-    def __init__(self, tokenizer: Any, end_id: int) -> None:
-        self.tokenizer, self.eot_token = tokenizer, end_id
+    def __init__(self, tokenizer: Any, end_id: int, before_text: int) -> None:
+        self.tokenizer, self.eot_token, self.before_text = tokenizer, end_id, before_text
 
     @property
     def n_vocab(self) -> int:
@@ -263,7 +263,7 @@ class HuggingFaceCheckpoint(LoadedModel):
     @property
     def encoding(self) -> HuggingFaceEncoding:
         """See LoadedModel."""
-        return HuggingFaceEncoding(self.tokenizer, self.ends[0])
+        return HuggingFaceEncoding(self.tokenizer, self.ends[0], (self.starts or self.ends)[-1 if self.starts else 0])
 
     @property
     def start_ids(self) -> list[int]:

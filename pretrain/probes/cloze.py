@@ -11,11 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from tiktoken import Encoding
-
 from equiloss.errors import InputError
 from equiloss.records.probe import Measure, ProbeResult
-from pretrain.model.decoder import GPT
+from pretrain.model.language_model import LanguageModel, TextEncoding
 from pretrain.probes.completions import Completion, complete
 from pretrain.probes.facts import Fact
 from pretrain.probes.registry import probe
@@ -28,7 +26,7 @@ def of_subject(subject: Subject) -> ProbeResult:
     return completed_facts(subject.model, subject.encoding, subject.facts)
 
 
-def completed_facts(model: GPT, encoding: Encoding, facts: Sequence[Fact]) -> ProbeResult:
+def completed_facts(model: LanguageModel, encoding: TextEncoding, facts: Sequence[Fact]) -> ProbeResult:
     """Accuracy and loss of the facts' values, stored and at first mention; samples by fact.
 
     Raises: InputError when there are no facts.

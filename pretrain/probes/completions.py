@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from tiktoken import Encoding
 from torch import Tensor
 
 from pretrain.model.cross_entropy import IGNORE
-from pretrain.model.decoder import GPT
+from pretrain.model.language_model import LanguageModel, TextEncoding
 
 BATCH = 64
 Row = tuple[list[int], int]
@@ -28,9 +27,9 @@ class Completion:
 
 
 @torch.no_grad()
-def complete(model: GPT, encoding: Encoding, pairs: Sequence[tuple[str, str]]) -> list[Completion]:
+def complete(model: LanguageModel, encoding: TextEncoding, pairs: Sequence[tuple[str, str]]) -> list[Completion]:
     """Each text's continuation, both as text; a text too long for the context loses its beginning."""
-    rows = [row_of(encoding, text, continuation, model.config.context) for text, continuation in pairs]
+    rows = [row_of(encoding, text, continuation, model.context) for text, continuation in pairs]
     completions: dict[int, Completion] = {}
     order = sorted(range(len(rows)), key=lambda number: len(rows[number][0]))
     for start in range(0, len(order), BATCH):
@@ -44,10 +43,11 @@ def complete(model: GPT, encoding: Encoding, pairs: Sequence[tuple[str, str]]) -
     return [completions[number] for number in range(len(rows))]
 
 
-def row_of(encoding: Encoding, text: str, continuation: str, context: int, end: bool = False) -> Row:
+def row_of(encoding: TextEncoding, text: str, continuation: str, context: int, end: bool = False) -> Row:
     """A text and its continuation in at most `context` ids (with the closing end of text, one more)."""
     after = encoding.encode_ordinary(continuation)[: context - 1 - end] + [encoding.eot_token] * end
-    before = [encoding.eot_token, *encoding.encode_ordinary(text)][-(context + end - len(after)) :]
+    first: int = getattr(encoding, "before_text", encoding.eot_token)
+    before = [first, *encoding.encode_ordinary(text)][-(context + end - len(after)) :]
     return [*before, *after], len(after)
 
 

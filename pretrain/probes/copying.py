@@ -2,7 +2,8 @@
 
 A sequence of random tokens is shown twice (Olsson et al. 2022, arXiv 2209.11895). `accuracy` and `loss` are over the
 second showing from its second token on; `lift` is the first showing's loss minus the second's. `induction_score` is the
-attention from each token of the second showing to the one after its first occurrence, in the head that has most of it.
+attention from each token of the second showing to the one after its first occurrence, in the head that has most of it
+(of the own decoder alone).
 
 Random sequences are strange to a model of a small, regular world. `text_accuracy` and `text_loss` are over the tokens
 of the test text that induction predicts (`pretrain.data.induction`), in windows that hold some.
@@ -19,6 +20,7 @@ from torch import Tensor
 from equiloss.records.probe import Measure, ProbeResult
 from pretrain.data.induction import predicted
 from pretrain.model.decoder import GPT
+from pretrain.model.language_model import LanguageModel
 from pretrain.probes.registry import probe
 from pretrain.probes.subject import Subject
 from pretrain.probes.windows import batches, token_losses
@@ -27,14 +29,14 @@ from pretrain.probes.windows import batches, token_losses
 @probe("copying")
 def of_subject(subject: Subject) -> ProbeResult:
     """Copying of random sequences of the test text's tokens, and within the test text."""
-    seen = torch.from_numpy(np.unique(np.asarray(subject.shards.split("test").tokens)).astype(np.int64))
+    seen = torch.from_numpy(np.unique(subject.test_tokens).astype(np.int64))
     vocabulary = seen[seen != subject.encoding.eot_token]
     return copied(subject.model, vocabulary, subject.windows, seed=subject.options.seed)
 
 
 @torch.no_grad()
 def copied(
-    model: GPT,
+    model: LanguageModel,
     vocabulary: Tensor,
     text: Tensor | None = None,
     sequences: int = 64,
@@ -45,7 +47,7 @@ def copied(
 
     `length`: by default 32, or what fits the context twice.
     """
-    length = length or min(32, model.config.context // 2 - 1)
+    length = length or min(32, model.context // 2 - 1)
     generator = torch.Generator().manual_seed(seed)
     first = vocabulary[torch.randint(0, len(vocabulary), (sequences, length), generator=generator)]
     rows = torch.cat([first, first], dim=1)  # (N, 2L)
@@ -55,18 +57,22 @@ def copied(
     right = (guesses == rows[:, length + 1 :]).float().mean(dim=1)
     lift = losses[:, : length - 1].mean(dim=1) - again.mean(dim=1)
     keys = [str(number) for number in range(sequences)]
-    scores = induction_scores(model, rows, length)
+    scores = induction_scores(model, rows, length) if isinstance(model, GPT) else None
     measures = {
         "accuracy": Measure.mean_of(right.tolist(), unit="share of tokens", keys=keys),
         "loss": Measure.mean_of(again.mean(dim=1).tolist(), unit="nats", keys=keys),
         "lift": Measure.mean_of(lift.tolist(), unit="nats", keys=keys),
-        "induction_score": Measure(value=float(scores.max()), unit="share of attention", n=sequences),
+        **({} if scores is None else {"induction_score": _most(scores, sequences)}),
         **({} if text is None else _in_text(model, text)),
     }
-    return ProbeResult.of(measures, heads=scores.tolist(), length=length)
+    return ProbeResult.of(measures, heads=None if scores is None else scores.tolist(), length=length)
 
 
-def _in_text(model: GPT, text: Tensor) -> dict[str, Measure]:
+def _most(scores: Tensor, sequences: int) -> Measure:
+    return Measure(value=float(scores.max()), unit="share of attention", n=sequences)
+
+
+def _in_text(model: LanguageModel, text: Tensor) -> dict[str, Measure]:
     """Accuracy and loss on the tokens of windows (N, T+1) that induction predicts; {} where there are none."""
     chosen = predicted(text)
     right = torch.cat([model(part[:, :-1]).argmax(-1) for part in batches(text)]) == text[:, 1:]

@@ -30,7 +30,7 @@ FROM_THE_WHOLE = 0.1
 @probe("domains")
 def of_subject(subject: Subject) -> ProbeResult:
     """The domain of the data that each test item is worded like."""
-    return closest_domains(subject.encoding, subject.shards, subject.test_items)
+    return closest_domains(subject.shards.tokenizer, subject.shards, subject.test_items)
 
 
 def closest_domains(encoding: Encoding, shards: Shards, items: Sequence[AskedItem]) -> ProbeResult:

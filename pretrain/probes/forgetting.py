@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from equiloss.records.probe import Measure, ProbeResult
-from pretrain.model.decoder import GPT
+from pretrain.model.language_model import LanguageModel
 from pretrain.probes.registry import probe
 from pretrain.probes.subject import Subject
 from pretrain.probes.windows import token_losses
@@ -19,7 +19,7 @@ def of_subject(subject: Subject) -> ProbeResult:
 
 
 @torch.no_grad()
-def rise_and_distance(model: GPT, tuned: GPT, rows: Tensor) -> ProbeResult:
+def rise_and_distance(model: LanguageModel, tuned: LanguageModel, rows: Tensor) -> ProbeResult:
     """The rise in loss on windows (N, T+1) from the base to the fine-tuned model, and ||W' - W|| / ||W||."""
     rises = (token_losses(tuned, rows) - token_losses(model, rows)).mean(dim=1).tolist()
     moved = total = 0.0

@@ -12,11 +12,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from tiktoken import Encoding
-
 from equiloss.errors import InputError
 from equiloss.records.probe import Measure, ProbeResult
-from pretrain.model.decoder import GPT
+from pretrain.model.language_model import LanguageModel, TextEncoding
 from pretrain.probes.completions import complete
 from pretrain.probes.instructions import AskedItem
 from pretrain.probes.registry import probe
@@ -32,8 +30,8 @@ def of_subject(subject: Subject) -> ProbeResult:
 
 
 def item_losses(
-    model: GPT,
-    encoding: Encoding,
+    model: LanguageModel,
+    encoding: TextEncoding,
     everything: Sequence[AskedItem],
     test: Sequence[AskedItem],
     most: int = 400,
@@ -66,7 +64,7 @@ def item_losses(
     return ProbeResult.of(measures, test_items=len(held), other_items=len(others))
 
 
-def answer_losses(model: GPT, encoding: Encoding, pairs: Sequence[tuple[str, str]]) -> list[float]:
+def answer_losses(model: LanguageModel, encoding: TextEncoding, pairs: Sequence[tuple[str, str]]) -> list[float]:
     """The mean loss in nats per token of each answer after its question; long questions lose their beginning."""
     completions = complete(model, encoding, [(question, f"\n{answer}") for question, answer in pairs])
     return [completion.nats / completion.tokens for completion in completions]

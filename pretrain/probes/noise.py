@@ -14,7 +14,7 @@ from torch import Tensor
 
 from equiloss.records.probe import Measure, ProbeResult
 from equiloss.seeds import stream
-from pretrain.model.decoder import GPT
+from pretrain.model.language_model import LanguageModel
 from pretrain.probes.registry import probe
 from pretrain.probes.subject import Subject
 from pretrain.probes.windows import mean_loss
@@ -30,7 +30,7 @@ def of_subject(subject: Subject) -> ProbeResult:
 
 @torch.no_grad()
 def loss_rises(
-    model: GPT, rows: Tensor, strengths: Sequence[float] = STRENGTHS, draws: int = 4, seed: int = 0
+    model: LanguageModel, rows: Tensor, strengths: Sequence[float] = STRENGTHS, draws: int = 4, seed: int = 0
 ) -> ProbeResult:
     """The rise in mean loss on windows (N, T+1) at each strength, over `draws`; the model is left as it was."""
     before = mean_loss(model, rows)

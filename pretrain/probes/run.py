@@ -11,7 +11,7 @@ from equiloss.files import write_json
 from equiloss.numerals import duration
 from equiloss.provenance import provenance
 from equiloss.records.probe import ProbedCheckpoint, ProbedData, ProbeRecord, ProbeResult
-from pretrain.model import checkpoint
+from pretrain.model.opening import open_model
 from pretrain.probes.registry import probes
 from pretrain.probes.subject import MissingInput, ProbeOptions, Subject
 
@@ -25,7 +25,7 @@ def run(path: Path, options: ProbeOptions, output: Path | None = None) -> tuple[
     unknown = [name for name in options.only if name not in known]
     if unknown:
         raise InputError(f"no probe named {unknown[0]!r}", f"the probes: {', '.join(known)}")
-    subject = Subject(checkpoint.load(path), options)
+    subject = Subject(open_model(path), options)
     shards = subject.shards if options.data else None
     measured: dict[str, ProbeResult] = {}
     for name in options.only or [name for name, probe in known.items() if not probe.only_when_named]:
@@ -39,13 +39,13 @@ def run(path: Path, options: ProbeOptions, output: Path | None = None) -> tuple[
         console.say(f"{name}: {duration(measured[name].seconds)}")
     base = subject.base
     record = ProbeRecord(
-        checkpoint=ProbedCheckpoint(path=str(path), sha256=base.sha256, config=base.config.model_dump()),
+        checkpoint=ProbedCheckpoint(path=str(base.path), sha256=base.sha256, config=base.settings),
         data=ProbedData(path=str(options.data), sha256=shards.sha256) if shards else None,
         seed=options.seed,
         probes=measured,
         skipped=subject.skipped,
         provenance=provenance(),
     )
-    target = output or path.with_name(f"{path.stem}.probe.json")
+    target = output or base.path.with_name(f"{base.path.stem}.probe.json")
     write_json(target, record)
     return record, target

@@ -25,7 +25,7 @@ Product = Callable[[list[Tensor]], list[Tensor]]
 @probe("sharpness")
 def of_subject(subject: Subject) -> ProbeResult:
     """Trace and top eigenvalue of the Hessian on 32 windows of the test text."""
-    return hessian_spectrum(subject.model, subject.few_windows(32), seed=subject.options.seed)
+    return hessian_spectrum(subject.decoder, subject.few_windows(32), seed=subject.options.seed)
 
 
 def hessian_spectrum(model: GPT, rows: Tensor, draws: int = 8, steps: int = 20, seed: int = 0) -> ProbeResult:

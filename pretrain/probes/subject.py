@@ -6,18 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from tiktoken import Encoding
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from equiloss.errors import InputError
 from pretrain.data.shards import Shards
-from pretrain.model import checkpoint
+from pretrain.evaluation.evaluate import own_tokens
 from pretrain.model.checkpoint import Checkpoint
 from pretrain.model.decoder import GPT
+from pretrain.model.language_model import LanguageModel, LoadedModel, TextEncoding
+from pretrain.model.opening import open_model
 from pretrain.probes.facts import Fact, read_facts, world_facts
 from pretrain.probes.instructions import AskedItem, read_items
 from pretrain.probes.windows import windows
+
+FOREIGN_WINDOW = 512
+"""Tokens of a window for a model of another library, whose context can be a hundred times that."""
 
 
 @dataclass(frozen=True)
@@ -45,29 +52,38 @@ class Subject:
     `skipped`: what a probe left out of its measures, and why; a probe may add to it.
     """
 
-    base: Checkpoint
+    base: LoadedModel
     options: ProbeOptions
     skipped: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
-    def model(self) -> GPT:
+    def model(self) -> LanguageModel:
         """The base model, in evaluation mode, on the CPU."""
         return self.base.model
 
     @property
-    def encoding(self) -> Encoding:
+    def decoder(self) -> GPT:
+        """The base model where it is of the own kind. Raises: MissingInput where it is another library's."""
+        if not isinstance(self.base.model, GPT):
+            raise MissingInput("is measured on the own decoder's matrices alone")
+        return self.base.model
+
+    @property
+    def encoding(self) -> TextEncoding:
         """The base model's tokenizer."""
         return self.base.encoding
 
     @cached_property
     def shards(self) -> Shards:
-        """The data. Raises: InputError when it was made with another tokenizer than the base model's."""
+        """The data. Raises: InputError when it was made with another tokenizer than the own decoder's."""
         from equiloss import tokenizer
 
         if self.options.data is None:
             raise MissingInput("needs --data")
         shards = Shards.open(self.options.data)
-        if tokenizer.sha256(self.encoding) != tokenizer.sha256(shards.tokenizer):
+        if isinstance(self.base, Checkpoint) and tokenizer.sha256(self.base.encoding) != tokenizer.sha256(
+            shards.tokenizer
+        ):
             raise InputError(
                 f"{self.options.data}: was made with another tokenizer than the checkpoint",
                 "give the data it was trained on",
@@ -75,9 +91,19 @@ class Subject:
         return shards
 
     @cached_property
+    def test_tokens(self) -> NDArray[np.unsignedinteger[Any]]:
+        """The data's test split (N,): in its own tokens, or its text in those of a model of another library."""
+        split = self.shards.split("test")
+        if isinstance(self.base, Checkpoint):
+            return split.tokens
+        return own_tokens(self.base, self.shards, split, np.arange(len(split))).tokens
+
+    @cached_property
     def windows(self) -> Tensor:
         """Windows of the data's test split (N, T+1), evenly spaced, of at most `--tokens` predicted tokens."""
-        return windows(self.shards.split("test").tokens, self.model.config.context, self.options.tokens)
+        own = isinstance(self.base, Checkpoint)
+        context = self.model.context if own else min(self.model.context, FOREIGN_WINDOW)
+        return windows(self.test_tokens, context, self.options.tokens)
 
     def few_windows(self, most: int) -> Tensor:
         """At most so many of the windows, evenly spaced."""
@@ -98,13 +124,14 @@ class Subject:
         return read_items(self.options.items), self.test_items
 
     @cached_property
-    def tuned(self) -> GPT:
+    def tuned(self) -> LanguageModel:
         """The fine-tuned model of `--tuned`. Raises: InputError when it has another shape than the base model."""
         path = self.options.tuned
         if path is None:
             raise MissingInput("needs --tuned")
-        tuned = checkpoint.load(path / "checkpoint.pt" if path.is_dir() else path)
-        if tuned.config != self.base.config.model_copy(update={"tie_weights": tuned.config.tie_weights}):
+        tuned = open_model(path)
+        shapes = [{name: one.shape for name, one in of.model.named_parameters()} for of in (tuned, self.base)]
+        if shapes[1].items() - shapes[0].items():
             raise InputError(f"{path}: has another shape than the base model", "give a fine-tuning of this checkpoint")
         return tuned.model
 

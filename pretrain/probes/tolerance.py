@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from statistics import fmean
 
 import torch
-from tiktoken import Encoding
 
 from equiloss.records.probe import Measure, ProbeResult
-from pretrain.model.decoder import GPT
+from pretrain.model.language_model import LanguageModel, TextEncoding
 from pretrain.probes.completions import padded, row_of
 from pretrain.probes.instructions import AskedItem
 from pretrain.probes.items import answer_losses
@@ -37,8 +36,8 @@ def of_subject(subject: Subject) -> ProbeResult:
 
 
 def rate_curve(
-    model: GPT,
-    encoding: Encoding,
+    model: LanguageModel,
+    encoding: TextEncoding,
     train: Sequence[AskedItem],
     held_out: Sequence[AskedItem],
     rates: Sequence[float] = RATES,
@@ -73,13 +72,19 @@ def rate_curve(
 
 
 def fine_tune(
-    model: GPT, encoding: Encoding, items: Sequence[AskedItem], rate: float, steps: int, batch: int, seed: int
-) -> GPT:
+    model: LanguageModel,
+    encoding: TextEncoding,
+    items: Sequence[AskedItem],
+    rate: float,
+    steps: int,
+    batch: int,
+    seed: int,
+) -> LanguageModel:
     """A copy of the model trained on the items' answers."""
     tuned = copy.deepcopy(model).train()
     optimizer = torch.optim.AdamW(tuned.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
     generator = torch.Generator().manual_seed(seed)
-    context = model.config.context
+    context = model.context
     rows = [row_of(encoding, item.question, f"\n{item.answer}", context, end=True) for item in items]
     for step in range(steps):
         warm = max(1, steps // 10)

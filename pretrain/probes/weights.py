@@ -19,7 +19,7 @@ from pretrain.probes.subject import Subject
 @probe("weights")
 def of_subject(subject: Subject) -> ProbeResult:
     """Norms, stable ranks and anisotropy of the base model."""
-    return weight_geometry(subject.model)
+    return weight_geometry(subject.decoder)
 
 
 @torch.no_grad()

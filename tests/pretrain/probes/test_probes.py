@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -382,3 +384,23 @@ def test_every_probe_of_the_folder_is_found_by_name() -> None:
         *("cloze", "copying", "domains", "forgetting", "items", "noise", "sharpness", "tolerance", "weights")
     }
     assert [name for name, probe in found.items() if probe.only_when_named] == ["tolerance"]
+
+
+def test_a_model_of_another_library_is_probed_and_what_is_left_out_says_why(
+    make_foreign: Callable[..., Path], shards_directory: Path, tmp_path: Path
+) -> None:
+    items = tmp_path / "items.json"
+    rows = [{"id": f"{n}", "instruction": f"Say {n}.", "output": f"It is {n} ants."} for n in range(8)]
+    items.write_text(json.dumps(rows))
+    held = tmp_path / "held.json"
+    held.write_text(json.dumps(rows[:3]))
+    facts = tmp_path / "facts.jsonl"
+    facts.write_text('{"subject": "Ada", "attribute": "pet", "value": "dogs", "asked": ["Ada likes"]}\n')
+    options = ProbeOptions(data=shards_directory, items=items, test=held, facts=facts, tokens=256)
+    record, path = run.run(make_foreign("llama", bos=True), options)
+    assert path.name == "model.probe.json"
+    assert {"cloze", "copying", "items", "noise"} <= record.probes.keys()
+    assert {"weights", "sharpness", "forgetting"} <= record.skipped.keys()
+    assert "own decoder" in record.skipped["sharpness"]
+    assert "few_shot_lift" in record.probes["items"].measures
+    assert "induction_score" not in record.probes["copying"].measures
