@@ -23,6 +23,10 @@ class RunPaths:
         """The answers, results/NAME.jsonl. Raises: InputError for a name that leaves the folder."""
         return child(self.results, f"{self.name}.jsonl")
 
+    def epoch(self, number: int) -> Path:
+        """The answers of an epoch's weights, results/NAME.eNUMBER.jsonl."""
+        return child(self.results, f"{self.name}.e{number}.jsonl")
+
     @property
     def record(self) -> Path:
         """The record, results/NAME.run.json; written last: a run is done when it is there."""

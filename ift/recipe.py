@@ -64,6 +64,8 @@ class Recipe(Config):
     """Stop after so many epochs without a lower validation loss; none: run all epochs."""
     select: Literal["best", "last"] = "best"
     """Which epoch's weights are kept: the one with the lowest validation loss, or the last."""
+    answer_every_epoch: bool = False
+    """Answer the test after each epoch too, in results/NAME.e1.jsonl, NAME.e2.jsonl, ...: is early stopping right?"""
     validation_items: int | None = Field(default=None, ge=1)
     """Select by the first so many validation items alone, as some scripts do; none: by all of them."""
 

@@ -116,11 +116,28 @@ class RunSeeds(FileRecord):
     decoding: int | None = None
 
 
+class AnswerStatistics(FileRecord):
+    """What can be said of answers without a judge (`ift.generation.metrics` says how each is measured)."""
+
+    items: int = 0
+    finish_reason: dict[str, int] = Field(default_factory=dict)
+    empty: int = 0
+    tokens_mean: float | None = None
+    tokens_median: float | None = None
+    tokens_max: int | None = None
+    distinct_2: float | None = None
+    with_reference: int = 0
+    exact_match: float | None = None
+    chrf: float | None = None
+    rouge_l: float | None = None
+
+
 class Epoch(FileRecord):
     """One pass over the training items. Losses in nats per token that carries loss.
 
     `train_loss` is the mean over the epoch, while the weights change; `grad_norm` the mean of the steps' gradient
-    norms before clipping.
+    norms before clipping. `responses`: the file of the answers that its weights gave, with `answers` on them, where the
+    recipe asked for those.
     """
 
     epoch: int
@@ -130,6 +147,8 @@ class Epoch(FileRecord):
     grad_norm: float | None = None
     clipped_share: float | None = None
     seconds: float | None = None
+    responses: str | None = None
+    answers: AnswerStatistics | None = None
 
 
 class SweptRate(FileRecord):
@@ -163,22 +182,6 @@ class WeightDistance(FileRecord):
 
     relative: float | None = None
     by_parameter: dict[str, float] = Field(default_factory=dict)
-
-
-class AnswerStatistics(FileRecord):
-    """What can be said of answers without a judge (`ift.generation.metrics` says how each is measured)."""
-
-    items: int = 0
-    finish_reason: dict[str, int] = Field(default_factory=dict)
-    empty: int = 0
-    tokens_mean: float | None = None
-    tokens_median: float | None = None
-    tokens_max: int | None = None
-    distinct_2: float | None = None
-    with_reference: int = 0
-    exact_match: float | None = None
-    chrf: float | None = None
-    rouge_l: float | None = None
 
 
 class RunFiles(FileRecord):

@@ -32,7 +32,8 @@ def of_runs(runs: Sequence[FinishedRun]) -> list[str]:
         )
         lines += [f"  {line}" for line in of_statistics(record.answers)]
         lines.append(f"  answers {paths.responses}, record {paths.record}, model {paths.model}/")
-    return [*lines, f"next: {judge_score([one.paths.responses for one in runs])}"]
+    epochs = [epoch.responses for one in runs for epoch in one.record.epochs if epoch.responses]
+    return [*lines, f"next: {judge_score(epochs or [one.paths.responses for one in runs])}"]
 
 
 def of_answers(answers: Answers) -> list[str]:

@@ -53,7 +53,8 @@ class Trained:
 
 OnStep = Callable[[int, int, float, float], None]
 """Called after each step with (step, steps, loss, learning rate)."""
-OnEpoch = Callable[[Epoch], None]
+OnEpoch = Callable[[Epoch], Epoch]
+"""Called after each epoch, while the model has its weights; gives the epoch with what is to be recorded of it."""
 
 
 def mean_loss(model: LanguageModel, items: Sequence[Encoded], recipe: Recipe, world: World) -> float | None:
@@ -146,7 +147,7 @@ def fine_tune(
             result.selected_epoch = epoch
             best = _copy(model)
         if on_epoch is not None:
-            on_epoch(done)
+            result.epochs[-1] = on_epoch(done)
         if state_path is not None and world.main:
             _save(state_path, fingerprint, model, best, optimizers, result)
     result.stopped = "patience" if len(result.epochs) < recipe.epochs else "epochs"

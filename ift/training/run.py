@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from equiloss.records.ift_run import Epoch, IftRun, LrSweep, RunSeeds, Settings,
 from equiloss.records.response import Response, write_responses
 from ift.generation import metrics
 from ift.generation.model_answerer import ModelAnswerer
-from ift.generation.partial_answers import answer_resumably, forget
+from ift.generation.partial_answers import answer_resumably, begun, forget
 from ift.paths import RunPaths
 from ift.recipe import Recipe
 from ift.training.energy import Meter
@@ -58,6 +58,7 @@ def seeds_of(recipe: Recipe, seed: int) -> RunSeeds:
 def fingerprint_of(prepared: Prepared, seed: int, without: Sequence[str] = ()) -> str:
     """A hash of all that a run's result depends on, but for some fields of the recipe."""
     aside = {"device", "threads", "micro_batch_tokens", *without}
+    aside |= set() if prepared.recipe.answer_every_epoch else {"answer_every_epoch"}  # as before there was the field
     return sha256_of(
         {
             "base": prepared.base.sha256,
@@ -194,11 +195,12 @@ class FineTuning:
             speed = tokens * (display.per_s or 0.0)
             display.update(step, *training_figures(loss, lr, speed))
 
-        def on_epoch(epoch: Epoch) -> None:
+        def on_epoch(epoch: Epoch) -> Epoch:
             losses = f"train {number(epoch.train_loss, 4)}"
             if epoch.validation_loss is not None:
                 losses += f", validation {number(epoch.validation_loss, 4)}"
             display.line(f"{name}: epoch {epoch.epoch}: {losses} ({duration(epoch.seconds or 0)})")
+            return self._answered(epoch, model) if recipe.answer_every_epoch else epoch
 
         with display:
             return fine_tune(
@@ -244,6 +246,9 @@ class FineTuning:
         if weights.exists():
             claim(weights, mine or sha256_file(weights) == recorded, hint)
         paths.claim(known, mine)
+        for epoch in range(1, self.prepared.recipe.epochs + 1) if self.prepared.recipe.answer_every_epoch else ():
+            path = paths.epoch(epoch)
+            claim(path, mine or known is not None or begun(self._partial(path.stem), self.fingerprint), hint)
 
     def _finished(self, record: IftRun) -> bool:
         """Whether nothing is left to do for a run whose record is there; its model writes lost answers again."""
@@ -265,7 +270,8 @@ class FineTuning:
 
     def _forget(self) -> None:
         """Delete what is only there for a killed run to go on, and what a kill left half written."""
-        for path in (self.paths.state, *self.paths.model.glob(".*.tmp")):
+        folder = self.paths.model
+        for path in (self.paths.state, *folder.glob(".*.tmp"), *folder.glob("*.answers.jsonl")):
             path.unlink(missing_ok=True)
         forget(self.paths.answers)
 
@@ -283,13 +289,29 @@ class FineTuning:
             )
         return loss
 
-    def _answers(self, saved: LoadedModel) -> list[Response]:
+    def _answered(self, epoch: Epoch, model: LanguageModel) -> Epoch:
+        """An epoch with the answers of its weights, written to a file of their own."""
+        path = self.paths.epoch(epoch.epoch)
+        model.eval()
+        answers = self._answers(replace(self.prepared.base, model=model), path.stem)
+        model.train()
+        if self.world.main:
+            write_responses(path, answers)
+        self.world.barrier()
+        return epoch.model_copy(update={"responses": str(path), "answers": metrics.summary(answers)["all"]})
+
+    def _partial(self, name: str) -> Path:
+        """Where answers are kept until all are there."""
+        return self.paths.model / f"{name}.answers.jsonl" if name else self.paths.answers
+
+    def _answers(self, saved: LoadedModel, name: str = "") -> list[Response]:
         """Answers to the test items; several processes share them and merge by id."""
-        test, name = self.prepared.parts["test"], self.paths.name
+        test, partial = self.prepared.parts["test"], self._partial(name)
+        name = name or self.paths.name
         answerer = ModelAnswerer(saved, self.prepared.template, self.prepared.recipe.decoding)
         if self.world.main:
             say(f"{name}: answering {len(test)} test items")
-        return answer_resumably(answerer, test, name, self.seed, self.paths.answers, self.fingerprint, self.world)
+        return answer_resumably(answerer, test, name, self.seed, partial, self.fingerprint, self.world)
 
     def _beside_base(self) -> dict[str, Settings]:
         """Each field of the recipe that the base's training had too, with both values."""

@@ -91,7 +91,7 @@ BASE = (
 
 IDLE = frozenset(
     {
-        *(f"recipe.{name}" for name in ("device", "threads", "micro_batch_tokens")),
+        *(f"recipe.{name}" for name in ("device", "threads", "micro_batch_tokens", "answer_every_epoch")),
         *(f"config.train.{name}" for name in ("device", "threads", "parallel", "compile", "max_skipped")),
         *(f"config.train.{name}" for name in ("log_every", "eval_every", "eval_tokens", "samples", "tracker")),
         *(f"config.train.{name}" for name in ("save_every", "save_minutes", "keep")),

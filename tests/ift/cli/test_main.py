@@ -46,6 +46,63 @@ def fields(record: dict[str, Any]) -> set[str]:
     return {name for name in names if not name.startswith(aside)}
 
 
+def test_the_answers_of_every_epoch_can_be_judged(base: Path, items: Path, tmp_path: Path) -> None:
+    arguments = [
+        "run",
+        "--base",
+        base,
+        "--data",
+        items,
+        *QUICK,
+        "--set",
+        "patience=none",
+        "--set",
+        "decoding.temperature=1.0",
+    ]
+    (plain,) = ift(*arguments, "--name", "plain")["runs"]
+    assert "responses" not in plain["epochs"][0]
+    (record,) = ift(*arguments, "--name", "one", "--set", "answer_every_epoch=true")["runs"]
+    results = tmp_path / "results"
+    assert [epoch["responses"] for epoch in record["epochs"]] == ["results/one.e1.jsonl", "results/one.e2.jsonl"]
+    by_epoch = [read_responses(results / f"one.e{number}.jsonl") for number in (1, 2)]
+    assert [one.generator for one in by_epoch[0]] == ["one.e1"] * 6
+    texts = [[one.output for one in answers] for answers in by_epoch]
+    assert texts[0] != texts[1]
+    final = [one.output for one in read_responses(results / "one.jsonl")]
+    assert (
+        texts[record["selected_epoch"] - 1] == final == [one.output for one in read_responses(results / "plain.jsonl")]
+    )
+    assert [e["validation_loss"] for e in record["epochs"]] == [e["validation_loss"] for e in plain["epochs"]], (
+        "answering changes nothing"
+    )
+    assert record["epochs"][0]["answers"]["items"] == 6
+    assert not list((tmp_path / "runs" / "ift" / "one").glob("*.jsonl"))
+    again = ift(*arguments, "--name", "one", "--set", "answer_every_epoch=true")["runs"]
+    assert again == [record], "a finished run is left alone"
+    with pytest.raises(InputError, match="is of another run"):
+        ift(*arguments, "--name", "one")
+    (results / "two.e2.jsonl").write_text("somebody's answers")
+    with pytest.raises(InputError, match=r"two\.e2\.jsonl"):
+        ift(*arguments, "--name", "two", "--set", "answer_every_epoch=true")
+
+
+def test_an_epoch_that_was_answered_before_a_kill_is_answered_again(
+    base: Path, items: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["run", "--base", base, "--data", items, *QUICK, "--set", "answer_every_epoch=true"]
+    expected = ift(*arguments, "--name", "whole")["runs"][0]["epochs"]
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ift.training.loop._save", killed)
+        assert CliRunner().invoke(program, [*map(str, arguments), "--name", "one"]).exit_code != 0
+    assert (tmp_path / "results" / "one.e1.jsonl").exists()
+    found = ift(*arguments, "--name", "one")["runs"][0]["epochs"]
+    assert [one["validation_loss"] for one in found] == [one["validation_loss"] for one in expected]
+
+
 def test_a_run_writes_answers_record_and_model(base: Path, items: Path, tmp_path: Path) -> None:
     (record,) = ift("run", "--base", base, "--data", items, "--name", "one", *QUICK)["runs"]
     responses = read_responses(tmp_path / "results" / "one.jsonl")
@@ -62,6 +119,7 @@ def test_a_run_writes_answers_record_and_model(base: Path, items: Path, tmp_path
     golden = json.loads((GOLDEN / "gentle.s1.run.json").read_text())
     added = {
         *(f"base.config.{name}" for name in ("init", "norm", "out_bias")),
+        "recipe.answer_every_epoch",
         "recipe.untie_head",
         "recipe.lr_of_base",
     }
