@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -293,7 +294,9 @@ class FineTuning:
         """An epoch with the answers of its weights, written to a file of their own."""
         path = self.paths.epoch(epoch.epoch)
         model.eval()
-        answers = self._answers(replace(self.prepared.base, model=model), path.stem)
+        now = copy(self.prepared.base)
+        now.model = model
+        answers = self._answers(now, path.stem)
         model.train()
         if self.world.main:
             write_responses(path, answers)
