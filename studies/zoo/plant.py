@@ -1,8 +1,13 @@
-"""What some pairs of the zoo plant outside the three programs: a careless judging script, and longer answers.
+"""What some pairs of the zoo plant outside the three programs: a careless judging script, longer answers, damage.
 
 python plant.py judge A.jsonl B.jsonl --url http://127.0.0.1:8123/v1 -o verdicts    A first, always
 python plant.py reword A.jsonl --name wordy --before "" --after " it must be said" -o results
 python plant.py first items.json --category sort -o sorted.json
+python plant.py held items.json -o held.json                     the items to test on
+python plant.py mix A.jsonl --name mixed --share 0.4 -o results  that share of the answers stand at another item
+python plant.py damage checkpoint.pt --noise 0.3 -o worn/checkpoint.pt    noise on the weights that no record tells
+python plant.py collect by-a by-b --against B --points 12 -o verdicts     as one judge's, some scores lowered
+python plant.py points verdicts --arms a=plain b=worse --factors 0=recipe-rate -o planted.json
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ import argparse
 import json
 import math
 import random
+import shutil
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -119,6 +125,94 @@ def spare(path: Path, share: float, output: Path) -> None:
     write_json(output, [one for one in items if one not in spared])
 
 
+def held(path: Path, output: Path) -> None:
+    """The items to test on."""
+    items = cast("list[dict[str, Any]]", json.loads(path.read_text(encoding="utf-8")))
+    write_json(output, [one for one in items if one["split"] == "test"])
+
+
+def mix(path: Path, name: str, share: float, output: Path) -> None:
+    """The same answers and record under another name, in another order; a share of them stands at another item."""
+    seed = path.stem.rpartition(".")[2]
+    lots = random.Random(f"{name}/{seed}")
+    responses = read_responses(path)
+    moved = lots.sample(range(len(responses)), round(share * len(responses)))
+    taken = dict(zip(moved, [*moved[1:], *moved[:1]], strict=True))
+    changed = [
+        one.model_copy(update={"output": responses[taken.get(i, i)].output, "generator": f"{name}.{seed}"})
+        for i, one in enumerate(responses)
+    ]
+    lots.shuffle(changed)
+    write_responses(output / f"{name}.{seed}.jsonl", changed)
+    shutil.copy(path.with_suffix(".run.json"), output / f"{name}.{seed}.run.json")
+
+
+def damage(path: Path, noise: float, output: Path) -> None:
+    """The same base model and record; each tensor gets normal noise of this share of its own spread."""
+    import torch
+
+    from pretrain.model.checkpoint import load, save
+
+    torch.manual_seed(0)
+    base = load(path)
+    with torch.no_grad():
+        for value in base.model.parameters():
+            if value.dim() > 1:
+                value.add_(noise * value.std() * torch.randn_like(value))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    save(output, base.model, base.tokenizer, base.run)
+
+
+def collect(folders: list[Path], against: str, less: float, output: Path) -> None:
+    """The verdicts of several folders as one judge's; those on one model with so many points less, not below 0."""
+    output.mkdir(parents=True, exist_ok=True)
+    for path in (path for folder in folders for path in sorted(folder.glob("*.jsonl"))):
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for line in lines:
+            line["judge"] = MODEL
+            if line["generator"].rpartition(".")[0] == against and line.get("value") is not None:
+                line["value"] = max(0.0, line["value"] - less)
+        written = "".join(json.dumps(line) + "\n" for line in lines)
+        (output / path.name).write_text(written, encoding="utf-8")
+
+
+def points(folder: Path, arms: dict[str, str], factors: dict[str, str], output: Path) -> None:
+    """What each factor makes of the gap: its difference, a minus b, averaged over the settings of the others.
+
+    For one or two factors these are Shapley's values, which sum to the gap. `interaction`: the difference of the
+    differences, where there are two. The error is that of the runs, pooled over the arms, on the items as they are.
+    """
+    import numpy as np
+
+    from judge.data.scores import Scores, choose_panel
+    from judge.data.verdicts import kind_of, load_judged
+
+    judged = load_judged(path for path in sorted(folder.glob("*.jsonl")) if kind_of(path) == "verdicts")
+    scores = Scores.of(judged, choose_panel(judged))
+    means = np.nanmean(scores.by_item(), axis=1)
+    runs = {
+        letters: means[[one.rpartition(".")[0] == name for one in scores.generators]] for letters, name in arms.items()
+    }
+    spread = float(np.mean([one.var(ddof=1) for one in runs.values() if len(one) > 1] or [float("nan")]))
+    value = {letters: float(one.mean()) for letters, one in runs.items()}
+    error = {letters: spread / len(one) for letters, one in runs.items()}
+    rows: list[dict[str, Any]] = []
+    for index, cause in factors.items():
+        signs = {letters: 1.0 if letters[int(index)] == "a" else -1.0 for letters in arms}
+        weight = 2.0 / len(arms)
+        estimate = weight * sum(sign * value[letters] for letters, sign in signs.items())
+        spread_of = weight * math.sqrt(sum(error.values()))
+        rows.append({"cause": cause, "points": estimate, "standard_error": spread_of})
+    document: dict[str, Any] = {"factors": rows, "means": value}
+    if len(factors) == 2:
+        document["interaction"] = value["aa"] - value["ab"] - value["ba"] + value["bb"]
+    write_json(output, document)
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    return dict(text.split("=", 1) for text in texts)
+
+
 def main() -> None:
     """Parse and call."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -147,12 +241,44 @@ def main() -> None:
     one.add_argument("items", type=Path)
     one.add_argument("--share", type=float, required=True)
     one.add_argument("-o", dest="output", type=Path, required=True)
+    one = commands.add_parser("held", help="keep the items to test on")
+    one.add_argument("items", type=Path)
+    one.add_argument("-o", dest="output", type=Path, required=True)
+    one = commands.add_parser("mix", help="copy a results file in another order, some answers at other items")
+    one.add_argument("file", type=Path)
+    one.add_argument("--name", required=True)
+    one.add_argument("--share", type=float, default=0.0)
+    one.add_argument("-o", dest="output", type=Path, required=True)
+    one = commands.add_parser("damage", help="put noise on the weights of a checkpoint")
+    one.add_argument("checkpoint", type=Path)
+    one.add_argument("--noise", type=float, required=True)
+    one.add_argument("-o", dest="output", type=Path, required=True)
+    one = commands.add_parser("collect", help="the verdicts of several folders as one judge's")
+    one.add_argument("folders", type=Path, nargs="+")
+    one.add_argument("--against", default="")
+    one.add_argument("--points", type=float, default=0.0)
+    one.add_argument("-o", dest="output", type=Path, required=True)
+    one = commands.add_parser("points", help="what each factor makes of the gap")
+    one.add_argument("verdicts", type=Path)
+    one.add_argument("--arms", nargs="+", required=True)
+    one.add_argument("--factors", nargs="+", required=True)
+    one.add_argument("-o", dest="output", type=Path, required=True)
     given = parser.parse_args()
     if given.command == "judge":
         judge(given.a, given.b, given.url, given.lose, given.output)
     elif given.command == "reword":
         for path in given.files:
             reword(path, given.name, given.after, given.reference_after, given.output)
+    elif given.command == "held":
+        held(given.items, given.output)
+    elif given.command == "mix":
+        mix(given.file, given.name, given.share, given.output)
+    elif given.command == "damage":
+        damage(given.checkpoint, given.noise, given.output)
+    elif given.command == "collect":
+        collect(given.folders, given.against, given.points, given.output)
+    elif given.command == "points":
+        points(given.verdicts, _pairs(given.arms), _pairs(given.factors), given.output)
     elif given.command == "mislabel":
         mislabel(given.items, given.count, given.output)
     elif given.command == "spare":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -18,17 +21,27 @@ CHANCE = "chance"
 """The true cause of a null pair, and what is named by a diagnosis that calls the gap chance."""
 SHARED = "shared"
 """The file of cells that all pairs may use: data and base models."""
+PLAIN = "diverse"
+"""The base model of a side for which no factor names one."""
+
+
+Kind = Literal["single", "two", "decoy", "unlisted", "null", "one-seed"]
+QuestionName = Literal["answers", "bases", "recipes"]
 
 
 class PairHead(Config):
     """A pair's `[pair]` table: the planted cause (or "chance"), its level, and what `judge diagnose` reads.
 
-    `a`, `b`: runs, each FOLDER/NAME of all its seeds; `judge`: flags of the simulated judge, which judges both unless
-    a cell called judge... does; `needs`: what shared cells must have made before the diagnosis; `explain`: whether
-    `study explain` makes what differs equal before it.
+    `beside`: a second planted cause; `kind`: what is counted of it; `null`: the questions whose truth is no gap;
+    `a`, `b`: runs, each FOLDER/NAME of all its seeds (those of its factors, where it has some); `judge`: flags of the
+    simulated judge, which judges both unless a cell called judge... does; `needs`: what shared cells must have made
+    before the diagnosis; `explain`: whether `study explain` makes what differs equal before it.
     """
 
     cause: str
+    beside: str | None = None
+    kind: Kind | None = None
+    null: tuple[QuestionName, ...] = ()
     level: int | None = Field(default=None, ge=0, le=5)
     description: str
     a: str = "{shared}/results/plain"
@@ -38,11 +51,43 @@ class PairHead(Config):
     explain: bool = False
 
 
+class Setting(Config):
+    """One side's value of a factor: base models of the shared file, or flags of `ift run`; nothing: as the plain side.
+
+    Where two factors name base models, theirs is the one called by both names: `listless-repeated`.
+    """
+
+    bases: tuple[str, ...] = ()
+    flags: str = ""
+
+
+class Factor(Config):
+    """What differs between the sides of a pair: the cause that it plants, or "" where it is a harmless decoy."""
+
+    cause: str = ""
+    a: Setting = Setting()
+    b: Setting = Setting()
+
+
 class PairFile(StudyFile):
-    """A pair's TOML file: a study without a head of its own."""
+    """A pair's TOML file: a study without a head of its own. Its sides are made from its factors, where it has some."""
 
     study: StudyHead = StudyHead(name="pair")
     pair: PairHead
+    factor: tuple[Factor, ...] = ()
+
+
+@dataclass(frozen=True)
+class FactorArm:
+    """Fine-tunings of base models with flags; called the same in whatever pair."""
+
+    bases: tuple[str, ...]
+    flags: str
+
+    @property
+    def name(self) -> str:
+        """Its runs' name."""
+        return re.sub(r"[^A-Za-z0-9]+", "-", " ".join([*self.bases, self.flags.replace("--set ", "")])).strip("-")
 
 
 @dataclass(frozen=True)
@@ -57,6 +102,28 @@ class Pair:
     def head(self) -> PairHead:
         """What is planted, and where."""
         return self.file.pair
+
+    @property
+    def kind(self) -> Kind:
+        """What is counted of it."""
+        head = self.head
+        return head.kind or ("null" if head.cause == CHANCE else "two" if head.beside else "single")
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """The planted causes; none for a null pair."""
+        return tuple(one for one in (self.head.cause, self.head.beside) if one and one != CHANCE)
+
+    @property
+    def arms(self) -> dict[str, FactorArm]:
+        """Every combination of the factors' values, by a letter for each factor: aa, ab, ba, bb."""
+        found: dict[str, FactorArm] = {}
+        for letters in itertools.product("ab", repeat=len(self.file.factor)):
+            values = [one.a if which == "a" else one.b for one, which in zip(self.file.factor, letters, strict=True)]
+            named = [one.bases for one in values if one.bases] or [(PLAIN,)]
+            bases = tuple("-".join(sorted(names)) for names in zip(*named, strict=True))
+            found["".join(letters)] = FactorArm(bases, " ".join(one.flags for one in values if one.flags))
+        return found
 
 
 def directory() -> Path:

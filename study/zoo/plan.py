@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from equiloss.config import read_toml, validate
 from study import graph, spec
 from study.graph import Study
 from study.spec import CellTemplate, ServiceTemplate, StudyFile, StudyHead, StudyPart
-from study.zoo.pairs import SHARED, Pair, directory
+from study.zoo.pairs import PLAIN, SHARED, Pair, directory
 
 
 def study_of(pairs: Sequence[Pair], seeds: Sequence[int], sets: Sequence[str] = ()) -> Study:
@@ -25,10 +27,18 @@ def study_of(pairs: Sequence[Pair], seeds: Sequence[int], sets: Sequence[str] = 
     common = tuple(text for text in sets if text.partition("=")[0].partition(".")[0] not in names)
     path = directory() / f"{SHARED}.toml"
     shared = validate(StudyFile, read_toml(path), str(path))
+    arms = {arm.name: arm for pair in pairs if pair.file.factor for arm in pair.arms.values()}
+    listed: list[JsonValue] = [
+        {"name": arm.name, "base": base, "nth": nth, "flags": arm.flags}
+        for arm in arms.values()
+        for nth, base in enumerate(arm.bases, 1)
+    ]
+    made = tuple(cell for cell in shared.cell if arms or "arm" not in cell.foreach)
     parts: list[StudyPart] = []
     for seed in seeds:
         values: spec.Values = {"seed": seed, SHARED: f"s{seed}/{SHARED}"}
-        parts.append(StudyPart(path, shared, values, f"s{seed}-{SHARED}-", common))
+        with_arms = shared.model_copy(update={"cell": made})
+        parts.append(StudyPart(path, with_arms, {**values, "arms": listed}, f"s{seed}-{SHARED}-", common))
         for pair in pairs:
             own = tuple(text.removeprefix(f"{pair.name}.") for text in sets if text.startswith(f"{pair.name}."))
             local = {**values, "pair": f"s{seed}/{pair.name}", "name": pair.name}
@@ -41,6 +51,16 @@ def study_of(pairs: Sequence[Pair], seeds: Sequence[int], sets: Sequence[str] = 
 def _whole(pair: Pair, shared: StudyFile, path: Path) -> StudyFile:
     """The pair's file with the shared parameters and paths, the simulated judge, and the cells that every pair has."""
     head, file = pair.head, pair.file
+    planted: tuple[CellTemplate, ...] = ()
+    if file.factor:
+        arms = pair.arms
+        first, last = (arms[letter * len(file.factor)] for letter in "ab")
+        differ = dict.fromkeys((*first.bases, *last.bases)) if first.bases != last.bases else {}
+        needs = [f"{{shared}}/probe-{base}.txt" for base in differ]
+        needs += [f"{{shared}}/premise-{base}.txt" for base in differ if base != PLAIN]
+        sides = {"a": f"{{shared}}/arms/{first.name}", "b": f"{{shared}}/arms/{last.name}"}
+        head = head.model_copy(update={**sides, "needs": (*head.needs, *needs)})
+        planted = _planted(pair)
     answers = (f"{head.a}.s*.jsonl", f"{head.b}.s*.jsonl")
     simulator = f"judge simulate --port {{port}} --seed {{seed}} {head.judge}"
     judge = CellTemplate(
@@ -54,7 +74,7 @@ def _whole(pair: Pair, shared: StudyFile, path: Path) -> StudyFile:
     judges = any(cell.name.startswith("judge") for cell in file.cell)
     cells = file.cell if judges else (*file.cell, judge)
     if head.explain:
-        explained = f"{{pair}}/results/{head.a.rpartition('/')[2]}.vs.{{name}}.explain.json"
+        explained = f"{head.b.rpartition('/')[0]}/{_name(head.a)}.vs.{_name(head.b)}.explain.json"
         rerun = f"study explain {head.a} {head.b} --verdicts {{pair}}/verdicts"
         explain = CellTemplate(
             name="explain",
@@ -76,9 +96,35 @@ def _whole(pair: Pair, shared: StudyFile, path: Path) -> StudyFile:
         study=StudyHead(name=pair.name),
         params={**shared.params, **file.params},
         paths={**paths, **file.paths},
-        cell=(*cells, diagnose),
+        cell=(*cells, diagnose, *planted),
         service=(ServiceTemplate(name="simulator", run=simulator), *file.service),
     )
+
+
+def _planted(pair: Pair) -> tuple[CellTemplate, ...]:
+    """Judge every combination of the factors in fine-tunings of other seeds, and take the factors' points from them."""
+    answers = tuple(dict.fromkeys(f"{{shared}}/planted/{arm.name}.s*.jsonl" for arm in pair.arms.values()))
+    judge = CellTemplate(
+        name="planted-verdicts",
+        uses=("simulator",),
+        run="judge score {inputs} --judge simulated@http://127.0.0.1:{simulator.port}/v1 -o {pair}/planted",
+        inputs=answers,
+        outputs=("{pair}/planted",),
+        stdout="{pair}/planted.txt",
+    )
+    names = " ".join(f"{letters}={arm.name}" for letters, arm in pair.arms.items())
+    causes = " ".join(f"{letter}={one.cause}" for letter, one in zip("0123", pair.file.factor, strict=False))
+    points = CellTemplate(
+        name="planted-points",
+        run=f"python {{plant}} points {{pair}}/planted --arms {names} --factors {causes} -o {{pair}}/planted.json",
+        inputs=("{pair}/planted", "{plant}"),
+        outputs=("{pair}/planted.json",),
+    )
+    return judge, points
+
+
+def _name(run: str) -> str:
+    return run.rpartition("/")[2]
 
 
 def _outputs(cell: CellTemplate) -> list[str]:
