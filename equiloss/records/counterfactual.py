@@ -35,7 +35,10 @@ class Gain(FileRecord):
 class Tried(FileRecord):
     """One counterfactual: `cause` was made equal in `side`'s runs; `share` of the gap closed.
 
-    `settled`: enough was run to believe a share near 0. `gap_before` and `gap_after` are A minus B.
+    `settled`: enough was run to believe a share near 0. `gap_before` and `gap_after` are the higher side minus the
+    lower. `points`: the cause's part of the gap, A minus B: the mean of what the lower side gains with the higher's
+    value (`in_lower`) and what the higher loses with the lower's (`in_higher`), against unchanged reruns;
+    `interaction`: the former minus the latter, what the cause does in the one that it does not in the other.
     """
 
     cause: str
@@ -44,6 +47,10 @@ class Tried(FileRecord):
     side: str = ""
     runs: tuple[str, ...] = ()
     share: Estimate | None = None
+    points: Estimate | None = None
+    in_lower: Estimate | None = None
+    in_higher: Estimate | None = None
+    interaction: Estimate | None = None
     gap_before: Estimate | None = None
     gap_after: Estimate | None = None
     gains: tuple[Gain, ...] = ()

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from equiloss.numerals import estimated_share, percent, significant
+from equiloss.numerals import estimated, estimated_share, percent, significant
 from equiloss.records.counterfactual import Tried
 from equiloss.records.diagnosis import Cause, Contribution, Grade, Level
 from equiloss.statistics.bootstrap import Floats
@@ -53,10 +53,14 @@ def by_rerun(cause: Cause, rerun: Tried, gap: float) -> Cause:
     """A cause with what `study explain` measured: made equal and run again, how much of the gap closes."""
     if rerun.share is None:
         return cause
-    points = _points_closed(rerun.share, gap)
+    points = rerun.points or _points_closed(rerun.share, gap)
     how = "made equal and run again" if cause.level in (3, 4) else f"with {rerun.side}'s base model {rerun.changed}"
     closed = f"{how}, {estimated_share(rerun.share)} of the gap closes"
     closes = rerun.share.excludes(0.0)
+    beside: tuple[str, ...] = ()
+    if rerun.in_lower is not None and rerun.in_higher is not None:
+        both = f"{estimated(rerun.in_lower)} points in {rerun.side}, {estimated(rerun.in_higher)} in the other"
+        beside = (f"by direction: {both}", *([rerun.note] if rerun.note else []))
     return cause.model_copy(
         update={
             "status": "excluded" if rerun.settled and not closes else cause.status,
@@ -64,8 +68,8 @@ def by_rerun(cause: Cause, rerun: Tried, gap: float) -> Cause:
             "points": points,
             "open": not (rerun.settled or closes),
             "says": f"{cause.says[:-1]}; {closed}." if closes else cause.says,
-            "evidence_for": (*cause.evidence_for, *([closed] if closes else [])),
-            "evidence_against": (*cause.evidence_against, *([] if closes else [closed])),
+            "evidence_for": (*cause.evidence_for, *([closed, *beside] if closes else [])),
+            "evidence_against": (*cause.evidence_against, *([] if closes else [closed, *beside])),
         }
     )
 

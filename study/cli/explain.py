@@ -25,23 +25,26 @@ def explain(
     minutes: Annotated[float | None, Option(callback=positive, help="Stop after so long (exit code 4).")] = None,
     max_usd: Annotated[float | None, Option(min=0, help="Stop before the judge costs more (exit code 4).")] = None,
     only: Annotated[list[str], repeatable("--only", "CAUSE", "Try this factor, e.g. recipe-rate; may be repeated.")],
-    everything: Annotated[bool, Option("--everything", help="Go on when a factor explains the gap.")] = False,
+    everything: Annotated[bool, Option("--everything", help="Go on when the gap is explained.")] = False,
     base: Annotated[bool, Option("--base", help="Try the base models' text by continued pretraining.")] = False,
     base_share: Annotated[
         float | None, Option(max=1, callback=positive, help="Like --base, for this share of its steps.")
     ] = None,
+    pretrain: Annotated[bool, Option("--pretrain", help="Pretrain again with each base field made equal.")] = False,
     ask: Annotated[str | None, Option(metavar="MODEL@URL", help="Who judges then.", show_default="as before")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make one factor equal, fine-tune and judge again, and measure how much of the gap between A and B closes.
+    """Make one factor equal in both A and B, fine-tune and judge again, and measure what it makes of their gap.
 
-    The factors are the recipe's fields that differ, the most suspected first. It stops when one explains the gap.
-    With --base, pretraining of the lower side's base is continued on the other's text, and as a control on its own.
+    The factors are the recipe's fields that differ, the most suspected first. It stops when what is unexplained cannot
+    hold another half of the gap. With --base, pretraining of the lower side's base is continued on the other's text,
+    and as a control on its own; with --pretrain, it is pretrained again with each field that differs made equal.
     What was tried is in RESULTS/A.vs.B.explain.json, which `judge diagnose A B` reads; the same command goes on.
 
     \b
       study explain base-a base-b --seeds 3 --minutes 30 --max-usd 1
       study explain base-a base-b --base --seeds 3
+      study explain base-a base-b --pretrain --only base-data
     """
     from equiloss.commands import judge_diagnose
     from study.counterfactual import tables
@@ -61,6 +64,7 @@ def explain(
         judge=judge,
         everything=everything,
         base_share=base_share or (SHARE if base else None),
+        pretrain=pretrain,
         ask=ask,
     )
     if as_json:

@@ -63,7 +63,9 @@ def attempt(reruns: Reruns, share: float = SHARE) -> Tried:
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         running = [pool.submit(_pretrain_and_tune, reruns, name, text, config) for name, text in arms.items()]
     changed, control = (one.result() for one in running)
-    top, of_control, of_changed = reruns.judged(reruns.several(high), control, changed)
+    answers = [run.path for run in high.runs if run.path]
+    higher = answers if len(answers) > 1 else reruns.fine_tune(high, f"{high.name}.unchanged", {})
+    top, of_control, of_changed = reruns.judged([higher, control, changed], f"{low.name}.on-other-text")
     share_closed, before, after = closed(top, of_control, of_changed)
     return Tried(
         cause=CAUSE,

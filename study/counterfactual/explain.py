@@ -1,29 +1,48 @@
-"""`study explain A B`: make one factor of the recipe equal, run again, judge again, and see how much of the gap closes.
+"""`study explain A B`: make one factor of the recipe equal, run again, judge again, and see what it makes of the gap.
 
-The side that scores lower is fine-tuned again with the other side's value of the factor, several seeds of it
-(`reruns` says how the share that closes is measured); with `--base` its base model is pretrained further in the other
-side's text instead (`continued_pretraining`).
+Both sides are fine-tuned again, several seeds each: unchanged, as a control, and with the other side's value of the
+factor. Its points are the mean of what the lower side gains and what the higher loses: with two factors these are
+Shapley's values (Shapley 1953), which sum to the gap. Where both directions disagree the factor interacts with what
+else differs; where two factors are left, both are changed at once. With `--base` the lower side's base model is
+pretrained further in the other side's text instead (`continued_pretraining`), with `--pretrain` it is pretrained again
+with one field changed (`pretraining_again`).
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from equiloss import console
 from equiloss.errors import InputError
 from equiloss.files import child, write_json
+from equiloss.numerals import estimated, significant
 from equiloss.provenance import provenance
 from equiloss.records import counterfactual
 from equiloss.records.counterfactual import Explanation, Tried
-from judge.diagnose.case import Case
+from equiloss.statistics.estimate import Estimate
+from equiloss.statistics.multiplicity import holm
+from judge.diagnose.case import Arm, Case
 from judge.diagnose.case_reader import read_case
-from judge.diagnose.differences import Difference, acting, by_cause, decoding_differences, recipe_differences
-from judge.diagnose.naming import ACCOUNTS
-from study.counterfactual import continued_pretraining
-from study.counterfactual.reruns import RerunBudget, Reruns, Runner, closed, run_command
+from judge.diagnose.differences import (
+    Difference,
+    acting,
+    by_cause,
+    decoding_differences,
+    recipe_differences,
+    same_base,
+)
+from judge.diagnose.naming import ACCOUNTS, CORRECTED, share_of
+from study.counterfactual import continued_pretraining, pretraining_again
+from study.counterfactual.reruns import RerunBudget, Reruns, Runner, contrast, gain, run_command, times
+
+CROSSED = 2
+"""So many factors that are left are changed at once, too."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +56,10 @@ class Factor:
     def weight(self) -> float:
         """How much it is suspected."""
         return self.fields[0].suspect.weight
+
+    def values_of(self, case: Case, arm: Arm) -> dict[str, JsonValue]:
+        """The fields as a side of the case has them."""
+        return {one.field: one.a if arm is case.a else one.b for one in self.fields}
 
     @property
     def changed(self) -> str:
@@ -79,13 +102,14 @@ def explain(
     judge: str | None = None,
     everything: bool = False,
     base_share: float | None = None,
+    pretrain: bool = False,
     ask: str | None = None,
     runner: Runner = run_command,
 ) -> tuple[list[Tried], Path]:
     """Try the factors until one explains the gap; what was tried, and the file that `judge diagnose` reads.
 
     With `base_share` the text of the base models is tried instead, for that share of the steps (see
-    `continued_pretraining`).
+    `continued_pretraining`), with `pretrain` what differs in the making of the base models (`pretraining_again`).
     Raises: InputError when there is nothing to try, BudgetError when the budget ends first (the file has what is
     done), EquilossError when a run fails.
     """
@@ -113,39 +137,84 @@ def explain(
     if base_share is not None:
         keep(known.get(continued_pretraining.CAUSE) or continued_pretraining.attempt(reruns, base_share))
         return tried, path
-    for factor in factors(case, only):
-        if factor.cause in known:
-            keep(known[factor.cause])
-        else:
+    if pretrain:
+        for cause, differences in pretraining_again.fields(case, only).items():
+            keep(known.get(cause) or pretraining_again.attempt(reruns, cause, differences))
+        return tried, path
+    wanted = factors(case, only)
+    for factor in wanted:  # equal runs are made once, whichever factor asks for them
+        for arm in (low, high):
+            reruns.named(arm, factor.values_of(case, reruns.other(arm)), f"{arm.name}.{factor.cause}")
+    for factor in wanted:
+        if factor.cause not in known:
             console.say(f"making equal: {factor.changed}")
-            keep(attempt(reruns, factor))
-        share = tried[-1].share
-        if share is not None and share.excludes(0.0) and share.value >= ACCOUNTS and not everything:
+        keep(known.get(factor.cause) or attempt(reruns, [factor]))
+        if not everything and _settled(tried, case.gap.value):
             break
+    left = [one for one in wanted if any(rerun.cause == one.cause and not rerun.settled for rerun in tried)]
+    if len(left) == CROSSED and (len(wanted) > CROSSED or not same_base(case)):
+        crossed = known.get(" × ".join(one.cause for one in left))
+        keep(crossed or attempt(reruns, left))
     return tried, path
 
 
-def attempt(reruns: Reruns, factor: Factor) -> Tried:
-    """Run one counterfactual and measure how much of the gap it closes."""
+def attempt(reruns: Reruns, made_equal: Sequence[Factor]) -> Tried:
+    """Run the counterfactual of a factor, or of several changed at once, in both sides, and measure its points."""
     begin, paid_usd = time.monotonic(), reruns.spent_usd
-    high, low = reruns.high, reruns.low
-    values = {one.field: (one.a if high is reruns.case.a else one.b) for one in factor.fields}
-    changed = reruns.fine_tune(low, f"{low.name}.{factor.cause}", values)
-    before, top = reruns.several(low), reruns.several(high)
-    share, gap_before, gap_after = closed(*reruns.judged(top, before, changed))
+    case, high, low = reruns.case, reruns.high, reruns.low
+    assert case.gap is not None
+    cause = " × ".join(one.cause for one in made_equal)
+
+    def runs(arm: Arm, *changed: Factor) -> list[Path]:
+        values = {key: value for one in changed for key, value in one.values_of(case, reruns.other(arm)).items()}
+        name = f"{arm.name}.{'.'.join(one.cause for one in changed) or 'unchanged'}"
+        return reruns.fine_tune(arm, reruns.named(arm, values, name), values)
+
+    raised, lowered = runs(low, *made_equal), runs(high, *made_equal)
+    groups = [runs(high), lowered, raised, runs(low)]
+    top, down, up, bottom = reruns.judged(groups, raised[0].name.removesuffix(".s1.jsonl"))
+    points = contrast((0.5, up), (-0.5, bottom), (0.5, top), (-0.5, down))
+    share = share_of(points, abs(case.gap.value))
+    before = gain(bottom, top)
+    sign = 1.0 if high is case.a else -1.0
     return Tried(
-        cause=factor.cause,
-        fields=tuple(one.field for one in factor.fields),
-        changed=factor.changed,
+        cause=cause,
+        fields=tuple(difference.field for one in made_equal for difference in one.fields),
+        changed="; ".join(one.changed for one in made_equal),
         side=low.name,
-        runs=tuple(path.name.removesuffix(".jsonl") for path in changed),
+        runs=tuple(path.name.removesuffix(".jsonl") for path in raised),
         share=share,
-        gap_before=gap_before,
-        gap_after=gap_after,
-        settled=share.high is not None and share.high < ACCOUNTS,
+        points=times(points, sign),
+        in_lower=times(gain(bottom, up), sign),
+        in_higher=times(gain(down, top), sign),
+        interaction=times(contrast((1.0, up), (-1.0, bottom), (-1.0, top), (1.0, down)), sign),
+        gap_before=before,
+        gap_after=gain(up, top),
+        settled=share is not None and share.low is not None and max(map(abs, share.interval)) < ACCOUNTS,
         minutes=round((time.monotonic() - begin) / 60, 2),
         cost_usd=reruns.spent_usd - paid_usd or None,
+        note=_control(before, abs(case.gap.value)),
     )
+
+
+def _control(again: Estimate, gap: float) -> str:
+    """What the unchanged reruns say of the records, where they do not make the gap again."""
+    if again.low is None or again.high is None or again.low <= gap <= again.high:
+        return ""
+    return f"run again unchanged, the two differ by {estimated(again)} points instead of {significant(gap)}"
+
+
+def _settled(tried: Sequence[Tried], gap: float) -> bool:
+    """Whether what is unexplained cannot hold another half of the gap, by the factors that pass Holm's correction."""
+    measured = [one.points for one in tried if one.points is not None and one.points.low is not None]
+    passed = [
+        one
+        for one, p in zip(measured, holm([one.p for one in measured]), strict=True)
+        if p is not None and p < CORRECTED
+    ]
+    rest = abs(gap - sum(one.value for one in passed))
+    half = math.sqrt(sum(((one.interval[1] - one.interval[0]) / 2) ** 2 for one in passed))
+    return bool(passed) and rest + half < ACCOUNTS * abs(gap)
 
 
 def _known(path: Path, key: str) -> tuple[Tried, ...]:

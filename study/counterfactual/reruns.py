@@ -1,9 +1,7 @@
 """Counterfactual runs: fine-tune with something changed, judge with what it is held against, measure what closes.
 
-All answers (higher side, lower side, counterfactual) are judged in the same prompts through one ledger. Share closed =
-(mean of the counterfactual - mean of the lower side) / (mean of the higher side - mean of the lower side), with the
-interval of the gain over items and seeds. Where a side has one seed, it is run again unchanged with several, since the
-spread over seeds is what a change has to be told from.
+All answers (both sides run again unchanged, and what is changed in each) are judged in the same prompts through one
+ledger. What a change makes is a contrast of the groups' means, uncertain over items and seeds (`contrast`).
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from pydantic import JsonValue
 
 from equiloss.config import to_toml
@@ -26,8 +25,8 @@ from equiloss.files import sha256_of, write_text
 from equiloss.records.ift_run import RunRecord, Settings, plain_run
 from equiloss.redaction import scrub
 from equiloss.statistics.bootstrap import Floats
+from equiloss.statistics.crossed import Stratum, complete, over_units_and_items
 from equiloss.statistics.estimate import Estimate
-from equiloss.statistics.gap import Gap
 from judge.data.scores import Scores, choose_panel
 from judge.data.verdicts import kind_of, load_judged
 from judge.diagnose.case import Arm, Case
@@ -87,12 +86,13 @@ class Reruns:
     runner: Runner
     ask: str | None = None
     spent_usd: float = 0.0
+    names: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def key(self) -> str:
         """What the tries depend on besides the factor: the two runs, the seeds, the judge."""
         runs = [sorted(one.fingerprint or sha256_of(plain_run(one)) for one in arm.records) for arm in self.case.arms]
-        return sha256_of([runs, self.seeds, str(self.case.panel)])
+        return sha256_of([runs, self.seeds, str(self.case.panel), "both directions"])
 
     @property
     def asked_judge(self) -> str:
@@ -111,11 +111,17 @@ class Reruns:
             )
         return judge
 
-    def several(self, arm: Arm) -> list[Path]:
-        """The arm's answers from several seeds: those at hand, or reruns of it unchanged."""
-        if len(arm.runs) > 1:
-            return [run.path for run in arm.runs if run.path]
-        return self.fine_tune(arm, f"{arm.name}.unchanged", {})
+    def other(self, arm: Arm) -> Arm:
+        """The side that an arm is held against."""
+        return self.low if arm is self.high else self.high
+
+    def named(self, arm: Arm, values: Mapping[str, JsonValue], name: str) -> str:
+        """What the runs of an arm with some fields changed are called: `name`, or as equal runs are called already."""
+        of_data = any(field.startswith("data.") for field in values)
+        source = (self.other(arm) if of_data else arm).record
+        recipe = changed_recipe(arm.record.recipe if arm.record else {}, values)
+        made = sha256_of([arm.base.sha256 or arm.name, recipe, source.data.sha256 if source else None])
+        return self.names.setdefault(made, name)
 
     def fine_tune(
         self,
@@ -124,12 +130,14 @@ class Reruns:
         values: Mapping[str, JsonValue],
         base: Path | None = None,
         threads: int | None = None,
+        seeds: int | None = None,
     ) -> list[Path]:
         """Answers of `seeds` fine-tunings of the arm's base (or another) with some fields changed.
 
         Finished ones are left alone. `threads`: so many each, where several run side by side.
         """
-        record, other = arm.record or RunRecord(format=""), self.high.record
+        seeds = seeds or self.seeds
+        record, other = arm.record or RunRecord(format=""), self.other(arm).record
         source = record.data.source or ""
         if other is not None and any(field.startswith("data.") for field in values):
             source = other.data.source or source
@@ -137,20 +145,22 @@ class Reruns:
         write_text(path, to_toml(changed_recipe(record.recipe, values)))
         argv = ["ift", "run", "--base", str(base or base_path(arm)), "--data", source, "--name", name]
         argv += ["-o", str(self.work), "--models", str(self.work / "models")]
-        argv += ["--seeds", str(self.seeds), "--recipe", str(path)]
+        argv += ["--seeds", str(seeds), "--recipe", str(path)]
         argv += ["--set", f"threads={threads}"] if threads else []
         self.call(argv, f"fine-tuning {name}")
-        return [self.work / f"{name}.s{seed}.jsonl" for seed in range(1, self.seeds + 1)]
+        return [self.work / f"{name}.s{seed}.jsonl" for seed in range(1, seeds + 1)]
 
-    def judged(
-        self, high: Sequence[Path], low: Sequence[Path], changed: Sequence[Path]
-    ) -> tuple[Floats, Floats, Floats]:
-        """Judge all answers in the same prompts; the scores of each (seeds, I), items in the order of the case."""
+    def judged(self, groups: Sequence[Sequence[Path]], name: str) -> list[Floats]:
+        """Judge all answers in the same prompts; the scores of each group (seeds, I), items in the order of the case.
+
+        `name`: of the folder of the verdicts.
+        """
         panel = self.case.panel
         assert panel is not None
-        verdicts = self.work / "verdicts" / changed[0].name.removesuffix(".s1.jsonl")
+        verdicts = self.work / "verdicts" / name
         ledger = (self.high.folder or self.work) / "ledger.sqlite"
-        argv = ["judge", "score", *map(str, [*high, *low, *changed]), "--rubric", panel.rubric, "-o", str(verdicts)]
+        paths = dict.fromkeys(path for group in groups for path in group)
+        argv = ["judge", "score", *map(str, paths), "--rubric", panel.rubric, "-o", str(verdicts)]
         if panel.is_llm:
             argv += ["--judge", self.asked_judge, "--ledger", str(ledger), "--group-size", "8"]
             if self.budget.usd is not None:
@@ -162,12 +172,10 @@ class Reruns:
         if missing:
             raise EquilossError(f"{len(missing)} items were not judged again", "run the same command once more")
         values = scores.by_item()[:, [scores.ids.index(id) for id in self.case.ids]]
-        high_scores, low_scores, changed_scores = (
-            values[[scores.generators.index(load_judged([path])[0].generator) for path in paths]]
-            for paths in (high, low, changed)
-        )
         self.spent_usd += sum(verdict.cost_usd or 0.0 for one in judged for verdict in one.verdicts)
-        return high_scores, low_scores, changed_scores
+        return [
+            values[[scores.generators.index(load_judged([path])[0].generator) for path in group]] for group in groups
+        ]
 
     def call(self, argv: Sequence[str], what: str) -> None:
         """Run a command. Raises: BudgetError when the budget ends first, EquilossError when the command fails."""
@@ -193,9 +201,28 @@ def closed(high: Floats, low: Floats, changed: Floats) -> tuple[Estimate, Estima
 
 
 def gain(control: Floats, changed: Floats) -> Estimate:
-    """The mean of `changed` minus that of `control` over items and seeds; scores (seeds, I) each (see `nested`)."""
-    items = control.shape[1]
-    return Gap(changed, control, tuple(map(str, range(items))), (None,) * items).estimate
+    """The mean of `changed` minus that of `control`; scores (seeds, I)."""
+    return contrast((1.0, changed), (-1.0, control))
+
+
+def contrast(*groups: tuple[float, Floats]) -> Estimate:
+    """The weighted sum of groups' mean scores (seeds, I), uncertain over items and seeds (see `crossed`)."""
+    cells = [complete(values[~np.isnan(values).all(axis=1)]) for _, values in groups]
+    kept = ~np.any([np.isnan(values).any(axis=0) for values in cells], axis=0)
+    strata = [Stratum(values[:, kept], weight) for (weight, _), values in zip(groups, cells, strict=True)]
+    found = over_units_and_items(strata)
+    if found is None:
+        value = sum(one.weight * float(one.values.mean()) for one in strata)
+        return Estimate(value=value, unit="points", note="fewer than two items, or one seed in each group")
+    return found.estimate("points", "made equal and run again")
+
+
+def times(points: Estimate, sign: float) -> Estimate:
+    """An estimate seen from the other side, where the sign is -1."""
+    if sign > 0:
+        return points
+    low, high = (None if end is None else -end for end in (points.high, points.low))
+    return points.model_copy(update={"value": -points.value, "low": low, "high": high})
 
 
 def changed_recipe(recipe: Settings, values: Mapping[str, JsonValue]) -> Settings:
