@@ -31,11 +31,11 @@ def emit_count(count: ZooCount) -> None:
         rows.append((pair.name, pair.cause, f"{pair.right}/{pair.of}", instead))
     title = "planted causes, and what the diagnosis named"
     console.emit_table(console.table(title, "llrl", ("pair", "planted", "right", "named instead"), rows))
-    rates = {"named the planted cause": count.accuracy, "false alarms on null pairs": count.false_alarms}
-    for what, rate in rates.items():
-        if rate.of:
+    for one in count.counts:
+        if (rate := one.rate).of:
             interval = f"exact 95 % interval {percent(rate.low)} to {percent(rate.high)}"
-            console.out().print(f"{what}: {rate.count} of {rate.of} = {percent(rate.value)} ({interval})")
+            always = f"always in {one.pairs.count} of {one.pairs.of} kinds of pairs"
+            console.out().print(f"{one.says}: {rate.count} of {rate.of} = {percent(rate.value)} ({interval}; {always})")
 
 
 def emit_noise(ledger: NoiseLedger) -> None:

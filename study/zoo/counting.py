@@ -1,7 +1,12 @@
-"""How often the diagnosis is right about pairs whose cause is known."""
+"""How often the diagnosis is right about pairs whose cause is known.
+
+What is counted (`COUNTS`) is of pairs in worlds; beside it stands how many kinds of pairs are free of the fault (or
+right) in every world they were made in, since pairs of one kind in several worlds are less than independent.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +16,7 @@ from equiloss import templates
 from equiloss.errors import IncompleteError
 from equiloss.files import write_json, write_text
 from equiloss.provenance import provenance
-from equiloss.records.diagnosis import Diagnosis
+from equiloss.records.diagnosis import Contribution, Diagnosis
 from equiloss.records.file_record import FileRecord, read
 from equiloss.records.provenance import Provenance
 from equiloss.statistics.estimate import Estimate
@@ -19,6 +24,9 @@ from study.zoo.pairs import CHANCE, Pair
 
 FORMAT = "equiloss.zoo.v1"
 OPEN = "cannot tell"
+NAMELESS = ("unlisted", "one-seed")
+"""Kinds of pairs with a gap of which no cause should be named."""
+Z = 1.959964
 NAMES = {
     **dict.fromkeys(("within-margin", "underpowered", "chance-of-pretraining"), CHANCE),
     **{kind: kind for kind in ("premise-false", "unrecorded-difference")},
@@ -26,12 +34,49 @@ NAMES = {
 """What a verdict without a cause counts as: no gap that is told, or chance; or a claim that can be wrong."""
 
 
+COUNTS = {
+    "single": "single causes, some beside a decoy, that were named",
+    "both": "pairs of two causes with both listed",
+    "third": "pairs of two causes with a wrong one listed",
+    "wrong": "pairs with a real gap and a wrong cause named",
+    "unlisted": "pairs with an unlisted cause and a cause named",
+    "one-seed": "pairs of one seed and a cause named",
+    "null": "null pairs and a cause named",
+    "answers": "false alarms of question 1 (these answers)",
+    "bases": "false alarms of question 2 (these base models)",
+    "recipes": "false alarms of question 3 (these recipes)",
+    "points": "contributions whose interval holds the planted points",
+}
+"""What is counted, in words."""
+
+
+class PlantedFactor(FileRecord):
+    """What reruns of all combinations of the factors say that one makes of the gap, and their standard error."""
+
+    cause: str
+    points: float
+    standard_error: float | None = None
+
+
+class PlantedPoints(FileRecord):
+    """planted.json, which `plant.py points` writes."""
+
+    factors: tuple[PlantedFactor, ...]
+
+
 class PairOutcome(FileRecord):
-    """What became of one pair with one seed. `named` is None where it could not be made or diagnosed."""
+    """What became of one pair with one seed. `named` is None where it could not be made or diagnosed.
+
+    `listed`: all causes that the verdict names; `checks`: for each of `COUNTS` that asks something of such a pair, how
+    often it is so (of how often it could be).
+    """
 
     pair: str
     seed: int
     cause: str
+    kind: str = "single"
+    listed: tuple[str, ...] = ()
+    checks: dict[str, tuple[int, int]] = Field(default_factory=dict)
     named: str | None = None
     candidates: tuple[str, ...] = ()
     gap: Estimate | None = None
@@ -42,8 +87,8 @@ class PairOutcome(FileRecord):
     @computed_field
     @property
     def right(self) -> bool:
-        """Whether the diagnosis named the planted cause (for a null pair: claimed nothing)."""
-        return self.named == self.cause
+        """Whether the diagnosis named the planted cause (where none can be named: claimed none)."""
+        return self.named == self.cause or (self.kind in NAMELESS and self.named is not None and not self.listed)
 
 
 class Proportion(FileRecord):
@@ -66,6 +111,15 @@ class Proportion(FileRecord):
         return cls(value=count / of, low=float(interval.low), high=float(interval.high), count=count, of=of)
 
 
+class Counted(FileRecord):
+    """One of `COUNTS`: how often it is so over pairs in worlds, and in how many kinds of pairs it is always so."""
+
+    name: str
+    says: str
+    rate: Proportion
+    pairs: Proportion
+
+
 class PairCount(FileRecord):
     """A pair, and how many of its runs were diagnosed rightly."""
 
@@ -86,6 +140,7 @@ class ZooCount(FileRecord):
     format: str = FORMAT
     accuracy: Proportion
     false_alarms: Proportion
+    counts: tuple[Counted, ...] = ()
     confusion: dict[str, dict[str, int]]
     pairs: tuple[PairCount, ...]
     runs: tuple[PairOutcome, ...]
@@ -120,12 +175,18 @@ def outcome(pair: Pair, seed: int, where: Path) -> PairOutcome:
     path = where / f"s{seed}" / pair.name / "diagnosis.json"
     if not path.exists():
         return PairOutcome(pair=pair.name, seed=seed, cause=pair.head.cause)
-    diagnosis = read(Diagnosis, path, "delete it; the same command makes it again")
+    again = "delete it; the same command makes it again"
+    diagnosis = read(Diagnosis, path, again)
     verdict = diagnosis.verdict
+    planted_path = path.with_name("planted.json")
+    planted = read(PlantedPoints, planted_path, again).factors if planted_path.exists() else ()
     return PairOutcome(
         pair=pair.name,
         seed=seed,
         cause=pair.head.cause,
+        kind=pair.kind,
+        listed=verdict.causes,
+        checks=checks(pair, diagnosis, planted),
         named=verdict.cause if verdict.kind == "cause" else NAMES.get(verdict.kind, OPEN),
         candidates=tuple(cause.id for cause in diagnosis.causes if cause.status in ("named", "supported")),
         gap=diagnosis.gap,
@@ -135,21 +196,64 @@ def outcome(pair: Pair, seed: int, where: Path) -> PairOutcome:
     )
 
 
+def checks(pair: Pair, diagnosis: Diagnosis, planted: Sequence[PlantedFactor]) -> dict[str, tuple[int, int]]:
+    """For each of `COUNTS` that asks something of this pair: how often it is so, of how often it could be."""
+    verdict, kind = diagnosis.verdict, pair.kind
+    wrong = bool(set(verdict.causes) - set(pair.causes))
+    asked: dict[str, bool] = {}
+    if pair.causes and kind in ("single", "decoy"):
+        asked["single"] = verdict.cause == pair.head.cause or NAMES.get(verdict.kind) == pair.head.cause
+    if kind == "two":
+        asked |= {"both": set(pair.causes) <= set(verdict.causes), "third": wrong}
+    if kind != "null" and diagnosis.better is not None:
+        asked["wrong"] = wrong
+    if kind in ("null", "one-seed", "unlisted"):
+        asked[kind] = bool(verdict.causes)
+    for question in pair.head.null:
+        if (answer := getattr(diagnosis.questions, question)) is not None:
+            asked[question] = not answer.low <= 0.0 <= answer.high
+    found = {name: (int(so), 1) for name, so in asked.items()}
+    points = {one.cause: one for one in planted}
+    held = [
+        _holds(one, points[one.cause])
+        for one in diagnosis.contributions
+        if one.cause in points and one.status in ("named", "supported")
+    ]
+    return {**found, "points": (sum(held), len(held))} if held else found
+
+
+def _holds(told: Contribution, planted: PlantedFactor) -> bool:
+    """Whether the two differ by no more than both are uncertain."""
+    assert told.points is not None
+    half = 0.0 if told.low is None or told.high is None else (told.high - told.low) / 2
+    return abs(told.points - planted.points) <= math.hypot(half, Z * (planted.standard_error or 0.0))
+
+
+def _counted(name: str, says: str, outcomes: Sequence[PairOutcome]) -> Counted:
+    asked = [(run.pair, *run.checks[name]) for run in outcomes if name in run.checks]
+    so, of = sum(hits for _, hits, _ in asked), sum(most for _, _, most in asked)
+    kinds = {pair for pair, _, _ in asked}
+    always = sum(all(hits == most for pair, hits, most in asked if pair == kind) for kind in kinds)
+    return Counted(name=name, says=says, rate=Proportion.exact(so, of), pairs=Proportion.exact(always, len(kinds)))
+
+
 def count(pairs: Sequence[Pair], outcomes: Sequence[PairOutcome]) -> ZooCount:
     """Count the outcomes of pairs."""
     import pandas as pd
 
-    runs = pd.DataFrame([run.model_dump(include={"pair", "cause", "named", "right"}) for run in outcomes])
+    runs = pd.DataFrame([run.model_dump(include={"pair", "kind", "cause", "named", "right"}) for run in outcomes])
     runs = runs[runs["named"].notna()]
     null = runs["cause"] == CHANCE
+    planted = ~null & ~runs["kind"].isin(NAMELESS)
     alarms = ~runs["named"].isin([CHANCE, OPEN])
     counts = runs.groupby("pair")["right"].agg(right="sum", of="count")
     heads = pd.DataFrame(
         [{"name": pair.name, "cause": pair.head.cause, "description": pair.head.description} for pair in pairs]
     )
     return ZooCount(
-        accuracy=Proportion.exact(int(runs["right"][~null].sum()), int((~null).sum())),
+        accuracy=Proportion.exact(int(runs["right"][planted].sum()), int(planted.sum())),
         false_alarms=Proportion.exact(int(alarms[null].sum()), int(null.sum())),
+        counts=tuple(_counted(name, says, outcomes) for name, says in COUNTS.items()),
         confusion={
             str(cause): {str(named): int(times) for named, times in rows.value_counts(sort=False).items()}
             for cause, rows in runs.groupby("cause", sort=False)["named"]

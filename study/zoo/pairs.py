@@ -111,7 +111,9 @@ class Pair:
 
     @property
     def causes(self) -> tuple[str, ...]:
-        """The planted causes; none for a null pair."""
+        """The planted causes; none for a null pair, nor where no cause that can be named is planted."""
+        if self.kind == "unlisted":
+            return ()
         return tuple(one for one in (self.head.cause, self.head.beside) if one and one != CHANCE)
 
     @property

@@ -9,9 +9,18 @@ import pytest
 from equiloss import templates
 from equiloss.errors import InputError
 from equiloss.records import diagnosis as records
-from equiloss.records.diagnosis import Cause, Diagnosis, DiagnosisVerdict, Side, VerdictKind
+from equiloss.records.diagnosis import (
+    Cause,
+    Contribution,
+    Diagnosis,
+    DiagnosisVerdict,
+    Question,
+    Questions,
+    Side,
+    VerdictKind,
+)
 from equiloss.statistics.estimate import Estimate
-from study.zoo.counting import Proportion, count, outcome
+from study.zoo.counting import PlantedFactor, Proportion, checks, count, outcome
 from study.zoo.pairs import read_pairs
 from study.zoo.plan import study_of
 
@@ -69,18 +78,22 @@ def test_every_shipped_pair_plans_and_ends_with_its_diagnosis() -> None:
 
 def test_what_pairs_share_is_made_once_a_seed_and_only_when_needed() -> None:
     one = study_of(read_pairs(["recipe-rate"]), [0])
-    assert [cell.name for cell in one.cells if "-shared-base" in cell.name] == ["s0-shared-base"]
+    assert [cell.name for cell in one.cells if "-shared-base" in cell.name] == ["s0-shared-base-diverse"]
     many = study_of(read_pairs(["recipe-*,null-recipe"]), [0, 3])
-    assert [cell.name for cell in many.cells if "-shared-base" in cell.name] == ["s0-shared-base", "s3-shared-base"]
+    assert [cell.name for cell in many.cells if "-shared-base" in cell.name] == [
+        "s0-shared-base-diverse",
+        "s3-shared-base-diverse",
+    ]
 
 
 def test_parameters_are_settable_for_all_and_for_one_pair() -> None:
-    pairs = read_pairs(["recipe-rate", "null-recipe"])
-    study = study_of(pairs, [0], ["steps=7", "runs=[1, 2]", "recipe-rate.runs=[1, 2, 3, 4]"])
+    pairs = read_pairs(["recipe-rate", "null-recipe", "judge-length"])
+    study = study_of(pairs, [0], ["steps=7", "runs=[1, 4]", "judge-length.runs=[1]"])
     commands = {cell.name: cell.command for cell in study.cells}
-    assert "train.steps=7" in commands["s0-shared-base"]
-    assert "--seed 4" in commands["s0-recipe-rate-ift-4"]
-    assert [name for name in commands if "shared-apart" in name] == ["s0-shared-apart-1", "s0-shared-apart-2"]
+    assert "train.steps=7" in commands["s0-shared-base-diverse"]
+    assert "--seed 4" in commands["s0-shared-arm-diverse-lr-3e-5-14"]
+    assert [name for name in commands if "shared-apart" in name] == ["s0-shared-apart-1", "s0-shared-apart-4"]
+    assert [name for name in commands if "judge-length-terse" in name] == ["s0-judge-length-terse-1"]
     with pytest.raises(InputError, match="no such parameter"):
         study_of(pairs, [0], ["stepps=7"])
 
@@ -160,6 +173,120 @@ def test_counting(tmp_path: Path) -> None:
     assert "1 of 3 times: 33 % (exact 95 % interval 1 % to 91 %)" in html
     assert "So it &lt;b&gt;is&lt;/b&gt;." in html
     assert "not made" in html
+
+
+FACTORS = """
+[pair]
+cause = "recipe-rate"
+beside = "copying"
+description = "Two factors."
+explain = true
+
+[[factor]]
+cause = "recipe-rate"
+b.flags = "--set lr=3e-5"
+
+[[factor]]
+cause = "copying"
+b.bases = ["listless", "again"]
+a.bases = ["diverse", "third"]
+"""
+
+
+def test_a_pair_of_factors_is_made_in_all_their_combinations(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(FACTORS, encoding="utf-8")
+    (pair,) = read_pairs([str(path)])
+    assert (pair.kind, pair.causes) == ("two", ("recipe-rate", "copying"))
+    assert {letters: arm.name for letters, arm in pair.arms.items()} == {
+        "aa": "diverse-third",
+        "ab": "listless-again",
+        "ba": "diverse-third-lr-3e-5",
+        "bb": "listless-again-lr-3e-5",
+    }
+    cells = {cell.name: cell for cell in study_of([pair], [4], ["runs=[7]", "planted=[8, 9]"]).cells}
+    sides = {name for name in cells if name.startswith("s4-shared-arm-")}
+    assert sides == {f"s4-shared-arm-{arm}-{n}7" for arm in ("diverse-third", "listless-again-lr-3e-5") for n in (1, 2)}
+    assert len([name for name in cells if name.startswith("s4-shared-planted-")]) == 4 * 2 * 2
+    again = cells["s4-shared-arm-listless-again-lr-3e-5-27"].command
+    assert "runs/again/checkpoint.pt" in again
+    assert "--seed 7 --set lr=3e-5" in again
+    last = cells["s4-mine-diagnose"]
+    assert {"s4/shared/probe-listless.txt", "s4/shared/premise-listless.txt"} <= set(last.inputs)
+    assert "s4/shared/arms/diverse-third.vs.listless-again-lr-3e-5.explain.json" in last.inputs
+    assert not any("planted" in one for one in last.inputs)  # what is true is not shown to the diagnosis
+    assert "aa=diverse-third" in cells["s4-mine-planted-points"].command
+
+
+def test_one_base_model_stands_for_two_factors_that_name_one(tmp_path: Path) -> None:
+    (pair,) = read_pairs(["two-extraction-copying"])
+    assert [arm.bases for arm in pair.arms.values()] == [
+        ("diverse",),
+        ("listless",),
+        ("repeated",),
+        ("listless-repeated",),
+    ]
+
+
+def test_every_run_of_the_shipped_pairs_follows_the_parameter() -> None:
+    study = study_of(read_pairs([]), [0], ["runs=[4, 5]", "planted=[6, 7]"])
+    made = {path for cell in study.cells for path in cell.outputs}
+    for cell in study.cells:
+        for path in cell.inputs:
+            assert path in made or path.startswith(("/", "s0/shared/arms/")), (cell.name, path)
+    assert not [cell.name for cell in study.cells if ".s1.jsonl" in cell.command and "one-seed" not in cell.name]
+
+
+def told(cause: str, points: float, kind: VerdictKind = "cause", also: tuple[str, ...] = ()) -> Diagnosis:
+    found = diagnosis(cause, kind)
+    contribution = Contribution(
+        cause=cause, points=points, low=points - 2, high=points + 2, grade="measured", status="named"
+    )
+    question = Question(points=0.2, low=0.1, high=0.3, unit="base runs")
+    return found.model_copy(
+        update={
+            "better": "x",
+            "contributions": (contribution,),
+            "questions": Questions(recipes=question),
+            "verdict": found.verdict.model_copy(update={"causes": (cause, *also)}),
+        }
+    )
+
+
+def test_what_is_asked_of_each_kind_of_pair(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(FACTORS, encoding="utf-8")
+    (two,) = read_pairs([str(path)])
+    planted = [PlantedFactor(cause="recipe-rate", points=10.0, standard_error=1.0)]
+    assert checks(two, told("recipe-rate", 12.0, also=("copying",)), planted) == {
+        "both": (1, 1),
+        "third": (0, 1),
+        "wrong": (0, 1),
+        "points": (1, 1),
+    }
+    third = checks(two, told("recipe-rate", 12.9, also=("copying", "composition")), planted)
+    assert (third["both"], third["third"], third["wrong"], third["points"]) == ((1, 1), (1, 1), (1, 1), (0, 1))
+    null, unlisted, one, decoy = read_pairs(["null-recipes", "unlisted-mix", "one-seed-rate", "decoy-decay-rate"])
+    assert checks(null, told("copying", 1.0), []) == {"null": (1, 1), "recipes": (1, 1)}
+    assert checks(unlisted, told("copying", 1.0), []) == {"unlisted": (1, 1), "wrong": (1, 1)}
+    assert checks(one, told("recipe-rate", 1.0), [])["one-seed"] == (1, 1)
+    assert checks(decoy, told("recipe-rate", 1.0), [])["single"] == (1, 1)
+    assert checks(decoy, told("recipe-weight-decay", 1.0), [])["wrong"] == (1, 1)
+
+
+def test_counts_are_of_pairs_in_worlds_and_of_kinds_of_pairs(tmp_path: Path) -> None:
+    pairs = read_pairs(["decoy-decay-rate", "decoy-beta-mask"])
+    where = tmp_path / "zoo"
+    for seed, named in ((0, "recipe-rate"), (1, "recipe-mask")):
+        put(where, "decoy-decay-rate", seed, told(named, 1.0))
+    put(where, "decoy-beta-mask", 0, told("recipe-mask", 1.0))
+    counted = count(pairs, [outcome(pair, seed, where) for pair in pairs for seed in (0, 1)])
+    rates = {one.name: one for one in counted.counts}
+    assert (rates["single"].rate.count, rates["single"].rate.of) == (2, 3)
+    assert (rates["single"].pairs.count, rates["single"].pairs.of) == (1, 2)
+    assert (rates["wrong"].rate.count, rates["wrong"].rate.of) == (1, 3)
+    assert rates["points"].rate.of == 0
+    assert "kinds of pairs of which it is always so" in templates.report_page("zoo.html", zoo=counted)
 
 
 def test_nothing_that_could_be_made_counts_for_nothing(tmp_path: Path) -> None:
