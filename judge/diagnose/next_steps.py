@@ -81,8 +81,10 @@ def probe(bases: Sequence[Base]) -> str:
     return commands.both(*(commands.pretrain_probe(base.path, _data_of(base)) for base in bases))
 
 
-def explain(case: Case, only: str | None = None, seeds: int | None = None) -> str:
-    """Make what differs between the recipes equal, and run again."""
+def explain(case: Case, only: str | None = None, seeds: int | None = None) -> str | None:
+    """Make what differs between the recipes equal, and run again; None where the records lack what a rerun needs."""
+    if not all(arm.base.path and arm.record and arm.record.recipe for arm in case.arms):
+        return None
     panels = {panel for arm in case.arms for run in arm.runs for panel in run.panels()}
     chosen = case.panel if len(panels) > 1 else None
     return commands.study_explain(

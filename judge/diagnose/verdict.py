@@ -194,7 +194,7 @@ def _nothing_recorded(found: Findings) -> Decision | None:
     if inert:
         again = next_steps.pretrain_again(case)
         if of_recipe:
-            again = next_steps.explain(case, of_recipe[0].suspect.cause)
+            again = next_steps.explain(case, of_recipe[0].suspect.cause) or again
         says = (
             f"Cannot tell: all that is recorded to differ cannot act: {in_words(inert)}. What can be left of it is "
             "rounding and the order of sums, no more than another seed, or something that is not recorded."
@@ -273,7 +273,8 @@ def _test_of(found: Findings, suspects: Sequence[Cause]) -> str | None:
 
 def _next(case: Case) -> str:
     """What would test a named cause further: a counterfactual where the recipes differ, else more pretraining seeds."""
-    return next_steps.explain(case) if acting(recipe_differences(case)) else next_steps.pretrain_again(case)
+    again = next_steps.explain(case) if acting(recipe_differences(case)) else None
+    return again or next_steps.pretrain_again(case)
 
 
 def _told(cause: Cause) -> str:

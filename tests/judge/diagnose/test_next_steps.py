@@ -101,7 +101,7 @@ def test_a_rerun_finds_the_runs_and_verdicts_where_they_are(
     def read(*targets: str) -> Case:
         return read_case(*targets, results_dir=folder, rubric=None, judge="gpt-4", verdicts_dir=verdicts)
 
-    found = parse(next_steps.explain(read("a", "b"), "recipe-rate", 4))
+    found = parse(next_steps.explain(read("a", "b"), "recipe-rate", 4) or "")
     assert (found["a"], found["b"], found["only"], found["seeds"]) == (
         str(folder / "a.jsonl"),
         str(folder / "b.jsonl"),
@@ -116,6 +116,8 @@ def test_a_rerun_finds_the_runs_and_verdicts_where_they_are(
         read_case("a", "b", folder, verdicts_dir=folder / "nowhere")
     monkeypatch.chdir(folder.parent)
     folder.rename("results")
-    assert next_steps.explain(read_case("a", "b", judge="gpt-4", verdicts_dir=Path("results/elsewhere"))).startswith(
-        "study explain results/a.jsonl results/b.jsonl"
-    )
+    again = next_steps.explain(read_case("a", "b", judge="gpt-4", verdicts_dir=Path("results/elsewhere")))
+    assert (again or "").startswith("study explain results/a.jsonl results/b.jsonl")
+    for path in Path("results").glob("*.run.json"):
+        path.unlink()
+    assert next_steps.explain(read_case("a", "b", judge="gpt-4", verdicts_dir=Path("results/elsewhere"))) is None
