@@ -7,7 +7,7 @@ python plant.py held items.json -o held.json                     the items to te
 python plant.py mix A.jsonl --name mixed --share 0.4 -o results  that share of the answers stand at another item
 python plant.py damage checkpoint.pt --noise 0.3 -o worn/checkpoint.pt    noise on the weights that no record tells
 python plant.py collect by-a by-b --against B --points 12 -o verdicts     as one judge's, some scores lowered
-python plant.py points verdicts --arms a=plain b=worse --factors 0=recipe-rate -o planted.json
+python plant.py points verdicts a=plain b=worse 0=recipe-rate -o planted.json
 """
 
 from __future__ import annotations
@@ -209,10 +209,6 @@ def points(folder: Path, arms: dict[str, str], factors: dict[str, str], output: 
     write_json(output, document)
 
 
-def _pairs(texts: list[str]) -> dict[str, str]:
-    return dict(text.split("=", 1) for text in texts)
-
-
 def main() -> None:
     """Parse and call."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -260,8 +256,7 @@ def main() -> None:
     one.add_argument("-o", dest="output", type=Path, required=True)
     one = commands.add_parser("points", help="what each factor makes of the gap")
     one.add_argument("verdicts", type=Path)
-    one.add_argument("--arms", nargs="+", required=True)
-    one.add_argument("--factors", nargs="+", required=True)
+    one.add_argument("names", nargs="+", help="ab=RUN for each combination, 0=CAUSE for each factor")
     one.add_argument("-o", dest="output", type=Path, required=True)
     given = parser.parse_args()
     if given.command == "judge":
@@ -278,7 +273,10 @@ def main() -> None:
     elif given.command == "collect":
         collect(given.folders, given.against, given.points, given.output)
     elif given.command == "points":
-        points(given.verdicts, _pairs(given.arms), _pairs(given.factors), given.output)
+        names = dict(text.split("=", 1) for text in given.names)
+        causes = {key: cause for key, cause in names.items() if key.isdigit()}
+        arms = {key: name for key, name in names.items() if key not in causes}
+        points(given.verdicts, arms, causes, given.output)
     elif given.command == "mislabel":
         mislabel(given.items, given.count, given.output)
     elif given.command == "spare":

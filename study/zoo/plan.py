@@ -116,7 +116,7 @@ def _planted(pair: Pair) -> tuple[CellTemplate, ...]:
     causes = " ".join(f"{letter}={one.cause}" for letter, one in zip("0123", pair.file.factor, strict=False))
     points = CellTemplate(
         name="planted-points",
-        run=f"python {{plant}} points {{pair}}/planted --arms {names} --factors {causes} -o {{pair}}/planted.json",
+        run=f"python {{plant}} points {{pair}}/planted {names} {causes} -o {{pair}}/planted.json",
         inputs=("{pair}/planted", "{plant}"),
         outputs=("{pair}/planted.json",),
     )

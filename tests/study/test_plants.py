@@ -115,3 +115,50 @@ def test_the_first_validation_items_get_each_others_answers(plant: ModuleType, t
     ]
     assert sorted(one["instruction"] for one in found) == sorted(one["instruction"] for one in items)
     assert all(one["output"] == f"answer {one['instruction']}" for one in found[3:])
+
+
+def test_answers_are_mixed_up_in_another_order_and_the_record_says_nothing(plant: ModuleType, tmp_path: Path) -> None:
+    path = answers(tmp_path / "a.s1.jsonl", "a.s1", set())
+    (tmp_path / "a.s1.run.json").write_text("{}")
+    plant.mix(path, "b", 0.25, tmp_path)
+    before, after = ({one.id: one for one in read_responses(tmp_path / f"{name}.s1.jsonl")} for name in "ab")
+    assert list(before) != list(after)
+    assert set(before) == set(after)
+    assert sum(before[id].output != after[id].output for id in before) == 10
+    assert {one.generator for one in after.values()} == {"b.s1"}
+    assert (tmp_path / "b.s1.run.json").read_text() == "{}"
+
+
+def test_verdicts_are_collected_as_one_judges_and_lowered(plant: ModuleType, tmp_path: Path) -> None:
+    for folder, name, value in (("one", "a", 80.0), ("two", "b", 8.0)):
+        (tmp_path / folder).mkdir()
+        line = {"generator": f"{name}.s1", "judge": f"simulated@{folder}", "value": value}
+        (tmp_path / folder / f"{name}.jsonl").write_text(json.dumps(line) + "\n")
+    plant.collect([tmp_path / "one", tmp_path / "two"], "b", 12.0, tmp_path / "both")
+    lines = [json.loads((tmp_path / "both" / f"{name}.jsonl").read_text()) for name in "ab"]
+    assert [(line["judge"], line["value"]) for line in lines] == [("simulated", 80.0), ("simulated", 0.0)]
+
+
+def test_only_the_held_items_are_kept(plant: ModuleType, tmp_path: Path) -> None:
+    items = [{"instruction": str(i), "split": "test" if i % 3 == 0 else "train"} for i in range(9)]
+    (tmp_path / "items.json").write_text(json.dumps(items))
+    plant.held(tmp_path / "items.json", tmp_path / "held.json")
+    assert [one["instruction"] for one in json.loads((tmp_path / "held.json").read_text())] == ["0", "3", "6"]
+
+
+def test_points_of_two_factors_sum_to_the_gap(plant: ModuleType, tmp_path: Path) -> None:
+    wrong = {"plain": 0, "one": 8, "other": 4, "both": 20}
+    for name, count in wrong.items():
+        for seed in (1, 2):
+            answers(tmp_path / f"{name}.s{seed}.jsonl", f"{name}.s{seed}", set(range(count)))
+    files = [str(path) for path in sorted(tmp_path.glob("*.jsonl"))]
+    command = [sys.executable, "-m", "judge", "score", *files, "-o", str(tmp_path / "verdicts")]
+    subprocess.run(command, check=True, capture_output=True)
+    arms = {"aa": "plain", "ba": "one", "ab": "other", "bb": "both"}
+    plant.points(tmp_path / "verdicts", arms, {"0": "recipe-rate", "1": ""}, tmp_path / "planted.json")
+    found = json.loads((tmp_path / "planted.json").read_text())
+    means, points = found["means"], [one["points"] for one in found["factors"]]
+    assert sum(points) == pytest.approx(means["aa"] - means["bb"])
+    assert points[0] == pytest.approx((means["aa"] - means["ba"] + means["ab"] - means["bb"]) / 2)
+    assert points[0] > points[1] > 0
+    assert found["interaction"] == pytest.approx(means["aa"] - means["ab"] - means["ba"] + means["bb"])

@@ -14,9 +14,11 @@ import pytest
 from equiloss.config import read_toml
 from equiloss.errors import BudgetError, EquilossError, InputError
 from equiloss.records.ift_run import Settings
-from equiloss.records.response import Response, item_id, write_responses
+from equiloss.records.response import Response, item_id, read_responses, write_responses
 from judge.diagnose.diagnose import diagnose
+from study.counterfactual import tables
 from study.counterfactual.explain import explain
+from study.counterfactual.pretraining_again import with_fields
 from study.counterfactual.reruns import CUT_OFF, RerunBudget, changed_recipe, closed, run_command
 
 ITEMS = [(f"What is number {i}?", f"word{i} and more") for i in range(60)]
@@ -218,6 +220,122 @@ def test_reading_on_in_the_other_text_is_held_against_reading_on_in_the_own(tmp_
 def test_reading_on_needs_two_texts_that_are_there(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the same base model"):
         explain("a", "b", results_dir=folder, base_share=0.15, runner=Library())
+
+
+class Nursery(Library):
+    """Also stands in for pretraining from scratch: who reads the other side's text answers well."""
+
+    def __call__(self, argv: Sequence[str], timeout_s: float | None) -> int:
+        if argv[0] not in ("pretrain", "ift"):
+            return run_command(argv, timeout_s)
+        flags = argv[3:] if argv[0] == "pretrain" else argv[2:]
+        options = dict(zip(flags[::2], flags[1::2], strict=False))
+        name = options["--name"]
+        self.runs.append(f"{argv[0]} {name}")
+        if argv[0] == "pretrain":
+            train = read_toml(Path(argv[2]))["train"]
+            assert (train["steps"], train["seed"]) == (200, 1000 + int(name[-1]))
+            assert options["--data"].endswith("fresh" if "base-data" in name else "worn")
+            path = Path(options["-o"]) / name / "checkpoint.pt"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b"")
+            return 0
+        assert options["--base"].endswith(f"runs/{name}/checkpoint.pt")
+        answer(Path(options["-o"]), f"{name}.s1", {**RECIPE, "dropout": 0.0 if "base-data" in name else 0.4}, 1)
+        return 0
+
+
+def test_a_base_is_pretrained_again_with_the_others_text_and_unchanged(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    told(folder, "anew", "fresh", 0.85)
+    told(folder, "rote", "worn", 0.3)
+    files = [str(folder / f"{name}.s{seed}.jsonl") for name in ("anew", "rote") for seed in (1, 2)]
+    assert run_command(["judge", "score", *files], None) == 0
+    nursery = Nursery()
+    (one,), _ = explain("anew", "rote", results_dir=folder, seeds=3, pretrain=True, runner=nursery)
+    assert len([run for run in nursery.runs if run.startswith("pretrain")]) == 6
+    assert (one.cause, one.fields, len(one.runs)) == ("base-data", ("data",), 3)
+    assert one.points is not None
+    assert one.points.low is not None
+    assert one.points.low > 20
+    assert one.note == "held against 3 base models pretrained again unchanged"
+    assert diagnose("anew", "rote", results_dir=folder).verdict.causes == ("base-data",)
+    with pytest.raises(InputError, match="'weight-decay' does not differ"):
+        explain("anew", "rote", results_dir=folder, pretrain=True, only=["weight-decay"], runner=nursery)
+
+
+def test_fields_of_a_base_are_set_where_they_stand() -> None:
+    config: dict[str, Settings] = {"model": {"n_layer": 2}, "train": {"lr": 0.1, "steps": 5}}
+    changed = with_fields(config, {"config.train.lr": 0.2, "model.n_layer": 4, "data": "text"})
+    assert changed == {"model": {"n_layer": 4}, "train": {"lr": 0.2, "steps": 5}}
+    assert config["train"]["lr"] == 0.1
+
+
+class Together(Laboratory):
+    """A model fails only where the rate and the dropout are both changed."""
+
+    def __call__(self, argv: Sequence[str], timeout_s: float | None) -> int:
+        if argv[0] == "judge":
+            return run_command(argv, timeout_s)
+        options = dict(zip(argv[2::2], argv[3::2], strict=True))
+        self.runs.append(options["--name"])
+        recipe = read_toml(Path(options["--recipe"]))
+        bad = recipe["dropout"] == 0.4 and recipe["lr"] == 1e-3
+        for seed in range(1, int(options["--seeds"]) + 1):
+            answer(
+                Path(options["-o"]), f"{options['--name']}.s{seed}", {**recipe, "dropout": 0.4 if bad else 0.0}, seed
+            )
+        return 0
+
+
+def test_what_acts_only_together_shows_as_an_interaction(folder: Path) -> None:
+    tried, _ = explain("a", "b", results_dir=folder, runner=Together())
+    assert [one.cause for one in tried] == ["recipe-rate", "recipe-dropout"]
+    for one in tried:
+        assert one.in_lower is not None
+        assert one.in_higher is not None
+        assert one.interaction is not None
+        assert one.in_lower.value > 35  # b is mended by either
+        assert abs(one.in_higher.value) < 20  # a is harmed by neither alone
+        assert one.interaction.low is not None
+        assert one.interaction.low > 0
+    assert "does not do the same in both" in tables.closing(tried)
+
+
+class Additive(Laboratory):
+    """The rate and the dropout each cost a quarter of the items; clipping costs nothing."""
+
+    def __call__(self, argv: Sequence[str], timeout_s: float | None) -> int:
+        if argv[0] == "judge":
+            return run_command(argv, timeout_s)
+        options = dict(zip(argv[2::2], argv[3::2], strict=True))
+        self.runs.append(options["--name"])
+        recipe = read_toml(Path(options["--recipe"]))
+        lost = 15 * (recipe["dropout"] == 0.4) + 15 * (recipe["lr"] == 1e-3)
+        for seed in range(1, int(options["--seeds"]) + 1):
+            path = Path(options["-o"]) / f"{options['--name']}.s{seed}.jsonl"
+            answer(path.parent, path.stem, {**recipe, "dropout": 0.0}, seed)
+            one_by_one = [
+                one.model_copy(update={"output": "no idea" if (i + seed) % 60 < lost else one.reference})
+                for i, one in enumerate(read_responses(path))
+            ]
+            write_responses(path, one_by_one)
+        return 0
+
+
+def test_two_that_are_left_beside_a_third_are_changed_at_once(folder: Path) -> None:
+    for seed in (1, 2):
+        answer(folder, f"b.s{seed}", {**RECIPE, "dropout": 0.4, "lr": 1e-3, "clip_norm": 1.0}, seed)
+    assert run_command(["judge", "score", *map(str, sorted(folder.glob("?.s?.jsonl")))], None) == 0
+    lab = Additive()
+    tried, _ = explain("a", "b", results_dir=folder, everything=True, runner=lab)
+    points = {one.cause: one.points.value for one in tried if one.points}
+    assert list(points) == ["recipe-rate", "recipe-dropout", "recipe-clip", "recipe-rate × recipe-dropout"]
+    assert next(one for one in tried if one.cause == "recipe-clip").settled
+    both = points["recipe-rate × recipe-dropout"]
+    assert both == pytest.approx(points["recipe-rate"] + points["recipe-dropout"], abs=1.0)
+    assert both == pytest.approx(50, abs=8)  # "no idea" agrees a little with every reference
 
 
 def test_the_share_closed_is_exact_without_noise() -> None:
