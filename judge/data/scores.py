@@ -162,7 +162,7 @@ def _check_comparable(panel: Panel, verdicts: Sequence[Verdict]) -> list[str]:
             f"the verdicts were given with different versions of the rubric {panel.rubric!r}",
             "run `judge score` on all files together",
         )
-    resolved = sorted({verdict.judge_resolved for verdict in verdicts})
+    resolved = sorted({verdict.judge_resolved for verdict in verdicts} - {""})
     if len(resolved) > 1:
         return [f"{panel.judge} answered as {len(resolved)} different models: {', '.join(resolved)}"]
     return []

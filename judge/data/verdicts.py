@@ -170,7 +170,10 @@ def _join(generator: str, answers: AnswerFile | None, named: Sequence[Path]) -> 
     failures = [failure for file in failure_files for failure in read_failures(file)]
     if other := next((line.generator for line in (*verdicts, *failures) if line.generator != generator), None):
         raise InputError(f"a verdict file of {generator!r} holds verdicts on {other!r}", "judge the answers again")
-    counts = Counter((line.id, line.criterion, line.repeat, line.rubric, line.judge) for line in verdicts)
+    # An answer may stand in several prompts of a repeat: beside other answers each time, or in another order.
+    counts = Counter(
+        (line.id, line.criterion, line.repeat, line.rubric, line.judge, tuple(line.group)) for line in verdicts
+    )
     if twins := next((key for key, count in counts.items() if count > 1), None):
         raise InputError(
             f"{generator}: two verdicts on item {twins[0]} ({twins[1]}, repeat {twins[2]}) by {twins[4]}",

@@ -161,7 +161,7 @@ def _provenance(judged: Sequence[Judged], comparison: Comparison) -> ReportProve
             for path in run.files
         ),
         judge=comparison.judge,
-        judge_resolved=tuple(sorted({verdict.judge_resolved for verdict in verdicts})),
+        judge_resolved=tuple(sorted({verdict.judge_resolved for verdict in verdicts} - {""})),
         rubric=comparison.rubric,
         rubric_sha=tuple(sorted({verdict.rubric_sha for verdict in verdicts})),
         verdicts=len(verdicts),

@@ -32,6 +32,11 @@ class PlannedRequest(JudgeRequest):
 
     slots: tuple[Slot, ...] = ()
 
+    @property
+    def is_tie(self) -> bool:
+        """Whether it asks which of two equal answers is better."""
+        return self.rubric.front.output.type == "preference" and len(set(self.answers)) == 1
+
 
 class Plan:
     """All requests for files judged together by a rubric, always in the same order, read from disk as it goes."""

@@ -10,12 +10,13 @@ from pathlib import Path
 from equiloss.errors import BudgetError, EquilossError, IncompleteError, InputError
 from equiloss.records.verdict import ControlVerdict
 from judge.data.control_answers import ControlSummary, summarise
-from judge.endpoints.provider import BatchProvider, Provider
+from judge.endpoints.provider import BatchProvider, Provider, Reply
 from judge.scoring.batch import BatchExecutor
 from judge.scoring.budget import JudgingBudget
 from judge.scoring.early_stopping import EarlyStopping
 from judge.scoring.executor import RequestExecutor
-from judge.scoring.ledger import Ledger
+from judge.scoring.ledger import Ledger, LedgerEntry
+from judge.scoring.parse import ParsedReply, Reading
 from judge.scoring.plan import Plan, PlannedRequest
 from judge.scoring.verdict_writer import VerdictWriter, WrittenVerdicts
 
@@ -71,6 +72,8 @@ class Scorer:
             self._shas += bytes.fromhex(sha)
             self.n_requests += 1
             entry = self._ledger.entry(sha)
+            if request.is_tie and entry.verdict is None:
+                entry = self._settle_tie(sha, request)
             self.budget.paid_usd += entry.cost_usd or 0.0
             if entry.verdict is not None or (entry.failure is not None and not self.options.retry_failures):
                 self.n_settled += 1
@@ -80,6 +83,15 @@ class Scorer:
             elif count_tokens is not None:
                 self.prompt_tokens += count_tokens(request.prompt.system) + count_tokens(request.prompt.user) + 8
                 self.completion_tokens += self.plan.rubric.reply_estimate_tokens(len(request.slots))
+
+    def _settle_tie(self, sha: str, request: PlannedRequest) -> LedgerEntry:
+        """Two equal answers are a tie, which need not be asked; the ledger says so, unless nothing is to be kept."""
+        text = "the answers are equal: a tie, by rule"
+        readings = {label: Reading({request.rubric.criteria[0]: 0.5}, text) for label in request.labels}
+        if not self.options.dry_run:
+            cost = self.provider.cost_usd(0, 0)
+            self._ledger.record(sha, self.provider, request, Reply(text, ""), ParsedReply(readings), cost)
+        return LedgerEntry(readings, None, "", text, 0, 0, None)
 
     def run(self, on_settled: Callable[[str], None] = lambda _: None) -> None:
         """Ask what the survey missed, and write the results. What stopped it, if anything, is in `stopped`.

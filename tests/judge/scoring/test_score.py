@@ -21,6 +21,7 @@ from equiloss.errors import BudgetError, EquilossError, IncompleteError, InputEr
 from equiloss.records.verdict import read_verdicts
 from judge import rubrics
 from judge.cli.main import program
+from judge.comparison.compare import compare
 from judge.data.reference import agreement
 from judge.data.verdicts import load_judged
 from judge.endpoints.judges import parse_judge
@@ -274,6 +275,24 @@ def test_pairwise_asks_both_orders(write_answers: WriteAnswers, tmp_path: Path) 
     assert found["judges"][0]["requests"] == 12
 
 
+def test_equal_answers_are_a_tie_that_is_not_asked_and_several_verdicts_an_item_are_compared(tmp_path: Path) -> None:
+    outputs = {"a": ["red", "same", "one"], "b": ["green", "same", "two"], "c": ["blue", "other", "two"]}
+    files = [tmp_path / f"{name}.jsonl" for name in outputs]
+    for file, answers in zip(files, outputs.values(), strict=True):
+        rows = [{"instruction": f"Say {i}.", "output": text, "reference": "red"} for i, text in enumerate(answers)]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with serving(Service(record=True)) as server:
+        found = score(server, files, "--rubric", "pairwise", out=tmp_path / "o")
+    # 18 places in prompts; two of each pair of equal answers are ties, two more are what was asked of the other one
+    assert (found["judges"][0]["requests"], len(server.bodies)) == (18, 10)
+    equal = [one for one in read_verdicts(tmp_path / "o/a.pairwise.sim.jsonl") if set(one.group) == {"a", "b"}]
+    assert [one.value for one in equal if one.judge_resolved == ""] == [0.5, 0.5]
+    judged = load_judged([*files, *(tmp_path / "o").glob("*.pairwise.sim.jsonl")])
+    compared = compare(judged, draws=200)
+    assert [row.n_scored for row in compared.models] == [3, 3, 3]
+    assert not any("different models" in warning for warning in compared.warnings)
+
+
 def test_more_models_than_fit_go_in_groups(write_answers: WriteAnswers, tmp_path: Path) -> None:
     names = tuple("abcdefg")
     files = write_answers(20, names)
@@ -284,6 +303,8 @@ def test_more_models_than_fit_go_in_groups(write_answers: WriteAnswers, tmp_path
     for name in names:
         ids = {one.id for one in read_verdicts(tmp_path / "o" / f"{name}.correctness.sim.jsonl")}
         assert len(ids) == 20
+    judged = load_judged([*files, *(tmp_path / "o").glob("*.correctness.sim.jsonl")])
+    assert [row.n_scored for row in compare(judged, draws=200).models] == [20] * len(names)
 
 
 def test_canaries_ride_along_and_are_kept_apart(write_answers: WriteAnswers, tmp_path: Path) -> None:
