@@ -102,6 +102,11 @@ class ControlVerdict(Verdict):
 Line = TypeVar("Line", Verdict, Failure, ControlVerdict)
 
 
+def pair_id(id: str, group: Iterable[str]) -> str:
+    """What a comparison is of: an item, and the two whose answers to it met, in whatever order."""
+    return " | ".join([id, *sorted(group)])
+
+
 def safe_name(text: str) -> str:
     """A part of a file's name, of letters and digits of any script: what a name cannot hold is replaced by "-".
 

@@ -54,25 +54,27 @@ def mean(
     Labels must be of answers drawn at random, as `judge label` draws them. The runs of an item go together, and so do
     items with the same number in `clusters` (I,); several runs are a sample of runs.
     Angelopoulos et al. (2023), "Prediction-powered inference", arXiv 2301.09633; the weight: Angelopoulos, Duchi &
-    Zrnic (2023), "PPI++", arXiv 2311.01453, section 6.1. None with fewer than five labels or two unlabelled answers.
+    Zrnic (2023), "PPI++", arXiv 2311.01453, section 6.1. With fewer than two answers without a label the labels alone
+    count. None with fewer than five labels.
     """
     judge, human = np.atleast_2d(judge), np.atleast_2d(human)
     present = ~np.isnan(judge)
     labelled, bare = present & ~np.isnan(human), present & np.isnan(human)
     n, rest = int(labelled.sum()), int(bare.sum())
-    if n < FEWEST_LABELS or rest < 2:
+    if n < FEWEST_LABELS:
         return None
     y, seen, unseen = human[labelled], judge[labelled], judge[bare]
     spread = float(judge[present].var(ddof=1))
     covariance = float(np.cov(y, seen, ddof=1)[0, 1])
-    weight = 0.0 if spread == 0 else min(1.0, max(0.0, covariance / ((1 + n / rest) * spread)))
+    weight = 0.0 if spread == 0 or rest < 2 else min(1.0, max(0.0, covariance / ((1 + n / rest) * spread)))
     rectifier = y - weight * seen
     # Each answer's part in the error; divided so that independent answers give the sample variances of the paper.
     parts = np.zeros(judge.shape)
-    parts[bare] = weight * (unseen - unseen.mean()) / np.sqrt(rest * (rest - 1))
+    if weight:
+        parts[bare] = weight * (unseen - unseen.mean()) / np.sqrt(rest * (rest - 1))
     parts[labelled] = (rectifier - rectifier.mean()) / np.sqrt(n * (n - 1))
     influence = parts.sum(axis=0)
-    estimate = weight * float(unseen.mean()) + float(rectifier.mean())
+    estimate = (weight * float(unseen.mean()) if weight else 0.0) + float(rectifier.mean())
     runs = complete(judge[present.any(axis=1)]) * (float(y.std(ddof=1)) / np.sqrt(spread) if spread else 0.0)
     crossed = _crossed(estimate, influence, [Stratum(runs, 1.0)], n - 1, clusters)
     return PredictionPoweredMean(

@@ -30,7 +30,7 @@ def audit(
     Raises: InputError when the runs share no panel.
     """
     panel = choose_panel(judged, rubric, judge)
-    scale, scores = scale_of(judged, panel), Scores.of(judged, panel)
+    scale, scores = scale_of(judged, panel), Scores.of_units(judged, panel)
     rows = effects.verdict_rows(judged, panel, scale)
     measured = effects.estimate(rows, confidence)
     place, length, drift = (checks.bias(measured, name) for name in ("place", "length", "order"))
@@ -44,7 +44,7 @@ def audit(
         confidence=confidence,
         scale=scale,
         n_verdicts=len(rows),
-        n_items=len(scores.ids),
+        n_items=len(set(scores.items)),
         share_at_ends=float(((share <= 0) | (share >= 1)).mean()) if len(rows) else 0.0,
         position=place,
         length=length,
@@ -83,5 +83,6 @@ def _findings(report: Audit) -> list[str]:
         shown=shown,
         level=level,
         beyond=trust.trusted_beyond(report.pairs),
+        at_equal_agreement=any(one.with_ == checks.REFERENCE for one in report.agreement),
     )
     return [" ".join(line.split()) for line in text.split("\n") if line.strip()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import product
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,10 +20,12 @@ from judge.auditing.effects import ScoreEffects
 from judge.data.control_answers import summarise
 from judge.data.scores import Scores, panels_of
 from judge.data.verdicts import Judged, Panel
-from judge.labelling.label import Label, first_ratings, fitting, retests
+from judge.labelling.label import Label, first_ratings, fitting, majorities, retests, two_raters
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+REFERENCE = "reference answers (text agreement)"
 
 
 def bias(measured: ScoreEffects, name: str) -> Bias | None:
@@ -72,7 +75,7 @@ def repeatability(
 
 def _places(scores: Scores, rows: DataFrame) -> Floats:
     """Where each answer stood, (runs, items, repeats); NaN if not judged, the mean of several prompts of a repeat."""
-    stood = rows.pivot_table(index=["run", "id"], columns="repeat", values="place", observed=True)
+    stood = rows.pivot_table(index=["run", "unit"], columns="repeat", values="place", observed=True)
     answers = list(product(scores.generators, scores.ids))
     return stood.reindex(index=answers, columns=scores.repeats).to_numpy().reshape(scores.values.shape)
 
@@ -103,19 +106,28 @@ def with_reference(rows: DataFrame, confidence: float, draws: int, seed: int) ->
         return []
     both = answers["share"].to_numpy(), answers["agreement"].to_numpy()
     interval = agreement.pair_interval(*both, agreement.spearman, confidence, draws, seed)
-    name = "reference answers (text agreement)"
-    return [Agreement(with_=name, n=n, spearman=agreement.spearman(*both), spearman_interval=interval)]
+    return [Agreement(with_=REFERENCE, n=n, spearman=agreement.spearman(*both), spearman_interval=interval)]
 
 
 def with_people(
     scores: Scores, scale: Interval, labels: Sequence[Label], confidence: float, draws: int, seed: int
 ) -> list[Agreement]:
     """The judge beside the person, and the person beside themselves where answers were rated twice."""
-    given = dict(zip(product(scores.generators, scores.ids), scores.by_item().ravel().tolist(), strict=True))
+    answers = zip(product(scores.generators, scores.ids), scores.by_item().ravel().tolist(), strict=True)
+    given = {answer: value for answer, value in answers if not math.isnan(value)}
     mine = fitting(labels, scores.panel.rubric, scale)
     pairs = [(given[answer], rating) for answer, rating in first_ratings(mine).items() if answer in given]
+    votes = majorities(mine)
     agreements: list[Agreement] = []
-    for name, ratings in (("a person's blind ratings", pairs), ("the person's own second ratings", retests(mine))):
+    for name, ratings, same in (
+        ("a person's blind ratings", pairs, [given[key] == vote for key, vote in votes.items() if key in given]),
+        ("the person's own second ratings", again := retests(mine), [one == other for one, other in again]),
+        (
+            "another person's ratings (person by person)",
+            between := two_raters(mine),
+            [one == other for one, other in between],
+        ),
+    ):
         if len(ratings) < 3:
             continue
         left, right = np.array(ratings, dtype=np.float64).T
@@ -131,6 +143,7 @@ def with_people(
                 spearman_interval=spearman[1],
                 kappa=kappa[0],
                 kappa_interval=kappa[1],
+                same=fmean(same) if votes else None,
             )
         )
     return agreements
@@ -170,7 +183,7 @@ def jury(judged: Sequence[Judged], panel: Panel, confidence: float, draws: int, 
     ]
     if len(judges) < 2:
         return None
-    given = [Scores.of(judged, Panel(panel.rubric, name)) for name in judges]
+    given = [Scores.of_units(judged, Panel(panel.rubric, name)) for name in judges]
     answers = [list(product(scores.generators, scores.ids)) for scores in given]
     columns = [pd.Series(scores.by_item().ravel(), ids) for scores, ids in zip(given, answers, strict=True)]
     ratings = pd.concat(columns, axis=1, keys=judges).sort_index().to_numpy(np.float64).T  # (judges, answers)

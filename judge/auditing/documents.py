@@ -58,6 +58,9 @@ class Agreement(ResultDocument):
     spearman_interval: Interval | None
     kappa: float | None = Field(default=None, description="quadratic weights")
     kappa_interval: Interval | None = None
+    same: float | None = Field(
+        default=None, description="of comparisons: how often both say the same, a tie being a third outcome"
+    )
 
 
 class ControlAnswerResult(ResultDocument):
@@ -121,7 +124,7 @@ class Audit(ResultDocument):
     n_items: int
     share_at_ends: float
     position: Bias | None
-    length: Bias | None = Field(description="per doubling of the length, at equal agreement with the reference")
+    length: Bias | None = Field(description="per doubling of the length, at equal agreement with any reference")
     drift: Bias | None = Field(description="per 1,000 prompts, in the order of the verdict files")
     repeatability: Repeatability | None
     scale_use: ScaleUse

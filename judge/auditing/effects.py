@@ -14,6 +14,7 @@ from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.estimate import CONFIDENCE, Estimate, Interval
 from equiloss.statistics.regression import Regression, regress_clustered, tobit
 from judge.data import reference
+from judge.data.scores import are_preferences, unit_of
 from judge.data.verdicts import Judged, Panel
 
 if TYPE_CHECKING:
@@ -23,22 +24,24 @@ if TYPE_CHECKING:
 def verdict_rows(judged: Sequence[Judged], panel: Panel, scale: Interval) -> DataFrame:
     """The panel's verdicts, a row per judged answer, prompt and repeat; several criteria are averaged.
 
-    run (categorical: all runs), id, prompt, repeat: whose answer to which item, shown where, asked how often before;
-    share: the score on 0 to 1; place: 0.5 first in the prompt, -0.5 last, 0 alone; order: thousands of prompts before
-    this one; doublings: log2 of the answer's words over the reference's; agreement: of its text with the reference's
-    (NaN in both: no reference).
+    run (categorical: all runs), id, unit, prompt, repeat: whose answer to which item (or in which comparison, for
+    preferences), shown where, asked how often before; share: the score on 0 to 1; place: 0.5 first in the prompt, -0.5
+    last, 0 alone; order: thousands of prompts before this one; doublings: log2 of the answer's words over the
+    reference's, or over one where answers are compared; agreement: of its text with the reference's (NaN in both: no
+    reference).
     """
     import pandas as pd
 
+    paired = are_preferences(line for run in judged for line in run.verdicts_of(panel))
     lines = [
-        (run.generator, line.id, line.request_sha, line.repeat, line.value, _place(line))
+        (run.generator, line.id, unit_of(line, paired), line.request_sha, line.repeat, line.value, _place(line))
         for run in judged
         for line in run.verdicts_of(panel)
     ]
-    rows = pd.DataFrame(lines, columns=["run", "id", "prompt", "repeat", "share", "place"])
+    rows = pd.DataFrame(lines, columns=["run", "id", "unit", "prompt", "repeat", "share", "place"])
     rows = rows.astype({"repeat": int, "share": float, "place": float})
     rows["share"] = (rows["share"] - scale[0]) / (scale[1] - scale[0])
-    rows = rows.groupby(["run", "id", "prompt", "repeat"], sort=False, as_index=False).mean()
+    rows = rows.groupby(["run", "id", "unit", "prompt", "repeat"], sort=False, as_index=False).mean()
     rows["run"] = pd.Categorical(rows["run"], categories=[run.generator for run in judged])
     rows["item"] = pd.factorize(rows["id"])[0]
     prompts = rows.drop_duplicates("prompt").sort_values(["item", "repeat"], kind="stable")["prompt"]  # as a plan goes
@@ -48,7 +51,7 @@ def verdict_rows(judged: Sequence[Judged], panel: Panel, scale: Interval) -> Dat
         (run.generator, response.id, *_beside_reference(response.output, response.reference))
         for run in judged
         for response in run.responses.values()
-        if response.reference.strip()
+        if paired or response.reference.strip()
     ]
     measured = pd.DataFrame(answers, columns=["run", "id", "doublings", "agreement"])
     measured = measured.astype({"run": rows["run"].dtype, "doublings": float, "agreement": float})
@@ -61,7 +64,7 @@ def _place(verdict: Verdict) -> float:
 
 def _beside_reference(output: str, expected: str) -> tuple[float, float]:
     words = math.log2((len(output.split()) + 1) / (len(expected.split()) + 1))
-    return words, reference.agreement(output, expected)
+    return words, reference.agreement(output, expected) if expected.strip() else math.nan
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,10 @@ def estimate(rows: DataFrame, confidence: float = CONFIDENCE) -> ScoreEffects:
     end. Errors are robust to clusters of one item. `adjusted:a` are the runs' levels beside the last run's.
     """
     columns = rows[["place", "order"]].copy()
+    if rows["doublings"].notna().any():
+        columns["length"] = rows["doublings"]
     if rows["agreement"].notna().any():
-        columns["length"], columns["agreement"] = rows["doublings"], rows["agreement"]
+        columns["agreement"] = rows["agreement"]
     for name in rows["run"].cat.categories[:-1]:
         columns[f"adjusted:{name}"] = (rows["run"] == name).astype(np.float64)
     known = columns.notna().all(axis=1)

@@ -174,6 +174,8 @@ def checks(audit: Audit) -> Iterator[tuple[str, str, str, str]]:
         yield plain("Krippendorff's alpha of repeats", again.alpha, again.alpha_interval, again.n_answers)
     for other in audit.agreement:
         yield plain(f"Spearman with {other.with_}", other.spearman, other.spearman_interval, other.n)
+        if other.same is not None:
+            yield share(f"the same as {other.with_}, %", other.same, None, other.n)
         if other.kappa is not None:
             yield plain(f"weighted kappa with {other.with_}", other.kappa, other.kappa_interval, other.n)
     if (jury := audit.jury) is not None:

@@ -43,7 +43,7 @@ from judge.comparison.document import (
 )
 from judge.data.anchors import check_one_judging
 from judge.data.control_answers import summarise
-from judge.data.scores import Scores, choose_panel, scale_of
+from judge.data.scores import Scores, are_preferences, choose_panel, scale_of
 from judge.data.verdicts import Judged, Panel
 from judge.labelling.label import Key, Label, first_ratings, fitting
 
@@ -128,11 +128,7 @@ def compare(
     models = by_model(judged, scores, pool_seeds=pool_seeds)
     clusters, scale = clusters_of(judged, scores.ids, cluster), scale_of(judged, panel)
     clusters = renumbered(clusters, np.ones(len(clusters), dtype=np.bool_))
-    ratings = first_ratings(fitting(labels, panel.rubric, scale))
-    people = [
-        prediction_powered.mean(model.values, _labelled(model, scores.ids, ratings), confidence, clusters)
-        for model in models
-    ]
+    people = _people(judged, models, scores, clusters, first_ratings(fitting(labels, panel.rubric, scale)), confidence)
     stacked = np.stack([model.side.by_item for model in models])  # (M, I)
     common: NDArray[np.bool_] = np.asarray(~np.isnan(stacked).any(axis=0))
     if not common.any():
@@ -192,6 +188,31 @@ def by_model(judged: Sequence[Judged], scores: Scores, *, pool_seeds: bool = Tru
             tuple(judged[row].base for row in members),
         )
         for name, members in rows.items()
+    ]
+
+
+def _people(
+    judged: Sequence[Judged],
+    models: Sequence[ModelValues],
+    scores: Scores,
+    clusters: Clusters | None,
+    ratings: Mapping[Key, float],
+    confidence: float,
+) -> list[PredictionPoweredMean | None]:
+    """What people would give each model, by their ratings of some of its answers, or of some of its comparisons."""
+    if ratings and are_preferences(line for run in judged for line in run.verdicts_of(scores.panel)):
+        pairs = Scores.of(judged, scores.panel, by_pair=True)
+        place = {item: index for index, item in enumerate(scores.ids)}
+        of_item = np.arange(len(place)) if clusters is None else clusters
+        clusters = of_item[[place[item] for item in pairs.items]]
+        rows = {name: index for index, name in enumerate(scores.generators)}
+        values = [missing.present_mean(pairs.values[[rows[run] for run in model.runs]], 2) for model in models]
+        scores = pairs
+    else:
+        values = [model.values for model in models]
+    return [
+        prediction_powered.mean(given, _labelled(model, scores.ids, ratings), confidence, clusters)
+        for model, given in zip(models, values, strict=True)
     ]
 
 

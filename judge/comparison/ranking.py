@@ -14,7 +14,7 @@ from equiloss.statistics.crossed import Clusters, Crossed, Stratum, variance_of_
 from equiloss.statistics.estimate import CONFIDENCE
 from equiloss.statistics.regression import standard_error
 from judge.comparison.document import Strength
-from judge.data.scores import Scores, shipped_rubric
+from judge.data.scores import Scores, are_preferences
 from judge.data.verdicts import Judged, Panel
 
 ITERATIONS = 10_000
@@ -51,10 +51,9 @@ def win_rate(preferences: Floats) -> WinRate:
 
 
 def preferences(judged: Sequence[Judged], scores: Scores, panel: Panel) -> Floats | None:
-    """Who beat whom on each item (I, M, M) from a pairwise rubric's verdicts; None for a rubric that gives scores."""
+    """Who beat whom on each item (I, M, M) from verdicts that are preferences; None where they are scores."""
     verdicts = [one for run in judged for one in run.verdicts_of(panel)]
-    rubric = shipped_rubric(panel, verdicts[0].rubric_sha) if verdicts else None
-    if rubric is None or rubric.front.output.type != "preference":
+    if not are_preferences(verdicts):
         return None
     place = {name: index for index, name in enumerate(scores.generators)}
     column = {name: index for index, name in enumerate(scores.ids)}

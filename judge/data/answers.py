@@ -157,7 +157,10 @@ def _is_of_judging(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as f:
-            return re.match(rb'.{0,4000}"schema": ?"equiloss\.(verdict|failure|canary)\.', f.read(1 << 16)) is not None
+            return (
+                re.match(rb'.{0,4000}"schema": ?"equiloss\.(verdict|failure|canary|label)\.', f.read(1 << 16))
+                is not None
+            )
     except OSError:
         return False
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from equiloss import commands
 from equiloss.errors import InputError
-from equiloss.records.verdict import Verdict
+from equiloss.records.verdict import Failure, Verdict, pair_id
 from equiloss.statistics.missing import present_mean
 from judge import rubrics
 from judge.data.verdicts import Judged, Panel
@@ -23,7 +23,8 @@ OVERALL = "overall"
 class Scores:
     """Scores of several runs on the same items. `values` is (G, I, R): run, item, repeat; NaN where none was given.
 
-    `asked` is (G, I): True where the judge was asked about the item (a verdict or a failure exists).
+    `asked` is (G, I): True where the judge was asked about the item (a verdict or a failure exists). Of preferences
+    `ids` may name comparisons (`by_pair`): an item and the two who met; `items` are then the items of these.
     """
 
     panel: Panel
@@ -34,11 +35,14 @@ class Scores:
     values: NDArray[np.float64]
     asked: NDArray[np.bool_]
     categories: tuple[str | None, ...]
+    items: tuple[str, ...]
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, judged: Sequence[Judged], panel: Panel, criterion: str | None = None) -> Scores:
-        """Scores of all items that any of these was judged on, for one panel.
+    def of(
+        cls, judged: Sequence[Judged], panel: Panel, criterion: str | None = None, *, by_pair: bool = False
+    ) -> Scores:
+        """Scores of all items that any of these was judged on, for one panel; with `by_pair` of all comparisons.
 
         Without `criterion`: the one named "overall" or, where there is none, the mean of all criteria, weighted as the
         rubric says; a repeat that lacks a criterion has no score.
@@ -54,9 +58,10 @@ class Scores:
         weights = _weights(panel, [verdict for given in verdicts for verdict in given])
 
         lines = [line for given in (*verdicts, *failures) for line in given]
-        seen = {line.id for line in lines}
-        answered = (id for run in judged for id in run.responses if id in seen)
-        column = {id: index for index, id in enumerate(dict.fromkeys((*answered, *(line.id for line in lines))))}
+        units = {unit_of(line, by_pair): line.id for line in lines}
+        answered = (id for run in judged for id in run.responses if id in units)
+        column = {unit: index for index, unit in enumerate(dict.fromkeys((*answered, *units)))}
+        items = tuple(units[unit] for unit in column)
         turn = {repeat: index for index, repeat in enumerate(sorted({line.repeat for line in lines}))}
 
         shape = (len(judged), len(column), max(1, len(turn)))
@@ -64,10 +69,10 @@ class Scores:
         asked = np.zeros(shape[:2], dtype=np.bool_)
         for row, (given, failed) in enumerate(zip(verdicts, failures, strict=True)):
             for line in (*given, *failed):
-                asked[row, column[line.id]] = True
+                asked[row, column[unit_of(line, by_pair)]] = True
             for verdict in given:
                 if verdict.criterion in wanted:
-                    cell = (row, column[verdict.id], turn[verdict.repeat])
+                    cell = (row, column[unit_of(verdict, by_pair)], turn[verdict.repeat])
                     share = weights.get(verdict.criterion, 1.0)
                     total[cell] += share * verdict.value
                     weight[cell] += share
@@ -81,13 +86,28 @@ class Scores:
             repeats=tuple(turn) or (0,),
             values=np.where(complete, total / np.where(weight > 0, weight, 1.0), np.nan),
             asked=asked,
-            categories=tuple(_category(judged, id) for id in column),
+            categories=tuple(_category(judged, id) for id in items),
+            items=items,
             warnings=tuple(warnings),
         )
 
     def by_item(self) -> NDArray[np.float64]:
         """Mean over repeats, (G, I); NaN where no repeat gave a score."""
         return present_mean(self.values, axis=2)
+
+    @classmethod
+    def of_units(cls, judged: Sequence[Judged], panel: Panel) -> Scores:
+        """Scores of what was judged each time: of items, or of comparisons where verdicts are preferences.
+
+        Of a comparison the score of the one whose name comes first counts: the other's says the same.
+        """
+        if not are_preferences(line for run in judged for line in run.verdicts_of(panel)):
+            return cls.of(judged, panel)
+        pairs = cls.of(judged, panel, by_pair=True)
+        lines = (line for run in judged for line in run.verdicts_of(panel))
+        first = {pair_id(line.id, line.group): min(line.group) for line in lines}
+        mine = np.array([[first.get(id) == name for id in pairs.ids] for name in pairs.generators])
+        return replace(pairs, values=np.where(mine[:, :, None], pairs.values, np.nan))
 
 
 def panels_of(judged: Sequence[Judged]) -> list[Panel]:
@@ -146,6 +166,21 @@ def scale_of(judged: Sequence[Judged], panel: Panel) -> tuple[float, float]:
         return rubric.span
     given = [verdict.value for verdict in verdicts]
     return (min(given), max(given)) if given else (0.0, 1.0)
+
+
+def are_preferences(verdicts: Iterable[Verdict]) -> bool:
+    """Whether verdicts say which of two answers is better: given in pairs whose two values add up to 1."""
+    sums: dict[tuple[object, ...], list[float]] = {}
+    for line in verdicts:
+        if len(line.group) != 2 or line.scale not in (None, (0, 1)) or not 0 <= line.value <= 1:
+            return False
+        sums.setdefault((line.request_sha, line.repeat, *line.group), []).append(line.value)
+    return bool(sums) and all(sum(values) == 1 for values in sums.values() if len(values) == 2)
+
+
+def unit_of(line: Verdict | Failure, by_pair: bool) -> str:
+    """What a verdict is on: an item, or with `by_pair` a comparison."""
+    return pair_id(line.id, line.group) if by_pair else line.id
 
 
 def shipped_rubric(panel: Panel, sha: str) -> Rubric | None:

@@ -27,11 +27,12 @@ from judge.data.answers import AnswerFile
 OFFLINE_JUDGE = "offline-reference"
 _SEED = re.compile(r"^(?P<model>.+)\.s(?P<seed>\d+)$")
 
-FileKind = Literal["responses", "verdicts", "failures", "canaries"]
+FileKind = Literal["responses", "verdicts", "failures", "canaries", "labels"]
 _SCHEMAS: dict[str, FileKind] = {
     "equiloss.verdict": "verdicts",
     "equiloss.failure": "failures",
     "equiloss.canary": "canaries",
+    "equiloss.label": "labels",
 }
 
 
@@ -124,7 +125,7 @@ def load_judged(paths: Iterable[Path]) -> list[Judged]:
                     "give one of them another generator name",
                 )
             named.setdefault(file.generator, [])
-        elif kind != "canaries":  # those come with their verdicts
+        elif kind not in ("canaries", "labels"):  # those come with their verdicts, and by --labels
             named.setdefault(generator, []).append(path)
     return [_join(generator, answers.get(generator), files) for generator, files in named.items()]
 

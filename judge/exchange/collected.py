@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from equiloss.errors import InputError
-from equiloss.files import claim, sha256_of
+from equiloss.files import claim, sha256_of, write_jsonl
 from equiloss.records.response import Response, item_id, write_responses
 from equiloss.records.verdict import Failure, Verdict, file_name, safe_name, write_verdicts
+from judge.labelling.label import Label
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,16 @@ class Source:
 
 @dataclass
 class Collected:
-    """Answers and verdicts by generator."""
+    """Answers and verdicts by generator; people's ratings, and texts that files keep apart from what is about them.
+
+    texts: of an answer by generator and item, of an item itself under no generator.
+    """
 
     responses: dict[str, list[Response]] = field(default_factory=dict[str, list[Response]])
     verdicts: dict[str, list[Verdict]] = field(default_factory=dict[str, list[Verdict]])
     failures: dict[str, list[Failure]] = field(default_factory=dict[str, list[Failure]])
+    labels: list[Label] = field(default_factory=list[Label])
+    texts: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     _ids: dict[tuple[str, object], str] = field(default_factory=dict[tuple[str, object], str])
     _asked: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
     _judged: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
@@ -87,18 +95,23 @@ class Collected:
 
     def write(self, directory: Path) -> list[Path]:
         """Write a results file for each generator, and a verdict file for each way in which it was judged."""
-        paths: list[Path] = []
-        names = [f"{safe_name(generator)}.jsonl" for generator in self.responses]
-        for name in names:
-            claim(directory / name, ours=False)
-        if len(set(names)) < len(names):
-            raise InputError(f"two models would both write {sorted(names)[0]}", "name them apart with --generator")
+        files: list[tuple[Path, Callable[[Path], object]]] = []
         for generator, answers in self.responses.items():
-            paths.append(directory / f"{safe_name(generator)}.jsonl")
-            write_responses(paths[-1], answers)
+            files.append((directory / f"{safe_name(generator)}.jsonl", partial(write_responses, responses=answers)))
         for failed, kind in ((False, self.verdicts), (True, self.failures)):
             for generator, lines in kind.items():
                 for rubric, judge in dict.fromkeys((line.rubric, line.judge) for line in lines):
-                    paths.append(directory / file_name(generator, rubric, judge, failed))
-                    write_verdicts(paths[-1], (one for one in lines if (one.rubric, one.judge) == (rubric, judge)))
+                    own = [line for line in lines if (line.rubric, line.judge) == (rubric, judge)]
+                    path = directory / file_name(generator, rubric, judge, failed)
+                    files.append((path, partial(write_verdicts, verdicts=own)))
+        if self.labels:
+            rows = [label.model_dump(by_alias=True) for label in self.labels]
+            files.append((directory / "labels.jsonl", partial(write_jsonl, rows=rows)))
+        paths = [path for path, _ in files]
+        if twin := next((path for path, count in Counter(paths).items() if count > 1), None):
+            raise InputError(f"two models or judges would both write {twin.name}", "name them apart with --generator")
+        for path in paths:
+            claim(path, ours=False)
+        for path, write in files:
+            write(path)
         return paths

@@ -55,10 +55,11 @@ def read_as(
     collected = Collected()
     for path in files:
         rows = list(read(path))
+        named = stem_of(path).removesuffix(".csv") if kind == "pairs" else kind
         fields = frozenset(field for row in rows for field in row)
         for number, row in enumerate(rows, start=1):
             try:
-                take(collected, row, Source(path, number, generator or stem_of(path), judge or kind, fields))
+                take(collected, row, Source(path, number, generator or stem_of(path), judge or named, fields))
             except (
                 LookupError,
                 TypeError,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +16,19 @@ from equiloss.files import append_jsonl, read_jsonl
 from equiloss.numerals import plain
 from equiloss.records.file_record import FileRecord, parse
 from equiloss.records.response import Response
+from equiloss.records.verdict import pair_id
 from judge.data.verdicts import Judged
 from judge.rubrics import Rubric, Scale
 
 LABEL_SCHEMA = "equiloss.label.v1"
-Key = tuple[str, str]  # generator, item
+Key = tuple[str, str]  # generator, item or comparison
 
 
 class Label(FileRecord):
     """A person's rating of an answer. `round` is 0 for the first, 1 where the same answer was rated again.
 
-    `rubric`, `low` and `high` say by what and on which scale; a later line for the same answer, round and rater
-    replaces an earlier one.
+    `rubric`, `low` and `high` say by what and on which scale; `against` whose answer it was compared with, if it was: 1
+    is then better, 0.5 a tie. A later line for the same answer, round and rater replaces an earlier one.
     """
 
     id: str
@@ -37,7 +39,13 @@ class Label(FileRecord):
     rubric: str = ""
     low: float | None = None
     high: float | None = None
+    against: str = ""
     schema_: str = Field(default=LABEL_SCHEMA, alias="schema")
+
+    @property
+    def key(self) -> Key:
+        """What was rated: a model's answer to an item, or that answer beside another's."""
+        return self.generator, pair_id(self.id, (self.generator, self.against)) if self.against else self.id
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,7 @@ def read_labels(path: Path) -> list[Label]:
     """
     rows = enumerate(read_jsonl(path), start=1)
     labels = [parse(Label, row, f"{path}: line {number}", "delete that line") for number, row in rows]
-    return list({(label.generator, label.id, label.round, label.rater): label for label in labels}.values())
+    return list({(label.key, label.round, label.rater): label for label in labels}.values())
 
 
 def sample(judged: Sequence[Judged], n: int, retest: float = 0.2, seed: int = 0) -> list[Task]:
@@ -158,15 +166,34 @@ def first_ratings(labels: Sequence[Label]) -> dict[Key, float]:
     ratings: dict[Key, list[float]] = {}
     for label in labels:
         if label.round == 0:
-            ratings.setdefault((label.generator, label.id), []).append(label.value)
+            ratings.setdefault(label.key, []).append(label.value)
     return {key: fmean(values) for key, values in ratings.items()}
+
+
+def _votes(labels: Sequence[Label]) -> dict[Key, list[float]]:
+    """The first ratings of every comparison, as that one sees it whose name comes first."""
+    votes: dict[Key, list[float]] = {}
+    for label in labels:
+        if label.round == 0 and label.generator < label.against:
+            votes.setdefault(label.key, []).append(label.value)
+    return votes
+
+
+def majorities(labels: Sequence[Label]) -> dict[Key, float]:
+    """What most raters say of each comparison; a tie where no outcome is the commonest."""
+    counts = {key: Counter(votes).most_common(2) for key, votes in _votes(labels).items()}
+    return {key: 0.5 if len({n for _, n in most}) < len(most) else most[0][0] for key, most in counts.items()}
+
+
+def two_raters(labels: Sequence[Label]) -> list[tuple[float, float]]:
+    """Two people's ratings of every comparison that several rated."""
+    return [(votes[0], votes[1]) for votes in _votes(labels).values() if len(votes) > 1]
 
 
 def retests(labels: Sequence[Label]) -> list[tuple[float, float]]:
     """First and second rating of every answer that a person rated twice."""
     first, again = (
-        {(label.rater, label.generator, label.id): label.value for label in labels if label.round == round}
-        for round in (0, 1)
+        {(label.rater, label.key): label.value for label in labels if label.round == round} for round in (0, 1)
     )
     return [(first[key], value) for key, value in again.items() if key in first]
 
