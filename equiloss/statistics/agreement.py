@@ -122,7 +122,7 @@ def weighted_kappa(first: Floats, second: Floats) -> float | None:
     a, b = first[present], second[present]
     if len(a) < 2:
         return None
-    expected = float(np.square(a[:, None] - b[None, :]).mean())
+    expected = float(a.var() + b.var() + (a.mean() - b.mean()) ** 2)  # the mean over all pairs of a value of each
     return 1 - float(np.square(a - b).mean()) / expected if expected > 0 else None
 
 
