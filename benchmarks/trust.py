@@ -41,8 +41,9 @@ COVERAGE = (0.92, 0.98)  # of intervals that are to hold the crowd's value in 95
 class Draws(NamedTuple):
     """What random draws of labels make of a judge's win rates, over all models and draws.
 
-    coverage, width: of the corrected intervals; labels_coverage, labels_width: of those by the labels alone.
-    judge_coverage: of the judge's own, uncorrected. skipped: models with too few labels in a draw, as a share.
+    coverage, width: of the corrected intervals; labels_coverage, labels_width: of those by the labels alone; narrower:
+    how often the corrected one is. Errors are root mean squares against the crowd's win rate: the judge's own, the
+    corrected, and the labels' alone. skipped: models with too few labels in a draw, as a share.
     """
 
     coverage: float
@@ -125,30 +126,21 @@ def draws(judged: Sequence[Judged], judge: str, n: int, seed: int) -> Draws:
     for _ in range(n):
         chosen = np.zeros(len(scores.ids), dtype=np.bool_)
         chosen[rng.choice(len(chosen), size, replace=False)] = True
-        for model in range(len(given)):
-            human = np.where(chosen, crowd[model], np.nan)
-            estimate = prediction_powered.mean(given[model], human, clusters=clusters)
-            if estimate is None:
-                continue
-            labelled = human[~np.isnan(human)]
-            half = float(stats.t.ppf(0.975, len(labelled) - 1)) * estimate.labels_only_standard_error
-            low, high = estimate.interval
-            alone, true = float(labelled.mean()), float(truth[model])
-            rows.append(
-                (
-                    low <= true <= high,
-                    abs(alone - true) <= half,
-                    high - low,
-                    2 * half,
-                    high - low < 2 * half,
-                    abs(float(judges[model]) - true),
-                    (estimate.mean - true) ** 2,
-                    (alone - true) ** 2,
-                )
+        both = [(scored, np.where(chosen, voted, np.nan)) for scored, voted in zip(given, crowd, strict=True)]
+        weight = prediction_powered.common_weight(both)
+        for (scored, human), true, judged_as in zip(both, truth.tolist(), judges.tolist(), strict=True):
+            corrected, alone = (
+                prediction_powered.mean(scored, human, clusters=clusters, weight=one) for one in (weight, 0.0)
             )
-    means = np.mean(rows, axis=0).tolist()
-    means[6:] = np.sqrt(means[6:]).tolist()
-    return Draws(*means, skipped=1 - len(rows) / (n * len(given)))
+            if corrected is None or alone is None:
+                continue
+            (low, high), (least, most) = corrected.interval, alone.interval
+            held = (low <= true <= high, least <= true <= most)
+            errors = ((judged_as - true) ** 2, (corrected.mean - true) ** 2, (alone.mean - true) ** 2)
+            rows.append((*held, high - low, most - least, high - low < most - least, *errors))
+    means = np.mean(rows, axis=0)
+    means[5:] = np.sqrt(means[5:])
+    return Draws(*means.tolist(), skipped=1 - len(rows) / (n * len(given)))
 
 
 if __name__ == "__main__":

@@ -117,16 +117,13 @@ def with_people(
     given = {answer: value for answer, value in answers if not math.isnan(value)}
     mine = fitting(labels, scores.panel.rubric, scale)
     pairs = [(given[answer], rating) for answer, rating in first_ratings(mine).items() if answer in given]
-    votes = majorities(mine)
+    votes = [(given[key], vote) for key, vote in majorities(mine).items() if key in given]
+    again, between = retests(mine), two_raters(mine)
     agreements: list[Agreement] = []
-    for name, ratings, same in (
-        ("a person's blind ratings", pairs, [given[key] == vote for key, vote in votes.items() if key in given]),
-        ("the person's own second ratings", again := retests(mine), [one == other for one, other in again]),
-        (
-            "another person's ratings (person by person)",
-            between := two_raters(mine),
-            [one == other for one, other in between],
-        ),
+    for name, ratings, outcomes in (
+        ("a person's blind ratings", pairs, votes),
+        ("the person's own second ratings", again, again),
+        ("another person's ratings (person by person)", between, between),
     ):
         if len(ratings) < 3:
             continue
@@ -143,7 +140,7 @@ def with_people(
                 spearman_interval=spearman[1],
                 kappa=kappa[0],
                 kappa_interval=kappa[1],
-                same=fmean(same) if votes else None,
+                same=fmean(np.sign(one - 0.5) == np.sign(other - 0.5) for one, other in outcomes) if votes else None,
             )
         )
     return agreements

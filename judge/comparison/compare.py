@@ -210,10 +210,9 @@ def _people(
         scores = pairs
     else:
         values = [model.values for model in models]
-    return [
-        prediction_powered.mean(given, _labelled(model, scores.ids, ratings), confidence, clusters)
-        for model, given in zip(models, values, strict=True)
-    ]
+    both = [(given, _labelled(model, scores.ids, ratings)) for model, given in zip(models, values, strict=True)]
+    weight = prediction_powered.common_weight(both)
+    return [prediction_powered.mean(given, human, confidence, clusters, weight) for given, human in both]
 
 
 def _labelled(model: ModelValues, ids: Sequence[str], ratings: Mapping[Key, float]) -> Floats:

@@ -180,9 +180,9 @@ def _votes(labels: Sequence[Label]) -> dict[Key, list[float]]:
 
 
 def majorities(labels: Sequence[Label]) -> dict[Key, float]:
-    """What most raters say of each comparison; a tie where no outcome is the commonest."""
+    """What most raters say of each comparison; those without one outcome that is the commonest are left out."""
     counts = {key: Counter(votes).most_common(2) for key, votes in _votes(labels).items()}
-    return {key: 0.5 if len({n for _, n in most}) < len(most) else most[0][0] for key, most in counts.items()}
+    return {key: most[0][0] for key, most in counts.items() if len({n for _, n in most}) == len(most)}
 
 
 def two_raters(labels: Sequence[Label]) -> list[tuple[float, float]]:

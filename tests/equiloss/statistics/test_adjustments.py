@@ -139,3 +139,30 @@ def test_a_gap_between_labelled_models_covers_the_truth_and_uses_the_pairs():
         unpaired.append(np.hypot(both[0].standard_error, both[1].standard_error))
     assert covered / 400 == pytest.approx(0.95, abs=0.03)
     assert np.mean(errors) < 0.95 * np.mean(unpaired)
+
+
+def test_a_weight_from_all_models_keeps_the_intervals_of_few_labels_wide_enough():
+    rng = np.random.default_rng(4)
+    held = {"own": 0, "common": 0}
+    models, draws = 20, 60
+    for _ in range(draws):
+        truth = rng.normal(size=(models, 70))
+        judge = 0.35 * truth + rng.normal(size=truth.shape)
+        human = np.where(rng.random(truth.shape) < 0.1, truth, np.nan)
+        both = list(zip(judge, human, strict=True))
+        common = prediction_powered.common_weight(both)
+        for name, weight in (("own", None), ("common", common)):
+            found = [prediction_powered.mean(*one, weight=weight) for one in both]
+            held[name] += sum(one is None or one.interval[0] <= 0 <= one.interval[1] for one in found)
+    coverage = {name: count / models / draws for name, count in held.items()}
+    assert 0.93 <= coverage["common"] <= 0.975  # standard error 0.006
+    assert coverage["own"] < coverage["common"]
+
+
+def test_labels_in_few_clusters_leave_few_degrees_of_freedom():
+    judge, human = np.arange(40.0), np.where(np.arange(40) % 4 == 0, np.arange(40.0) + 1, np.nan)
+    own, paired = (prediction_powered.mean(judge, human, clusters=groups) for groups in (None, np.arange(40) // 8))
+    assert own is not None
+    assert paired is not None
+    assert (own.df, paired.df) == (9, 4)
+    assert prediction_powered.mean(judge, human, clusters=np.zeros(40, dtype=int)) is None

@@ -55,8 +55,9 @@ def test_each_model_is_estimated_on_the_persons_scale(labelled):
     # The very numbers of the estimator, on the very scores.
     scores = Scores.of(judged, choose_panel(judged))
     given = label.first_ratings(labels)
-    human = np.array([given.get(("a", key), np.nan) for key in scores.ids])
-    alone = prediction_powered.mean(scores.by_item()[0], human)
+    humans = [np.array([given.get((name, key), np.nan) for key in scores.ids]) for name in scores.generators]
+    weight = prediction_powered.common_weight(list(zip(scores.by_item(), humans, strict=True)))
+    alone = prediction_powered.mean(scores.by_item()[0], humans[0], weight=weight)
     assert alone is not None
     mine = found.models[0].human
     assert mine is not None
