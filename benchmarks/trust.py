@@ -85,7 +85,9 @@ def main() -> int:
         }
     for name in JUDGES:
         drawn = draws(judged, name, args.draws, args.seed)
+        alone = draws(judged, name, args.draws, args.seed, by_prompt=False)
         found[name + ":draws"] = drawn._asdict()
+        found[name + ":draws of independent comparisons"] = alone._asdict()
         held &= COVERAGE[0] <= drawn.coverage <= COVERAGE[1] and drawn.width < drawn.labels_width
     print(json.dumps({**found, "held": held}, indent=1))
     return 0 if held else 5
@@ -112,14 +114,17 @@ def win_rates(judged: Sequence[Judged], judge: str) -> Floats:
     return np.nanmean(by_comparison(judged, judge)[1], axis=1)
 
 
-def draws(judged: Sequence[Judged], judge: str, n: int, seed: int) -> Draws:
-    """Label a random tenth of all comparisons by the crowd, again and again, and correct every model's win rate."""
+def draws(judged: Sequence[Judged], judge: str, n: int, seed: int, *, by_prompt: bool = True) -> Draws:
+    """Label a random tenth of all comparisons by the crowd, again and again, and correct every model's win rate.
+
+    by_prompt: comparisons of one prompt go together, as `judge compare` takes them; else each is taken by itself.
+    """
     scores, given = by_comparison(judged, judge)
     crowd_scores, crowd = by_comparison(judged, CROWD)
     place = {id: index for index, id in enumerate(crowd_scores.ids)}
     crowd = crowd[:, [place[id] for id in scores.ids]]
     truth, judges = np.nanmean(crowd, axis=1), np.nanmean(given, axis=1)
-    clusters = np.unique(scores.items, return_inverse=True)[1].astype(np.intp)
+    clusters = np.unique(scores.items, return_inverse=True)[1].astype(np.intp) if by_prompt else None
     rng = np.random.default_rng(seed)
     rows: list[tuple[float, ...]] = []
     size = round(LABELLED * len(scores.ids))

@@ -8,19 +8,23 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 from aiolimiter import AsyncLimiter
 
 from equiloss.errors import IncompleteError
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|h|m|s)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|d|h|m|s)", re.IGNORECASE)
 _RESET = re.compile(r'X-RateLimit-Reset"?: ?"?(\d{10,13})', re.IGNORECASE)
 _STATED = re.compile(
-    r'(?:retryDelay"?: ?"?|(?:retry|try again) (?:in|after) )((?:\d+(?:\.\d+)? ?(?:ms|h|m|s)[a-z]*\s*)+)', re.IGNORECASE
+    r'(?:retryDelay"?: ?"?|(?:retry|try again|wait)(?: in| after| for)? )((?:\d+(?:\.\d+)? ?(?:ms|d|h|m|s)[a-z]*\s*)+)',
+    re.IGNORECASE,
 )
 _POLL_S = 0.05
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_A_TIME = 1e9  # a larger number of seconds is a time, not a wait
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_WAITS = {"retry-after-ms": 0.001, "retry-after": 1.0, "ratelimit-reset": 1.0, "x-ratelimit-reset": 1.0}
 
 
 class RateLimiter:
@@ -103,33 +107,41 @@ class CircuitBreaker:
 
 
 def stated_wait_s(headers: Mapping[str, str], text: str = "") -> float | None:
-    """How long a server asks to wait: in its headers (seconds, a duration or a date), else in its words; else None.
+    """How long a server asks to wait: in its headers (seconds, a duration, a date or time), else in its words; or None.
 
     A wait that is over already, or none at all ("0"), is no answer: None, so that pauses grow by themselves.
     """
-    for name, factor in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        if (value := headers.get(name)) is not None:
+    for name, factor in _WAITS.items():
+        if value := headers.get(name, "").strip():
             try:
-                seconds = float(value) * factor
+                seconds = float(value.split(",")[0])
             except ValueError:
-                seconds = duration_s(value) or _until(value)
+                seconds = _until(value)
+            else:
+                seconds = _from_now(seconds) if seconds > _A_TIME else seconds * factor
             return seconds if 0 < seconds < math.inf else None
     if reset := _RESET.search(text):
-        return max(0.0, float(reset[1]) / (1000 if len(reset[1]) > 11 else 1) - time.time()) or None
+        return max(0.0, _from_now(float(reset[1]))) or None
     stated = _STATED.search(text)
     return (duration_s(stated[1]) or None) if stated else None
 
 
-def _until(date: str) -> float:
-    try:
-        return parsedate_to_datetime(date).timestamp() - time.time()
-    except ValueError:
-        return 0.0
+def _from_now(moment: float) -> float:
+    """Seconds until a moment since 1970, in seconds or milliseconds."""
+    return (moment / 1000 if moment > 100 * _A_TIME else moment) - time.time()
+
+
+def _until(text: str) -> float:
+    """Seconds until a date, as HTTP or ISO 8601 writes it, or of a duration; 0 when it is none of them."""
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        with suppress(ValueError, IndexError, TypeError):
+            return read(text).timestamp() - time.time()
+    return duration_s(text)
 
 
 def duration_s(text: str) -> float:
     """A duration as servers write it ("1s", "6m0s", "350ms", "26 seconds"), in seconds; 0 when it cannot be read."""
-    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(text))
+    return sum(float(number) * _SECONDS[unit.lower()] for number, unit in _DURATION.findall(text))
 
 
 def _limiter(per_minute: float | None) -> AsyncLimiter | None:

@@ -20,13 +20,16 @@ RefusalKind = Literal["key", "missing", "credit", "too-long", "filtered", "wait"
 _KEY = re.compile(
     r"(invalid|incorrect|missing|expired|valid|no|wrong|your) .{0,12}(api|access|secret)[ _-]?key|unauthori[sz]ed"
     r"|invalid[_-]api[_-]key|api[ _-]?key.{0,20}(invalid|not valid|incorrect|missing|expired|required|revoked)"
-    r"|authenticat|invalid[ _](token|credentials)|permission[ _]denied",
+    r"|authenticat|(invalid|expired)[ _](token|credentials)|token (has |is )?(expired|invalid|revoked)"
+    r"|permission[ _]denied",
     re.IGNORECASE,
 )
 _CREDIT = re.compile(
     r"insufficient[ _](quota|credit|balance|fund)|exceeded[ _](your[ _])?current[ _]quota|billing|credit balance"
     r"|(out of|no|used all( of)?( your)?( available| included)?|your \w+( included)?) credits|credits? (limit|exhaust)"
     r"|(spend|spending|usage|monthly|key) limits?\b|account.{0,20}(not active|suspended|deactivated|disabled)"
+    r"|(balance|credits?|budget|free tier)\b.{0,30}(insufficient|exhausted|depleted|exceeded|used up|too low|negative)"
+    r"|exhausted (its|your|the) (\w+ )?(balance|credits?|budget)|add (more )?(funds|credits)|budget_exceeded|arrearage"
     r"|in arrears|payment required|top[ -]up|recharge|欠费|余额|充值",
     re.IGNORECASE,
 )
@@ -34,18 +37,24 @@ _TOO_LONG = re.compile(
     r"context[ _-]?(length|window|size)|exceed_context|n_ctx|maximum (input|prompt|sequence|model) ?len|max_model_len"
     r"|(prompt|inputs?|request|messages?|content|text|query|payload|entity)\b.{0,40}\btoo[ _](long|large|big)"
     r"|reduce (the|your) (length|size|prompt|input|message)|inputs?` (tokens|must)|string_above_max_length|input length"
-    r"|too many (input |prompt )?tokens|input token count|exceeds the (maximum number of|limit of) tokens",
+    r"|(prompt|inputs?)\b.{0,40}\bexceeds?\b|too many (input |prompt )?tokens"
+    r"|input token count|exceeds the (maximum number of|limit of) tokens",
     re.IGNORECASE,
 )
 _FILTERED = re.compile(
     r"content[ _-]?(filter|management|policy|exists risk|moderation|safety|inspection)|moderat|flagged|safety|unsafe"
     r"|usage polic|responsible ?ai|prohibited|inappropriate|sensitive[ _](content|information|word)|contentFilter"
     r"|data_inspection|high risk|guardrail|invalid[ _]prompt|violat.{0,30}(polic|terms|guideline)|risk control"
-    r"|敏感|违规",
+    r"|jailbreak|(hate|use|safety) (speech )?polic|blocked\b.{0,40}(polic|filter|detect)|敏感|违规",
     re.IGNORECASE,
 )
 _FORM = re.compile(
     r"response_format|json_schema|json_object|schema|grammar|structured|guided|requested parameters|tool_choice",
+    re.IGNORECASE,
+)
+_NO_MODEL = re.compile(
+    r"(not a valid|unknown|invalid|no such) model\b|model[_ ]not[_ ](found|exist|available)"
+    r"|model\b.{0,60}(does not exist|not exist\b|not found|is not available)",
     re.IGNORECASE,
 )
 _RATE = re.compile(r"rate[ _-]?limit|too many requests|call rate|token rate", re.IGNORECASE)
@@ -88,11 +97,13 @@ class Refusal(NamedTuple):
         too_long = _TOO_LONG.search(words)
         if status in (413, 414) or (too_long and (status not in (404, 405, 429) or not _RATE.search(too_long[0]))):
             return "too-long"
-        if status in (400, 403, 406, 409, 412, 422, 451) and _FILTERED.search(words):
+        if status == 451 or (status in (400, 403, 406, 409, 412, 422) and _FILTERED.search(words)):
             return "filtered"
         if status in (429, 529) or (status == 503 and self.wait_s is not None):
             return "wait"
-        if status in (404, 405) and not (self.is_about_format or self.param):
+        if (status in (404, 405) and not (self.is_about_format or self.param)) or (
+            status in (400, 422) and _NO_MODEL.search(words)
+        ):
             return "missing"
         if status == 403:
             return "forbidden"

@@ -12,12 +12,19 @@ from typing import TypeGuard
 from judge.endpoints.provider import RequestFailure
 from judge.rubrics import TIE, Rubric
 
-_TAGS = r"(?:think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad|seed:think)"
+_TAGS = r"(?:think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad|seed:think|antthinking)"
 _THOUGHT_BEGINS = re.compile(
-    rf"<{_TAGS}>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>(?!final)", re.IGNORECASE
+    rf"<\|?{_TAGS}\b[^<>]*>|\[THINK\]|◁think▷|<\|(?:begin_of_thought|START_THINKING|inner_prefix)\|>"
+    r"|<\|channel\|?>(?!final)|<unused94>",
+    re.IGNORECASE,
 )
 _THOUGHT_ENDS = re.compile(
-    rf"</{_TAGS}>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|channel\|>final[^<]*<\|message\|>", re.IGNORECASE
+    rf"<\|?/{_TAGS}\s*\|?>|\[/THINK\]|◁/think▷|<\|(?:end_of_thought|END_THINKING|inner_suffix)\|>"
+    r"|<\|channel\|>final[^<]*<\|message\|>|<channel\|>|<unused95>",
+    re.IGNORECASE,
+)
+_LEADING_TAG = re.compile(
+    r"<\|?(?!answer|final|output|response|result|verdict|solution|json)([a-z][\w:.-]*)", re.IGNORECASE
 )
 _FENCED = re.compile(r"\A\s*```[A-Za-z]*\s*\n(.*)\n\s*```\s*\Z", re.DOTALL)
 _LABEL = re.compile(
@@ -98,6 +105,7 @@ def _preference(rubric: Rubric, labels: Sequence[str], document: dict[str, objec
 def _value(rubric: Rubric, where: str, raw: object) -> float:
     scale = rubric.front.scale
     if isinstance(raw, str):
+        raw = raw.removesuffix("%") if scale.max == 100 else raw
         share = _OF_MAX.fullmatch(raw)
         digits = share[1] if share and float(share[2]) == scale.max else raw
         try:
@@ -121,7 +129,9 @@ def _single_object(text: str, wanted: Sequence[str], is_cut: bool) -> dict[str, 
     body = text.strip()
     if (document := _whole(body)) is None:
         ends = list(_THOUGHT_ENDS.finditer(body))
-        body = body[ends[-1].end() :].strip() if ends else body
+        if leading := _LEADING_TAG.match(body):  # thoughts under a name of their own: all before it ends
+            ends += re.finditer(rf"<\|?/{re.escape(leading[1])}\s*\|?>", body)
+        body = body[max(end.end() for end in ends) :].strip() if ends else body
         begins = _THOUGHT_BEGINS.search(body)
         if begins and begins.start() < (body.find("{") + 1 or len(body)):
             raise Unreadable("the thoughts do not end, and no JSON object follows them")

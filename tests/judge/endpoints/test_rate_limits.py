@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
 
@@ -36,6 +37,16 @@ def test_retry_after_in_all_its_forms() -> None:
     assert stated_wait_s({"retry-after-ms": "250", "retry-after": "9"}) == 0.25
     assert stated_wait_s({}) is None
     assert stated_wait_s({"retry-after": "soon"}) is None
+    for text, seconds in (("1 day", 86400), ("PT30S", 30), ("86400, 86400", 86400), ("1m30s", 90)):
+        assert stated_wait_s({"retry-after": text}) == seconds
+    assert stated_wait_s({"retry-after": ""}, "Please wait 30 seconds before retrying") == 30
+    assert stated_wait_s({}, "try again in 3 days") == 3 * 86400
+    assert stated_wait_s({"ratelimit-reset": "45"}) == 45
+    for name, moment in (("retry-after", time.time() + 60), ("x-ratelimit-reset", 1000 * (time.time() + 60))):
+        assert stated_wait_s({name: str(int(moment))}) == pytest.approx(60, abs=3)
+    ended, coming = (datetime.now(UTC) + timedelta(seconds=shift) for shift in (-60, 60))
+    assert stated_wait_s({"retry-after": coming.isoformat()}) == pytest.approx(60, abs=3)
+    assert stated_wait_s({"retry-after": ended.isoformat()}) is None
     later = stated_wait_s({"retry-after": formatdate(time.time() + 900, usegmt=True)})
     assert later is not None
     assert 300 < later <= 900

@@ -227,6 +227,13 @@ def scores(content: Any, finish_reason: str = "stop") -> list[float] | str:
         f"<thinking>{DRAFT}</thinking><thinking>again {DRAFT}</thinking>\n```json\n{json.dumps(GOOD)}\n```",
         f"<think></think><reasoning>{DRAFT}</reasoning>{json.dumps(GOOD)} Done.",
         f"[THINK]{DRAFT}[/THINK]{json.dumps(GOOD)}",
+        f"<thinking budget=100>{DRAFT}</thinking >{json.dumps(GOOD)}",
+        f"<inner_monologue>{DRAFT}</inner_monologue>{json.dumps(GOOD)}",
+        f'<details type="reasoning">{DRAFT}</details>{json.dumps(GOOD)}',
+        f"<|START_THINKING|>{DRAFT}<|END_THINKING|><|START_RESPONSE|>{json.dumps(GOOD)}<|END_RESPONSE|>",
+        f"<|channel>thought\n{DRAFT}<channel|>{json.dumps(GOOD)}",
+        f"<result>{json.dumps(GOOD)}</result>",
+        json.dumps(GOOD).replace("80", '"80%"'),
         f"<|channel|>analysis<|message|>{DRAFT}<|end|><|start|>assistant<|channel|>final<|message|>{json.dumps(GOOD)}",
         [{"type": "thinking", "thinking": DRAFT}, {"type": "text", "text": json.dumps(GOOD)}],
         json.dumps({**GOOD, "overall_comment": "fine"}),
@@ -358,6 +365,28 @@ def test_a_200_that_is_no_completion_is_kept_as_a_failure(
     [failure] = failures_of(tmp_path / "o")
     assert failure["reason"] == "unparsable"
     assert failure["text"][:4] == body.decode()[:4]
+
+
+def test_a_stream_that_was_not_asked_for_is_read_and_a_broken_one_is_a_failure(
+    write_answers: WriteAnswers, tmp_path: Path
+) -> None:
+    def streaming(asked: Any, _: int) -> Response:
+        content = json.dumps(verdict(asked))
+        deltas = [{"content": content[i : i + 9]} for i in range(0, len(content), 9)]
+        chunks: list[Any] = [{"model": "m", "choices": [{"delta": delta}]} for delta in deltas]
+        usage = {"prompt_tokens": 200, "completion_tokens": 40}
+        chunks.append({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": usage})
+        events = [": ping", *(f"data: {json.dumps(chunk)}" for chunk in chunks), "data: [DONE]"]
+        if "number 2." in asked["messages"][-1]["content"]:
+            events = events[:3]
+        return 200, {"content-type": "text/event-stream"}, "\n\n".join(events).encode()
+
+    with odd_server(streaming) as server:
+        found = score(server, write_answers(4), tmp_path / "o")
+    assert [result["failures"] for result in found["results"]] == [1, 1]
+    assert [result["verdicts"]["correctness"] for result in found["results"]] == [3, 3]
+    [failure] = failures_of(tmp_path / "o")
+    assert failure["reason"] == "unparsable"
 
 
 # Money, waiting, secrets ----------------------------------------------------------------------------------------------
