@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from typer import Option, Typer
+from typer import Argument, Option, Typer
 
 from equiloss import console
 from equiloss.cli import JsonFlag, output_option, positive, repeatable
@@ -14,7 +14,9 @@ commands = Typer()
 
 @commands.command()
 def compare(
-    files: Files,
+    files: Annotated[list[Path] | None, Argument(metavar="FILES")] = None,
+    *,
+    table: Annotated[Path | None, Option(metavar="CSV", help="A table of models x judgings instead.")] = None,
     rubric: Rubric = None,
     judge: Judge = None,
     verdicts: Verdicts = None,
@@ -34,22 +36,29 @@ def compare(
     """Compare judged FILES: means, paired differences, intervals, categories.
 
     FILES are result files (their verdicts lie beside them) or verdict files. With labels, means and gaps are also
-    estimated as the person who labelled some of the answers would see them.
+    estimated as the person who labelled some of the answers would see them. A table has a row a model, a column `model`
+    and columns run1, run2, ... of judgings of the same answers: intervals are then over judgings.
 
     \b
       judge compare results/run1.jsonl results/run2.jsonl
       judge compare results/run1.jsonl results/run2.jsonl --labels labels.jsonl
+      judge compare --table judgings.csv
     """
+    from equiloss.errors import InputError
     from equiloss.records.noise import load, spread
     from judge.cli import tables
     from judge.comparison.compare import compare
     from judge.data.anchors import pooled
+    from judge.data.judgings import judged_of_table
     from judge.data.verdicts import load_judged
     from judge.diagnose.case_reader import with_verdicts
     from judge.labelling.label import read_labels
 
+    if bool(files) == (table is not None):
+        raise InputError("name judged results, or a table with --table", "not both, not neither")
     comparison = compare(
-        pooled(load_judged(with_verdicts(files, verdicts)), evidence),
+        judged_of_table(table) if table else pooled(load_judged(with_verdicts(files or [], verdicts)), evidence),
+        unit="judgings" if table else "items",
         rubric=rubric,
         judge=judge,
         criterion=criterion,

@@ -40,6 +40,9 @@ def exchange(
     generator: Annotated[str, Option(help="--from: the model's name.", show_default="the file's")] = "",
     judge: Annotated[str, Option(help="--from: who gave the scores, where the file does not say.")] = "",
     scores: Annotated[list[Path], repeatable("--scores", "FILE", "--from: a JSON list of a model's scores.")],
+    allow_unscored: Annotated[
+        bool, Option("--allow-unscored", help="--from diary: items without a score are failures.")
+    ] = False,
 ) -> None:
     """Write result FILES, with their verdicts, for other tools; or read other tools' FILES into result files.
 
@@ -51,4 +54,4 @@ def exchange(
     """
     from judge.exchange.exchange import convert
 
-    convert(files, to, origin, output, generator, judge, scores)
+    convert(files, to, origin, output, generator, judge, scores, allow_unscored)

@@ -82,7 +82,7 @@ def models(comparison: Comparison) -> Table:
         columns.append((spread, lambda model: interval(model.human and model.human.interval)))
         columns.append(("labels", lambda model: str(model.human.n_labelled) if model.human else "–"))
     rows = [[cell(model) for _, cell in columns] for model in sorted(comparison.models, key=lambda m: -(m.mean or 0.0))]
-    title = f"{comparison.rubric} by {comparison.judge}, {comparison.n_items} items in common"
+    title = f"{comparison.rubric} by {comparison.judge}, {comparison.n_items} {comparison.unit} in common"
     return console.table(title, "w" + "r" * (len(columns) - 1), [heading for heading, _ in columns], rows)
 
 
@@ -102,7 +102,7 @@ def differences(comparison: Comparison) -> Table:
         ("a − b", lambda pair: number(pair.difference)),
         (spread, lambda pair: interval(pair.interval)),
         ("wins/ties/losses", lambda pair: f"{pair.wins}/{pair.ties}/{pair.losses}"),
-        ("items", lambda pair: str(pair.n_items)),
+        (comparison.unit, lambda pair: str(pair.n_items)),
         *(over_seeds if any(pair.method == "seeds and items" for pair in comparison.differences) else alone),
         ("equal length", lambda pair: number(pair.length_adjusted and pair.length_adjusted.difference)),
     ]
@@ -116,13 +116,15 @@ def differences(comparison: Comparison) -> Table:
     if any(pair.method == "seeds and items" for pair in comparison.differences):
         caption = "interval and p over seeds and items; finds: the gap found with 80 % power"
     else:
-        caption = "interval over items alone, of these very answers; at that SD between seeds the gap would be chance"
+        caption = f"interval over {comparison.unit} alone, of these very answers; "
+        caption += "at that SD between seeds the gap would be chance"
     caption += "; equal length: the gap at equal length of answers"
     if equal := comparison.equal_models:
+        over = equal.unit.replace("items", comparison.unit)
         caption += (
             f"\nmeans spread over {number(equal.observed)}; {equal.n_models} equal models would spread over "
             f"{number(equal.expected)} (below {number(equal.largest)} in {percent(comparison.confidence)} of draws), "
-            f"and over as much in {percent(equal.chance)}; noise over {equal.unit}"
+            f"and over as much in {percent(equal.chance)}; noise over {over}"
         )
     align = "ww" + "r" * (len(columns) - 2)
     return console.table("paired differences", align, [heading for heading, _ in columns], rows, caption)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,10 @@ from judge.data.verdicts import Judged, Panel
 from judge.labelling.label import Key, Label, first_ratings, fitting
 
 POWER = 0.8
+_OF_JUDGINGS = (
+    "intervals are over judgings of the same answers: how far the judge repeats itself; what other items, fine-tunings "
+    "or base runs would do, such a table does not say"
+)
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,7 @@ def compare(
     labels: Sequence[Label] = (),
     noise: Spread | None = None,
     mixed: bool = False,
+    unit: Literal["items", "judgings"] = "items",
 ) -> Comparison:
     """Means, paired differences and categories of the runs, on one panel.
 
@@ -117,7 +123,7 @@ def compare(
     share the value of that field of the responses. With a person's `labels`, each model's mean and each gap are also
     estimated on the person's scale. `effect` is the gap worth finding, in points; None: a twentieth of the scale.
     `noise`: what a ledger says of the spread between seeds and base runs. `mixed`: versions of the judge may differ,
-    with a warning.
+    with a warning. `unit`: what stands in the place of items.
     Raises: InputError when they share no panel, when versions of the judge are mixed, or when no item was judged for
     all of them.
     """
@@ -150,6 +156,7 @@ def compare(
             "judge": panel.judge,
             "is_llm": panel.is_llm,
             "criterion": scores.criterion,
+            "unit": unit,
             "confidence": confidence,
             "draws": draws,
             "seed": seed,
@@ -165,7 +172,7 @@ def compare(
             "warnings": [
                 *control["warnings"],
                 *scores.warnings,
-                *_warnings(scores, table, panel, bool(labels)),
+                *(_warnings(scores, table, panel, bool(labels)) if unit == "items" else [_OF_JUDGINGS]),
             ],
         }
     )

@@ -169,6 +169,7 @@ class Comparison(ResultDocument):
     judge: str
     is_llm: bool = Field(description="false for the offline reference judge")
     criterion: str = Field(description='"overall", or the criterion asked for')
+    unit: Literal["items", "judgings"] = Field(default="items", description="what `n_items` and intervals count")
     confidence: float
     draws: int = Field(description="bootstrap and permutation draws")
     seed: int

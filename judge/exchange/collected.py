@@ -25,6 +25,8 @@ class Source:
     judge: str
     fields: frozenset[str] = frozenset()
     """The fields that some row of the file has."""
+    allow_unscored: bool = False
+    """Whether an item without a score, in a file of scores, is a failure; else it is refused."""
 
 
 @dataclass

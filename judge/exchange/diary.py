@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from equiloss.errors import InputError
 from judge.data.verdicts import Judged
 from judge.exchange.collected import Collected, Source
 from judge.exchange.registry import Row, exporter, importer, of_one_run
@@ -21,8 +22,8 @@ def model_responses(run: Judged) -> list[dict[str, str]]:
 def answers(collected: Collected, row: Row, source: Source) -> None:
     """An item with the answers of the diary's one model (`model_response`), or the book's ("model 1 response", ...).
 
-    Of an annotated file `llm_score` (0 to 100) and `llm_comments` become a verdict; an item without a score was not
-    judged: a failure, never 0. Files of one name with the same answers are repeated judgings of them.
+    Of an annotated file `llm_score` (0 to 100) and `llm_comments` become a verdict. An item without a score was not
+    judged: never 0, but a failure where that is allowed. Files of one name with the same answers are repeated judgings.
     """
     asked = {"instruction": row["instruction"], "input": row.get("input") or "", "reference": row["output"]}
     if "model_response" in row:
@@ -46,6 +47,11 @@ def _annotated(collected: Collected, row: Row, source: Source, asked: dict[str, 
         return
     shown = {"repeat": collected.judged_before(name, id), "group": [name]}
     if (score := row.get("llm_score")) is None:
+        if not source.allow_unscored:
+            raise InputError(
+                f"{source.path}: item {source.number} has no llm_score",
+                "judge it again, or take such items as failures of the judge with --allow-unscored",
+            )
         collected.fail(name, id, "diary", source.judge, "the file has no llm_score for it", **shown)
     else:
         comments = str(row.get("llm_comments") or "")

@@ -25,6 +25,7 @@ def convert(
     generator: str = "",
     judge: str = "",
     scores: Sequence[Path] = (),
+    allow_unscored: bool = False,
 ) -> None:
     """Write result files as a kind `to` other tools, or read files of the kind `origin` into a directory.
 
@@ -37,14 +38,19 @@ def convert(
     elif origin is not None and to is None:
         if output.exists() and not output.is_dir():
             raise InputError(f"{output}: is not a directory", "--from writes several files: name a directory with -o")
-        for path in read_as(origin, files, generator, judge, scores).write(output):
+        for path in read_as(origin, files, generator, judge, scores, allow_unscored).write(output):
             console.out().print(str(path), markup=False, soft_wrap=True)
     else:
         raise InputError("neither or both of --to and --from are given", "give --to KIND or --from KIND")
 
 
 def read_as(
-    kind: str, files: Sequence[Path], generator: str = "", judge: str = "", scores: Sequence[Path] = ()
+    kind: str,
+    files: Sequence[Path],
+    generator: str = "",
+    judge: str = "",
+    scores: Sequence[Path] = (),
+    allow_unscored: bool = False,
 ) -> Collected:
     """Read files of a kind. `generator` and `judge` are names where the files give none.
 
@@ -55,11 +61,11 @@ def read_as(
     collected = Collected()
     for path in files:
         rows = list(read(path))
-        named = stem_of(path).removesuffix(".csv") if kind == "pairs" else kind
+        names = generator or stem_of(path), judge or (stem_of(path).removesuffix(".csv") if kind == "pairs" else kind)
         fields = frozenset(field for row in rows for field in row)
         for number, row in enumerate(rows, start=1):
             try:
-                take(collected, row, Source(path, number, generator or stem_of(path), judge or named, fields))
+                take(collected, row, Source(path, number, *names, fields, allow_unscored))
             except (
                 LookupError,
                 TypeError,

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
-
 from equiloss.config import flatten
 from equiloss.errors import InputError
 from equiloss.records.ift_run import IftRun
 from equiloss.statistics.bootstrap import Floats
+from judge.data.judgings import read_judgings
 from judge.data.scores import Scores, choose_panel
 from judge.data.verdicts import Judged, load_judged
 from pretrain.config import FREE_FIELDS
 from pretrain.training.page import SEEDS
-
-_JUDGING = re.compile(r"(run|judging|repeat|score)[ _.-]?\d+$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -57,31 +52,14 @@ def from_results(paths: Sequence[Path]) -> list[ScoredRun]:
 
 
 def from_table(path: Path) -> list[ScoredRun]:
-    """Runs of a CSV file: a row a run, `model`, columns run1, run2, ... of judgings; `recipe`, `data`, `base` if known.
+    """Runs of a table of models x judgings (`judge.data.judgings`), a row a run; without `recipe` each has its own.
 
-    Without `recipe` each row is a recipe of its own. Raises: InputError where a row or the header is no such thing.
+    Raises: InputError where the table is none.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: {error}", "name a CSV file of models x judgings") from None
-    judgings = [name for name in (rows[0] if rows else {}) if name and _JUDGING.match(name)]
-    if not judgings or "model" not in rows[0]:
-        raise InputError(f"{path}: no column `model` and columns run1, run2, ...", "a row a model, a column a judging")
-    runs: list[ScoredRun] = []
-    for number, row in enumerate(rows, start=2):
-        try:
-            values = np.array([[float(row[name] or "nan") for name in judgings]])
-        except (TypeError, ValueError):
-            raise InputError(
-                f"{path}, line {number}: a judging that is no number", "leave unknown ones empty"
-            ) from None
-        if not np.isfinite(values).any():
-            raise InputError(f"{path}, line {number}: no judging at all", "leave such rows out")
-        recipe, base = row.get("recipe") or row["model"], row.get("base") or row["model"]
-        runs.append(ScoredRun(row["model"], recipe, row.get("data") or "", base, values, of_means=True))
-    return runs
+    return [
+        ScoredRun(row.model, row.recipe, row.data, row.base, row.scores[None], of_means=True)
+        for row in read_judgings(path)
+    ]
 
 
 def _answers(directory: Path) -> list[Path]:

@@ -244,13 +244,16 @@ def annotated(path, scores, outputs=("Paris.", "4", "blue")):
     return path
 
 
-def test_the_diarys_judgings_become_repeats_and_a_missing_score_a_failure(tmp_path):
+def test_the_diarys_judgings_become_repeats_and_a_missing_score_a_failure_where_that_is_allowed(tmp_path):
     files = [
         annotated(tmp_path / "first/jax-annotated.json", [80, 0, 30.5]),
         annotated(tmp_path / "second/jax-annotated.json", [82, None, 31]),
         annotated(tmp_path / "second/torch-annotated.json", [10, 20, 30], outputs=("Rome.", "5", "red")),
     ]
-    exchange(*files, "--from", "diary", "--judge", "gpt-5.1", "-o", tmp_path / "out")
+    with pytest.raises(InputError, match=r"second/jax-annotated.json: item 2 has no llm_score.*--allow-unscored"):
+        exchange(*files, "--from", "diary", "--judge", "gpt-5.1", "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    exchange(*files, "--from", "diary", "--judge", "gpt-5.1", "-o", tmp_path / "out", "--allow-unscored")
     jax, torch = load_judged([tmp_path / "out/jax.jsonl", tmp_path / "out/torch.jsonl"])
     assert [one.output for one in jax.responses.values()] == ["Paris.", "4", "blue"]
     assert [(line.value, line.repeat) for line in jax.verdicts] == [(80, 0), (0, 0), (30.5, 0), (82, 1), (31, 1)]
