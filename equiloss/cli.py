@@ -26,6 +26,8 @@ EXTRAS = {
     "tokenizers": "train",
     "tensorboard": "tensorboard",
     "trackio": "trackio",
+    "jax": "jax",
+    "optax": "jax",
     "ray": "cluster",
 }
 

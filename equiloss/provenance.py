@@ -13,7 +13,10 @@ from pathlib import Path
 
 from equiloss.records.provenance import Provenance
 
-LIBRARIES = ("torch", "numpy", "scipy", "tiktoken", "tokenizers", "openai", "pydantic", "jinja2", "safetensors")
+LIBRARIES = (
+    *("torch", "jax", "optax", "numpy", "scipy", "tiktoken", "tokenizers"),
+    *("openai", "pydantic", "jinja2", "safetensors"),
+)
 
 
 def provenance() -> Provenance:

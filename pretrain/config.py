@@ -69,6 +69,9 @@ class TrainConfig(Config):
 
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     """auto: bf16 where the device multiplies matrices of this model faster in it, else fp32."""
+    backend: Literal["torch", "jax"] = "torch"
+    """Who computes the steps. jax (the extra of that name): the same arithmetic, compiled, on all devices that a
+    process sees; dropout is drawn by random numbers of its own."""
     device: str = "auto"
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """How several devices share the work: each holds the model (ddp), or a part of it (fsdp)."""

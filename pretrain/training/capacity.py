@@ -67,6 +67,8 @@ def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | No
 
     Raises: EquilossError when not even one sequence fits.
     """
+    if config.train.backend != "torch":
+        raise InputError("pretrain fit measures the steps of torch", "add --set train.backend=torch")
     device = pick_device(config.train.device)
     vocabulary = vocab_size or config.model.vocab_size or GPT2_VOCABULARY
     model = config.model.model_copy(update={"vocab_size": vocabulary})

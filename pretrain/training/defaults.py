@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 
-import torch
-
 from equiloss.errors import InputError
 from pretrain.config import RunConfig
 from pretrain.data.shards import Shards
 from pretrain.model.precision import resolve_precision
+from pretrain.training.distributed import World
 
 
-def resolve(config: RunConfig, shards: Shards, device: torch.device) -> RunConfig:
+def resolve(config: RunConfig, shards: Shards, peers: World) -> RunConfig:
     """The configuration with nothing left open: vocabulary, steps, precision, seeds, intervals.
 
-    Raises: InputError when the vocabulary is not the data's.
+    Raises: InputError when the vocabulary is not the data's, or for what JAX does not do here.
     """
     model, train = config.model, config.train
     n_vocab = shards.tokenizer.n_vocab
@@ -25,12 +24,18 @@ def resolve(config: RunConfig, shards: Shards, device: torch.device) -> RunConfi
             f"set model.vocab_size={n_vocab}, or leave it out",
         )
     model = model.model_copy(update={"vocab_size": n_vocab})
+    if train.backend == "jax":
+        from pretrain.jax import trainer
+
+        precision = trainer.resolve_precision(train, peers.devices)
+    else:
+        precision = resolve_precision(train.precision, peers.device, model)
     steps = train.steps if train.tokens is None else math.ceil(train.tokens / config.tokens_per_step)
     train = train.model_copy(
         update={
             "steps": steps,
             "tokens": None,
-            "precision": resolve_precision(train.precision, device, model),
+            "precision": precision,
             "init_seed": train.seed if train.init_seed is None else train.init_seed,
             "order_seed": train.seed if train.order_seed is None else train.order_seed,
             "dropout_seed": train.seed if train.dropout_seed is None else train.dropout_seed,

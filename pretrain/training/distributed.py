@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -23,11 +25,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class World:
-    """This process (`rank` of `size`) and its device. One process is a world of size 1 without any group."""
+    """This process (`rank` of `size`) and its device. One process is a world of size 1 without any group.
+
+    `local`: on how many devices this process trains; more than one only where JAX does.
+    """
 
     rank: int
     size: int
     device: torch.device
+    local: int = 1
+
+    @property
+    def devices(self) -> int:
+        """On how many devices all processes train."""
+        return self.size * self.local
 
     @property
     def main(self) -> bool:
@@ -106,11 +117,18 @@ class World:
 
 
 @contextmanager
-def world(device: str = "auto") -> Generator[World]:
+def world(device: str = "auto", backend: Literal["torch", "jax"] = "torch") -> Generator[World]:
     """Join the processes that torchrun started, or stand alone; leave them at the end.
 
-    Raises: InputError for a device that is not there.
+    Where JAX trains, torch's part of the run stays on the CPU. Raises: InputError for a device that is not there.
     """
+    if backend == "jax":
+        from pretrain.jax.devices import join
+
+        with world("cpu") as peers:
+            address = partial(peers.on_main, _free_address)
+            yield replace(peers, local=join(device, peers.rank, peers.size, torch.get_num_threads(), address))
+        return
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     chosen = pick_device(device)
     if size == 1:
@@ -118,15 +136,22 @@ def world(device: str = "auto") -> Generator[World]:
         return
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    backend, timeout = "nccl" if chosen.type == "cuda" else "gloo", timedelta(minutes=30)
+    transport, timeout = "nccl" if chosen.type == "cuda" else "gloo", timedelta(minutes=30)
     if (store := agent_store(timeout, rank, size)) is None:
-        dist.init_process_group(backend, timeout=timeout)
+        dist.init_process_group(transport, timeout=timeout)
     else:
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+        dist.init_process_group(transport, store=store, rank=rank, world_size=size, timeout=timeout)
     try:
         yield World(rank, size, chosen)
     finally:
         dist.destroy_process_group()
+
+
+def _free_address() -> str:
+    """Where this machine can be reached by the other processes of torchrun, at a port that is free."""
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        return f"{os.environ['MASTER_ADDR']}:{listener.getsockname()[1]}"
 
 
 def restarted_run_id() -> tuple[bool, str | None]:

@@ -66,7 +66,7 @@ def train(config: RunConfig, data: Path, directory: Path, resume: bool = False) 
     """
     if config.train.threads is not None:
         torch.set_num_threads(config.train.threads)
-    with world(config.train.device) as peers:
+    with world(config.train.device, config.train.backend) as peers:
         return Run(config, data, directory, peers).go(resume)
 
 
@@ -75,7 +75,7 @@ class Run:
 
     def __init__(self, config: RunConfig, data: Path, directory: Path, peers: World) -> None:
         shards = Shards.open(data)
-        self.config = config = resolve(config, shards, peers.device)
+        self.config = config = resolve(config, shards, peers)
         self.world, self.shards, self.directory = peers, shards, directory
         self.states, self.metrics = directory / "state", directory / "metrics.jsonl"
         self.callbacks: list[Callback] = []
@@ -89,9 +89,9 @@ class Run:
             validation=fingerprint(self.validation),
         )
         batch, settings = config.train.batch_size * config.train.accumulate, config.train
-        if batch < peers.size:
+        if batch < peers.devices:
             raise InputError(
-                f"a step of {batch} sequences cannot be shared by {peers.size} processes",
+                f"a step of {batch} sequences cannot be shared by {peers.devices} processes",
                 "raise train.batch_size or train.accumulate, or use fewer processes",
             )
         assert settings.order_seed is not None
@@ -135,6 +135,12 @@ class Run:
         if settings.start is not None:
             model.load_state_dict(self._start(Path(settings.start)))
         self.model = model.to(peers.device).train()
+        if settings.backend == "jax":
+            from pretrain.training.jax_step import JaxStepper
+
+            self.optimizers = Optimizers(self.model, settings)
+            self.stepper = JaxStepper(self.model, self.optimizers, self.config, peers)
+            return
         wrapped = share(self.model, peers, settings.parallel)
         self.optimizers = Optimizers(self.model, settings)
         forward: Any = torch.compile(wrapped, dynamic=False) if settings.compile else wrapped
@@ -325,6 +331,7 @@ class Run:
             total, count = total + loss, count + n
         total, count = self.world.sum([total, count])
         loss = total / count
+        self.stepper.hand_back()
         progress.validation_loss = loss if math.isfinite(loss) else None  # an overflow in fp16; JSON has no NaN
         self._append(
             ValidationMetrics(
@@ -348,6 +355,7 @@ class Run:
 
     def _save(self) -> Path:
         progress, scaler = self.progress, self.stepper.scaler
+        self.stepper.hand_back()
         if scaler:
             progress.loss_scale, progress.good_steps = scaler.scale, scaler.good_steps
         # Losses are shares: the main process takes over the others', in whatever number they go on.
@@ -366,6 +374,7 @@ class Run:
 
     def _finish(self) -> None:
         settings, progress = self.config.train, self.progress
+        self.stepper.hand_back()
         last = self._weights()
         if not self.world.main:
             return
@@ -386,10 +395,12 @@ class Run:
             skipped_steps=progress.skipped,
             last_lr=lr_at(progress.step - 1, settings),
             elapsed_s=round(progress.elapsed_s, 2),
-            processes=self.world.size,
-            device=str(self.world.device),
+            processes=self.world.devices,
+            device=self.stepper.device,
             provenance=provenance(),
         )
+        if notes := self.stepper.notes:
+            record = record.model_copy(update={"notes": notes})
         from pretrain.training.plots import plot_loss
 
         plot_loss(train, validation, self.directory / "loss.png", self.directory.name)

@@ -40,12 +40,25 @@ class Stepper:
         assert config.train.precision != "auto"  # resolved before the run
         self.precision: Precision = config.train.precision
         self.clip_norm = config.train.clip_norm
-        self.micro_batches = micro_batches(config, world.size)
+        self.micro_batches = micro_batches(config, world.devices)
         self.weight = world.size / config.tokens_per_step  # DDP and FSDP average over processes
         self.scaler = LossScaler() if self.precision == "fp16" else None
         seed = config.train.dropout_seed
         self.dropout_seed = stream(config.train.seed if seed is None else seed, "dropout", world.rank)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    @property
+    def notes(self) -> list[str]:
+        """What the record of the run says about how its steps were made, beside its configuration."""
+        return []
+
+    @property
+    def device(self) -> str:
+        """What the steps are made on."""
+        return str(self.world.device)
+
+    def hand_back(self) -> None:
+        """Bring `model` and `optimizers` up to date: they are what steps are made on here."""
 
     def __call__(self, step: int, ids: Tensor, targets: Tensor, lr: float) -> StepResult:
         """Make step number `step` (from 0) on this process's sequences: ids, targets (b, T).
@@ -96,15 +109,15 @@ class Stepper:
         return float(total), float((targets != IGNORE).sum())
 
 
-def micro_batches(config: RunConfig, processes: int) -> int:
-    """Micro-batches per step and process: as many as keep each at `batch_size` sequences or fewer."""
-    mine = math.ceil(config.train.batch_size * config.train.accumulate / processes)
+def micro_batches(config: RunConfig, devices: int) -> int:
+    """Micro-batches per step and device: as many as keep each at `batch_size` sequences or fewer."""
+    mine = math.ceil(config.train.batch_size * config.train.accumulate / devices)
     return math.ceil(mine / config.train.batch_size)
 
 
 def my_share(config: RunConfig, world: World) -> tuple[slice, int]:
     """This process's sequences of a step, and how many to hold (the same everywhere; the rest is filling)."""
     batch = config.train.batch_size * config.train.accumulate
-    count = micro_batches(config, world.size)
-    held = math.ceil(math.ceil(batch / world.size) / count) * count
+    count = micro_batches(config, world.devices)
+    held = math.ceil(math.ceil(batch / world.devices) / count) * count * world.local
     return slice(batch * world.rank // world.size, batch * (world.rank + 1) // world.size), held
