@@ -201,7 +201,7 @@ def _of_base(base: Base) -> dict[str, JsonValue]:
     made: dict[str, object] = {"model": LATER_FIELDS | base.record.config} if base.record.config else {}
     if run.config:
         made["config"] = {section: values for section, values in run.config.items() if section != "model"}
-        made["config"] |= {"train": {**run.train_settings, "processes": run.processes or 1}}
+        made["config"] |= {"train": {"backend": "torch", **run.train_settings, "processes": run.processes or 1}}
     if data := run.data:
         name = data.source.name if data.source else ""
         made["data"] = f"{name or data.directory or 'data'} ({data.sha256[:8] if data.sha256 else 'hash not known'})"

@@ -86,6 +86,7 @@ BASE = (
     _model("base-dropout", "dropout", 0.4, DIARY, "dropout"),
     _train("base-clip", "gradient clipping", 0.3, DIARY, "clip_norm"),
     _train("base-precision", "numeric precision", 0.3, DIARY, "precision"),
+    _train("base-backend", "who computed the steps, torch or JAX", 0.3, DIARY, "backend"),
     _train("base-order", "order of the data and which weights are kept", 0.3, DODGE, "order", "checkpoint"),
 )
 

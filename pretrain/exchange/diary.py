@@ -108,7 +108,7 @@ def training(weights: Path, config: ModelConfig) -> CheckpointRun:
     if recipe_path is not None:
         recipe = parse(TrainJson, files.read_json(recipe_path), str(recipe_path), HINT)
         devices = _devices(recipe, config.context, weights)
-        settings = _settings(recipe, devices)
+        settings = _settings(recipe, devices) | {"backend": "jax" if config.norm == "std" else "torch"}
         left = [key for key, value in settings.items() if value == CODE_DEFAULT]
         notes = [f"left to the training script by {recipe_path.name}: {', '.join(left)}"] if left else []
         if devices:

@@ -176,6 +176,7 @@ def test_a_recipe_becomes_the_record(tmp_path: Path, own_tokenizer: str) -> None
         "clip_norm": CODE_DEFAULT,
         "precision": CODE_DEFAULT,
         "seed": CODE_DEFAULT,
+        "backend": "jax",
     }
     assert any("clip_norm, precision, seed" in note for note in record.notes)
 

@@ -407,3 +407,14 @@ def test_a_difference_of_measures_is_paired_where_samples_are_common() -> None:
     apart = difference(Measure(value=1.0, standard_error=0.3), Measure(value=0.0, standard_error=0.4))
     assert apart.high == pytest.approx(1.0 + 1.96 * 0.5)
     assert difference(Measure(value=1.0), Measure(value=0.0)).low is None
+
+
+def test_who_computed_the_steps_is_a_suspect_and_torch_where_older_records_do_not_say(
+    pair: Any, make_record: Make
+) -> None:
+    older = base(pair.folder, "one")
+    found = two(pair, make_record, older, base(pair.folder, "two", backend="jax"), lambda i: 0.2)
+    suspect = next(one for one in found.causes if one.id == "base-backend")
+    assert "config.train.backend: torch against jax" in suspect.says
+    found = two(pair, make_record, older, base(pair.folder, "three", backend="torch"), lambda i: 0.2)
+    assert "base-backend" not in {one.id for one in found.causes}
