@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
 LOCAL_JUDGE := $(VENV)/local-judge
 
-.PHONY: local-judge demo test test-wheel test-slow check docs figures bench wheel clean setup
+.PHONY: local-judge demo test test-wheel test-slow test-jax check docs figures bench wheel clean setup
 
 demo: setup  ## the main job, offline, at most 5 minutes on 2 cores; ends with the path of an HTML report
 	$(BIN)/study run studies/demo.toml -o demo
@@ -24,6 +24,10 @@ test-wheel: setup  ## a wheel in a fresh environment, which judges without torch
 
 test-slow: setup  ## the tests that take longer
 	$(BIN)/python -m pytest -n 2 -m slow
+
+test-jax: setup  ## the twin in JAX, beside torch; adds jax and optax to the environment
+	$(PIP) -c constraints.txt -e ".[train,dev,docs,jax]"
+	$(BIN)/python -m pytest -n 2 -m "not slow" tests/pretrain/jax
 
 check: setup  ## style, types, layers, and that the picture of the architecture is that of the code
 	$(BIN)/ruff check .

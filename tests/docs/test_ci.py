@@ -32,7 +32,7 @@ def test_the_workflow_runs_what_exists():
 def test_ci_runs_targets_that_exist_and_builds_the_documentation():
     script = (ROOT / ".ci" / "run").read_text()
     called = re.findall(r"^make ([a-z-]+)", script, flags=re.MULTILINE)
-    assert {"check", "test", "test-wheel", "docs", "demo"} == set(called) <= TARGETS
+    assert {"check", "test", "test-jax", "test-wheel", "docs", "demo"} == set(called) <= TARGETS
 
 
 def test_every_supported_python_is_tested():
