@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NotRequired, TypedDict, get_args
+from typing import Literal, NotRequired, get_args
+
+from typing_extensions import TypedDict  # as pydantic wants it before Python 3.12
 
 from judge.endpoints.refusals import Refusal
 from judge.rubrics import JsonSchema, Message, Parameters

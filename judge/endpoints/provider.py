@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from typing_extensions import TypedDict  # as pydantic wants it before Python 3.12
 
 from judge.endpoints.address import Address
 from judge.endpoints.capabilities import CapabilityRecord

@@ -14,12 +14,15 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from pydantic import FiniteFloat, TypeAdapter
 
 from equiloss.errors import IncompleteError, InputError
+from equiloss.files import parse_json, reading
 from judge.endpoints.capabilities import CapabilityRecord
 from judge.endpoints.provider import Draft, JudgeRequest, Provider, Reply, RequestFailure
 from judge.scoring.parse import ParsedReply, Reading
@@ -46,6 +49,8 @@ CREATE INDEX IF NOT EXISTS batched_by_batch ON batched (batch);
 """
 _VERSION = 2
 BEAT_S = 5.0  # how often a process that asks says that it lives
+HINT = "name another with --ledger, or delete it: what it holds is then asked and paid for again"
+DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT)
 LEASE_S = 30.0  # how long one on another host may be silent before its requests are taken over
 
 
@@ -61,7 +66,7 @@ class LedgerEntry(NamedTuple):
     text: str
     prompt_tokens: int
     completion_tokens: int
-    cost_usd: float | None
+    cost_usd: FiniteFloat | None
 
 
 class LedgerTotal(NamedTuple):
@@ -73,10 +78,15 @@ class LedgerTotal(NamedTuple):
     replies: int
     prompt_tokens: int
     completion_tokens: int
-    cost_usd: float | None
+    cost_usd: FiniteFloat | None
     first: str
     last: str
     failures: int
+
+
+_ENTRY, _TOTAL, _DRAFT = TypeAdapter(LedgerEntry), TypeAdapter(LedgerTotal), TypeAdapter(Draft)
+_CAPABILITIES, _TEXT = TypeAdapter(CapabilityRecord), TypeAdapter(str)
+_REPLY = TypeAdapter(dict[str, str | int | FiniteFloat | None])
 
 
 class Ledger:
@@ -131,29 +141,30 @@ class Ledger:
 
     def entry(self, request_sha: str) -> LedgerEntry:
         """What there is of a request; tokens and dollars are those of all its replies."""
-        verdict, failure, resolved, text, *sums = self._db.execute(
+        (row,) = self._select(
             "SELECT o.verdict, o.failure, COALESCE(r.resolved, ''), COALESCE(r.text, ''), s.* FROM "
             "(SELECT COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0), SUM(cost_usd) "
             "FROM replies WHERE request_sha = ?) s LEFT JOIN outcomes o ON o.request_sha = ? "
             "LEFT JOIN replies r ON r.id = o.reply",
             (request_sha, request_sha),
-        ).fetchone()
-        readings = {label: Reading(**reading) for label, reading in json.loads(verdict).items()} if verdict else None
-        return LedgerEntry(readings, json.loads(failure) if failure else None, resolved, text, *sums)
+        )
+        with self._reading():
+            return _ENTRY.validate_python((self._parsed(row[0]), self._parsed(row[1]), *row[2:]))
 
     def is_settled(self, request_sha: str, retry_failures: bool = False) -> bool:
         """Whether nothing needs to be asked: a verdict is there, or a failure that is not to be asked again."""
-        row = self._db.execute("SELECT failure FROM outcomes WHERE request_sha = ?", (request_sha,)).fetchone()
-        return row is not None and not (retry_failures and row[0] is not None)
+        rows = self._select("SELECT failure FROM outcomes WHERE request_sha = ?", (request_sha,))
+        return bool(rows) and not (retry_failures and rows[0][0] is not None)
 
     def drafts(self, request_sha: str) -> list[Draft]:
         """Replies that could not be read, with the problem, since the request was settled last: a re-ask goes on."""
-        rows = self._db.execute(
+        rows = self._select(
             "SELECT text, problem FROM replies WHERE request_sha = ? AND problem IS NOT NULL "
             "AND id > COALESCE((SELECT reply FROM outcomes WHERE request_sha = ?), 0) ORDER BY id",
             (request_sha, request_sha),
         )
-        return [Draft(*row) for row in rows]
+        with self._reading():
+            return [_DRAFT.validate_python(row) for row in rows]
 
     def record(
         self,
@@ -223,8 +234,11 @@ class Ledger:
 
     def endpoints(self) -> list[tuple[str, str, CapabilityRecord]]:
         """URL, model, and what was found out, of every endpoint that was asked."""
-        rows = self._db.execute("SELECT base_url, model, profile FROM endpoints ORDER BY base_url, model")
-        return [(url, model, json.loads(profile)) for url, model, profile in rows]
+        rows = self._select("SELECT base_url, model, profile FROM endpoints ORDER BY base_url, model")
+        with self._reading():
+            return [
+                (_TEXT.validate_python(url), _TEXT.validate_python(model), self._profile(p)) for url, model, p in rows
+            ]
 
     def forget_endpoint(self, model: str, base_url: str | None = None) -> int:
         """Forget what was found out about a model's endpoint, at one URL or at all; returns of how many."""
@@ -235,10 +249,11 @@ class Ledger:
 
     def capabilities(self, provider: Provider) -> CapabilityRecord | None:
         """What was found out about an endpoint, if anything was."""
-        row = self._db.execute(
+        rows = self._select(
             "SELECT profile FROM endpoints WHERE base_url = ? AND model = ?", (provider.base_url, provider.model)
-        ).fetchone()
-        return json.loads(row[0]) if row else None
+        )
+        with self._reading():
+            return self._profile(rows[0][0]) if rows else None
 
     def keep_capabilities(self, provider: Provider) -> None:
         """Remember what was found out about an endpoint that has answered."""
@@ -266,11 +281,11 @@ class Ledger:
 
     def batches(self, provider: Provider, state: Literal["uploaded", "submitted"]) -> list[str]:
         """Uploaded files that are no batches yet, or batches that were submitted and not collected, oldest first."""
-        rows = self._db.execute(
+        rows = self._select(
             "SELECT id FROM batches WHERE base_url = ? AND model = ? AND state = ? ORDER BY created, id",
             (provider.base_url, provider.model, state),
         )
-        return [id for (id,) in rows]
+        return [_TEXT.validate_python(id) for (id,) in rows]
 
     def close_batch(self, id: str, state: str) -> None:
         """Mark a batch as collected, failed or expired; its unanswered requests are free to be asked again."""
@@ -280,30 +295,32 @@ class Ledger:
 
     def in_batch(self, request_sha: str) -> bool:
         """Whether a request waits in a batch for its result."""
-        return self._db.execute("SELECT 1 FROM batched WHERE request_sha = ?", (request_sha,)).fetchone() is not None
+        return bool(self._select("SELECT 1 FROM batched WHERE request_sha = ?", (request_sha,)))
 
     # What people look at --------------------------------------------------------------------------------------------
 
     def totals(self) -> list[LedgerTotal]:
         """What was asked and paid, by judge and rubric."""
-        rows = self._db.execute(
+        rows = self._select(
             "SELECT r.judge, r.rubric, COUNT(DISTINCT r.request_sha), COUNT(*), SUM(r.prompt_tokens), "
             "SUM(r.completion_tokens), SUM(r.cost_usd), MIN(r.created), MAX(r.created), "
             "(SELECT COUNT(*) FROM outcomes o JOIN replies f ON f.id = o.reply WHERE o.failure IS NOT NULL "
             "AND f.judge = r.judge AND f.rubric = r.rubric) FROM replies r GROUP BY r.judge, r.rubric "
             "ORDER BY r.judge, r.rubric"
         )
-        return [LedgerTotal(*row) for row in rows]
+        with self._reading():
+            return [_TOTAL.validate_python(row) for row in rows]
 
     def rows(self) -> Iterator[dict[str, object]]:
         """Every reply, oldest first, with the verdict or failure that it settled its request with."""
-        cursor = self._db.execute(
-            "SELECT r.*, o.verdict, o.failure FROM replies r LEFT JOIN outcomes o ON o.reply = r.id ORDER BY r.id"
-        )
-        names = [column[0] for column in cursor.description]
-        for row in cursor:
-            reply = dict(zip(names, row, strict=True))
-            yield reply | {name: json.loads(reply[name] or "null") for name in ("sent", "verdict", "failure")}
+        with self._reading():
+            cursor = self._db.execute(
+                "SELECT r.*, o.verdict, o.failure FROM replies r LEFT JOIN outcomes o ON o.reply = r.id ORDER BY r.id"
+            )
+            names = [column[0] for column in cursor.description]
+            for row in cursor:
+                reply = _REPLY.validate_python(dict(zip(names, row, strict=True)))
+                yield reply | {name: self._parsed(reply[name]) for name in ("sent", "verdict", "failure")}
 
     def prune(
         self, *, failures: bool = False, judge: str | None = None, rubric: str | None = None, before: str | None = None
@@ -332,6 +349,21 @@ class Ledger:
         self._db.execute("VACUUM")
         return len(shas)
 
+    def _select(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        with self._reading():
+            return self._db.execute(query, values).fetchall()
+
+    def _reading(self) -> AbstractContextManager[None]:
+        """What a damaged file raises, as an InputError."""
+        return reading(self.path or "the ledger", "a ledger", HINT)
+
+    def _parsed(self, cell: Any) -> Any:
+        """The JSON of a cell; None of an empty one."""
+        return parse_json(cell, str(self.path), HINT) if cell else None
+
+    def _profile(self, cell: Any) -> CapabilityRecord:
+        return _CAPABILITIES.validate_python(self._parsed(cell))
+
     @contextmanager
     def _write(self) -> Generator[None]:
         try:
@@ -341,6 +373,8 @@ class Ledger:
         except BaseException as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.DatabaseError) and error.sqlite_errorcode & 0xFF in DAMAGED:
+                raise InputError(f"{self.path}: not a ledger, or damaged: {error}", HINT) from None
             if isinstance(error, sqlite3.OperationalError):  # a full disk, a file that may not be written
                 raise IncompleteError(f"{self.path}: {error}", "then the same command goes on from here") from None
             raise
