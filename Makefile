@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
 LOCAL_JUDGE := $(VENV)/local-judge
 
-.PHONY: local-judge demo test test-wheel test-slow test-jax check docs figures bench wheel clean setup
+.PHONY: local-judge demo test test-wheel test-slow test-jax fuzz check docs figures bench wheel clean setup
 
 demo: setup  ## the main job, offline, at most 5 minutes on 2 cores; ends with the path of an HTML report
 	$(BIN)/study run studies/demo.toml -o demo
@@ -28,6 +28,9 @@ test-slow: setup  ## the tests that take longer
 test-jax: setup  ## the twin in JAX, beside torch; adds jax and optax to the environment
 	$(PIP) -c constraints.txt -e ".[train,dev,docs,jax]"
 	$(BIN)/python -m pytest -n 2 -m "not slow" tests/pretrain/jax
+
+fuzz: setup  ## an hour of mutated files through the programs (MINUTES=60, or CASES=25000); goes on where the last ended
+	$(BIN)/python tests/fuzz/fuzz.py $(if $(CASES),--cases $(CASES),--minutes $(or $(MINUTES),60))
 
 check: setup  ## style, types, layers, and that the picture of the architecture is that of the code
 	$(BIN)/ruff check .
@@ -50,7 +53,7 @@ bench: setup  ## speed, as ratios measured side by side (minutes)
 	for b in benchmarks/*.py; do $(BIN)/python $$b || exit 1; done
 
 clean:  ## remove what demo, test, docs and check leave behind (not your runs, results or data)
-	rm -rf demo build dist site .pytest_cache .hypothesis .ruff_cache .import_linter_cache
+	rm -rf demo build dist site .pytest_cache .hypothesis .ruff_cache .import_linter_cache .fuzz
 	find . -name __pycache__ -not -path "./.venv*" -prune -exec rm -rf {} +
 
 setup: $(STAMP)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import Field
+
 from equiloss.files import read_jsonl
 from equiloss.records.file_record import FileRecord, parse
 
@@ -18,7 +20,7 @@ class TrainingMetrics(FileRecord):
     whose gradients were not finite, `tokens` and `epoch` say how much of the data was seen.
     """
 
-    step: int
+    step: int = Field(ge=1)
     loss: float
     loss_min: float
     loss_max: float

@@ -21,7 +21,7 @@ CONTROL_SCHEMA = "equiloss.canary.v1"
 class Usage(BaseModel):
     """Tokens of the request that a verdict came from, as the endpoint counted them (shared by all its verdicts)."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -36,7 +36,9 @@ class Verdict(BaseModel):
     are kept.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(
+        frozen=True, extra="allow", populate_by_name=True, serialize_by_alias=True, allow_inf_nan=False
+    )
 
     id: str
     generator: str
@@ -69,7 +71,9 @@ class Verdict(BaseModel):
 class Failure(BaseModel):
     """A request that gave no usable verdict: never a score. `reason`: refusal, truncated, unparsable, error."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(
+        frozen=True, extra="allow", populate_by_name=True, serialize_by_alias=True, allow_inf_nan=False
+    )
 
     id: str
     generator: str

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from equiloss.errors import EquilossError, InputError
-from equiloss.files import atomic, reading
+from equiloss.files import atomic, json_line, reading
 from equiloss.records.ift_run import Epoch, RunSeeds
 from equiloss.seeds import stream
 from ift.prompts import Tokens
@@ -230,6 +230,7 @@ def _resume(
         return {}
     hint = "delete it to begin anew"
     with reading(str(path), "the state of a fine-tuning", hint):
+        json_line(document["result"])  # a number that no record can hold
         epochs = [Epoch(**epoch) for epoch in document["result"]["epochs"]]
         selected, steps = int(document["result"]["selected_epoch"]), int(document["result"]["steps"])
         if not 1 <= selected <= len(epochs):

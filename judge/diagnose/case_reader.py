@@ -62,6 +62,11 @@ def case_of(a: Arm, b: Arm, rubric: str | None = None, judge: str | None = None)
         return Case(a, b, None, None)
     panel = choose_panel(runs, rubric, judge)
     scores, left_out = _common(Scores.of(runs, panel), (a, b))
+    if silent := next((run for run, row in zip(runs, scores.by_item(), strict=True) if np.isnan(row).all()), None):
+        raise InputError(
+            f"{silent.generator}: {panel} gave it no score on the items that were judged for all",
+            "judge again, with --retry-failures",
+        )
     notes = [*scores.warnings]
     if left_out:
         notes.append(f"{left_out} items that only one side answered are left out")

@@ -105,28 +105,29 @@ def read(source: Path, tokenizer_name: str | None = None) -> ImportedModel:
     """Read a checkpoint from elsewhere without writing anything (see `import_checkpoint`)."""
     if not source.exists():
         raise InputError(f"{source}: no such file or directory", HINT)
-    own, training = None, CheckpointRun()
-    notes: list[str] = []
-    directory = source if source.is_dir() else source.parent
-    if source.suffix in (".pt", ".pth", ".ckpt") and source.name != "pytorch_model.bin":
-        layout: Layout = "nanogpt"
-        weights = source
-        config, tensors = _nanogpt(source)
-        notes.append("nanoGPT computes GELU exactly, this model in GPT-2's tanh form: logits differ by about 0.001")
-    elif (directory / "config.json").exists():
-        layout = "gpt2"
-        weights, config, tensors, training = _gpt2(directory)
-        own = tokenizer_files.read(directory)
-    else:
-        layout, weights, config, tensors, training = _diary(source)
-        notes += training.notes
-    config, state, found = layouts.from_layout(layout, config, tensors, str(weights))
-    notes += found
-    _check_shapes(config, state, weights)
-    encoding = _encoding(tokenizer_name, own, config, source)
-    config, state = _trim(config, state, encoding, source, notes)
-    if config.norm == "std":
-        notes.append(_norms_apart(config, state, encoding))
+    with files.reading(source, "a model of a known layout", HINT):
+        own, training = None, CheckpointRun()
+        notes: list[str] = []
+        directory = source if source.is_dir() else source.parent
+        if source.suffix in (".pt", ".pth", ".ckpt") and source.name != "pytorch_model.bin":
+            layout: Layout = "nanogpt"
+            weights = source
+            config, tensors = _nanogpt(source)
+            notes.append("nanoGPT computes GELU exactly, this model in GPT-2's tanh form: logits differ by about 0.001")
+        elif (directory / "config.json").exists():
+            layout = "gpt2"
+            weights, config, tensors, training = _gpt2(directory)
+            own = tokenizer_files.read(directory)
+        else:
+            layout, weights, config, tensors, training = _diary(source)
+            notes += training.notes
+        config, state, found = layouts.from_layout(layout, config, tensors, str(weights))
+        notes += found
+        _check_shapes(config, state, weights)
+        encoding = _encoding(tokenizer_name, own, config, source)
+        config, state = _trim(config, state, encoding, source, notes)
+        if config.norm == "std":
+            notes.append(_norms_apart(config, state, encoding))
     return ImportedModel(config, state, encoding, layout, weights, notes, training)
 
 

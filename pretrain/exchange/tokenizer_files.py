@@ -173,12 +173,12 @@ def named(name: str) -> str | Encoding:
 
 def _from_vocabulary(vocabulary: Mapping[str, int], where: str) -> Encoding:
     bytes_of = {character: byte for byte, character in tokenizer.byte_characters().items()}
-    ordered = sorted(vocabulary.items(), key=lambda item: item[1])
     try:
+        ordered = sorted(vocabulary.items(), key=lambda item: item[1])
         if ordered[-1][0] != END_OF_TEXT or [i for _, i in ordered] != list(range(len(ordered))):
             raise ValueError(f"ids are not 0 to {len(ordered) - 1} with {END_OF_TEXT} last")
         tokens = [bytes(bytes_of[c] for c in token) for token, _ in ordered[:-1]]
-    except (KeyError, ValueError, IndexError) as error:
+    except (KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
         raise InputError(f"{where}: not a tokenizer like GPT-2's: {error}", HINT) from None
     if tokens == tokenizer.ranks_of(tokenizer.gpt2()):
         return tokenizer.gpt2()

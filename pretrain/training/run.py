@@ -102,6 +102,7 @@ class Run:
         self.progress = RunProgress()
         self.best: dict[str, Tensor] | None = None
         self.started_from: StartedFrom | None = None
+        self.start = None if settings.start is None else self._start(Path(settings.start))
         self.stop = StopRequest()
 
     def go(self, resume: bool) -> RunResult:
@@ -132,8 +133,9 @@ class Run:
         settings, peers = self.config.train, self.world
         assert settings.init_seed is not None
         model = GPT(self.config.model, dropout=self.config.model.dropout, seed=stream(settings.init_seed, "init"))
-        if settings.start is not None:
-            model.load_state_dict(self._start(Path(settings.start)))
+        if self.start is not None:
+            model.load_state_dict(self.start)
+        self.start = None  # its memory is needed
         self.model = model.to(peers.device).train()
         if settings.backend == "jax":
             from pretrain.training.jax_step import JaxStepper

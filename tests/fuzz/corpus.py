@@ -65,6 +65,8 @@ source = "a test"
 "gpt-4.1" = { input = 2.0, cached_input = 0.5, output = 8.0 }
 """
 JUDGINGS = "model,recipe,data,base,run1,run2,run3\na,r,d,b1,11.5,12,12.25\nb,r,d,b2,10,9.5,\nc,r,e,b3,14,13,12\n"
+
+
 def items(count: int = 30) -> list[dict[str, str]]:
     """Alpaca items: repeat or reverse a few words."""
     rows: list[dict[str, str]] = []
@@ -126,8 +128,8 @@ def build(root: Path, run: Run) -> None:
     for name in ("checkpoint.pt", "checkpoint.probe.json", "world.test.eval.json", "world.test.eval.npz"):
         (half / name).unlink()
     (half / "metrics.jsonl").write_text("".join((half / "metrics.jsonl").read_text().splitlines(True)[:2]))
-    base = "runs/base/checkpoint.pt"
-    made("pretrain run runs/base/config.toml --data data/world --name two -o runs --seed 1 --set train.steps=4 --set model.context=96")
+    long = "--set train.steps=4 --set model.context=96"
+    made(f"pretrain run runs/base/config.toml --data data/world --name two -o runs --seed 1 {long}")
     made("pretrain eval runs/two/checkpoint.pt --data data/world")
     for seed, name in enumerate(("baseline-0", "baseline-1", "other-0")):
         less = f"--seed {seed} --set train.steps=2 --set train.lr={0.002 if seed < 2 else 0.01}"
@@ -139,7 +141,9 @@ def build(root: Path, run: Run) -> None:
     _unfinished(root, tuning, run)
     made("pretrain export models/tuned/checkpoint.pt hf")
     _layouts(root)
-    made("judge score results/gentle.s1.jsonl results/brisk.s1.jsonl -o scored --judge served@http://127.0.0.1:{port}/v1")
+    made(
+        "judge score results/gentle.s1.jsonl results/brisk.s1.jsonl -o scored --judge served@http://127.0.0.1:{port}/v1"
+    )
     for kind, name in (("csv", "table.csv"), ("parquet", "table.parquet")):
         made(f"judge exchange results/gentle.s1.jsonl results/brisk.s1.jsonl --to {kind} -o {name}")
     for kind, name in (("alpaca-eval", "answers.json"), ("inspect", "inspect.json"), ("diary", "diary.json")):
@@ -245,22 +249,28 @@ def _exchanged(root: Path) -> None:
             for number, word in enumerate(WORDS[:4])
         ],
     )
-    write_json(root / "annotated.json", [
-        {
-            "instruction": row["instruction"],
-            "input": row["input"],
-            "output": row["output"],
-            "model_response": "u...",
-            "llm_score": 40 + number,
-            "llm_comments": "fair",
-        }
-        for number, row in enumerate(items(5))
-    ])
+    write_json(
+        root / "annotated.json",
+        [
+            {
+                "instruction": row["instruction"],
+                "input": row["input"],
+                "output": row["output"],
+                "model_response": "u...",
+                "llm_score": 40 + number,
+                "llm_comments": "fair",
+            }
+            for number, row in enumerate(items(5))
+        ],
+    )
     write_json(root / "scores.json", [50, 60.5, 70, 1, 2])
 
 
 def _reply(path: Path) -> None:
-    verdict = {"A": {"explanation": "as the reference has it", "correctness": 70}, "B": {"explanation": "no", "correctness": 20}}
+    verdict = {
+        "A": {"explanation": "as the reference has it", "correctness": 70},
+        "B": {"explanation": "no", "correctness": 20},
+    }
     write_json(
         path,
         {
@@ -328,7 +338,12 @@ def _layouts(root: Path) -> None:
         }
     nano["lm_head.weight"] = nano["transformer.wte.weight"]
     shape = {
-        "n_layer": n, "n_head": 1, "n_embd": width, "block_size": context, "bias": False, "vocab_size": vocabulary,
+        "n_layer": n,
+        "n_head": 1,
+        "n_embd": width,
+        "block_size": context,
+        "bias": False,
+        "vocab_size": vocabulary,
         "dropout": 0.0,
     }
     torch.save({"model": nano, "model_args": shape, "iter_num": 5, "config": {"batch_size": 4}}, root / "nano.pt")
@@ -354,8 +369,13 @@ def _layouts(root: Path) -> None:
     sizes = {"vocab_size": vocabulary, "context_length": context, "emb_dim": width, "n_heads": 1, "n_layers": 1}
     write_json(folder / "model.json", {**sizes, "qkv_bias": False, "drop_rate": 0.0})
     train = {
-        "microbatch_size": 3, "dataset": "someone/tokens", "min_train_tokens": 3000, "learning_rate": 0.0014,
-        "schedule_learning_rate": True, "warmup_period_percent": 5, "gradient_accumulation_steps": 2,
+        "microbatch_size": 3,
+        "dataset": "someone/tokens",
+        "min_train_tokens": 3000,
+        "learning_rate": 0.0014,
+        "schedule_learning_rate": True,
+        "warmup_period_percent": 5,
+        "gradient_accumulation_steps": 2,
     }
     write_json(folder / "train.json", train)
     meta = {"train_loss": 3.5, "val_loss": 3.6, "global_step": 20, "learning_rate": 1e-3, "is_best": True}

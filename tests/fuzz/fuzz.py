@@ -4,9 +4,10 @@
     python tests/fuzz/fuzz.py --cases 25000 --seed 7
 
 Cases run in forks of one warm process, so that a crash is seen and a hang can be ended; what goes wrong is tried again
-in a fresh fork before it counts. A violation is a traceback, an undocumented exit code, a death by a signal, a hang (more than 5 s of processor time
-or of waiting), a message without `error:`, a file left half-written or temporary, an input that changed, and, after exit
-code 2, an output. The case number and the seed decide a case; `progress.json` in the folder says where a next call goes on.
+in a fresh fork before it counts. A violation is a traceback, an undocumented exit code, a death by a signal, a hang
+(more than 5 s of processor time or of waiting), a message without `error:`, a file left half-written or temporary, an
+input that changed, and, after exit code 2, an output. The case number and the seed decide a case; `progress.json` in
+the folder says where a next call goes on.
 """
 
 from __future__ import annotations
@@ -87,9 +88,14 @@ def warm() -> None:
                     importlib.import_module(module.name)
     for library in (
         *("torch", "numpy", "scipy.stats", "pandas", "pyarrow.parquet", "openai", "aiohttp", "safetensors.torch"),
-        *("matplotlib.figure", "matplotlib.backends.backend_agg", "datasets", "rich.table", "rich.progress", "yaml"),
-        *("transformers.models.gpt2.modeling_gpt2", "transformers.models.auto.tokenization_auto", "tokenizers", "evalica"),
-        *("sqlite3", "asyncio", "zstandard", "rouge_score", "sacrebleu", "tiktoken_ext.openai_public"),
+        *("matplotlib.figure", "matplotlib.backends.backend_agg", "datasets", "rich.table", "rich.progress"),
+        *(
+            "transformers.models.gpt2.modeling_gpt2",
+            "transformers.models.auto.tokenization_auto",
+            "tokenizers",
+            "evalica",
+        ),
+        *("sqlite3", "asyncio", "evalica", "rouge_score", "sacrebleu", "tiktoken_ext.openai_public"),
         *("pandas.io.formats.style", "transformers.generation.utils", "transformers.models.gpt2.tokenization_gpt2"),
     ):
         with suppress(ImportError):
@@ -288,7 +294,7 @@ class Place:
         return ending.code
 
     def _serve(self, kept: Path) -> int:
-        """Answer every request with the working copy's reply.json, at the port that the ledger knows where it is free."""
+        """Answer every request with the working copy's reply.json, at the port that the ledger knows if it is free."""
         work = self.work
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -431,9 +437,10 @@ def unmutated(place: Place) -> list[str]:
     return wrong
 
 
-def fuzz(folder: Path, seed: int, first: int, stop: Callable[[int], bool], kinds: Iterable[str] = ()) -> list[Violation]:
+def fuzz(
+    place: Place, folder: Path, seed: int, first: int, stop: Callable[[int], bool], kinds: Iterable[str] = ()
+) -> list[Violation]:
     """Run cases until `stop` says so; keep each new violation, minimised, in folder/violations."""
-    place = Place(folder)
     wanted, seen, found = set(kinds), Counter[str](), dict[str, Violation]()
     codes, number, done, began = Counter[int](), first, 0, time.monotonic()
     slowest = (0.0, "")
@@ -456,10 +463,13 @@ def fuzz(folder: Path, seed: int, first: int, stop: Callable[[int], bool], kinds
         if done % 250 == 0:
             write_progress(folder, seed, number)
             rate = done / (time.monotonic() - began)
-            print(f"-- {done} cases, {rate:.1f} a second, {sum(seen.values())} wrong at {len(found)} places", flush=True)
+            print(
+                f"-- {done} cases, {rate:.1f} a second, {sum(seen.values())} wrong at {len(found)} places", flush=True
+            )
     write_progress(folder, seed, number)
     minutes = (time.monotonic() - began) / 60
-    print(f"seed {seed}, cases {first} to {number - 1}: {done} over {len({t.kind for t in TARGETS})} kinds in {minutes:.1f} min")
+    covered = f"{done} over {len({target.kind for target in TARGETS})} kinds"
+    print(f"seed {seed}, cases {first} to {number - 1}: {covered} in {minutes:.1f} min")
     print(f"exit codes: {dict(sorted(codes.items()))}; slowest: {slowest[0]:.1f} s of processor, {slowest[1]}")
     for where, count in seen.most_common():
         print(f"{count:6} {where}")
@@ -472,7 +482,9 @@ def keep(folder: Path, number: int, target: Target, command: str, data: bytes, v
     where = folder / "violations" / f"{number:03}"
     where.mkdir(parents=True, exist_ok=True)
     (where / Path(target.path).name).write_bytes(data)
-    (where / "violation.txt").write_text(f"{command}\n{target.path}\n{how}\n{violation.what}\n{violation.detail}\n", errors="replace")
+    (where / "violation.txt").write_text(
+        f"{command}\n{target.path}\n{how}\n{violation.what}\n{violation.detail}\n", errors="replace"
+    )
 
 
 def write_progress(folder: Path, seed: int, number: int) -> None:
@@ -505,9 +517,10 @@ def main() -> int:
     if seed is None:
         known = json.loads(progress.read_text()) if progress.exists() else {"seed": 0, "next": 0}
         seed, first = known["seed"], known["next"]
+    place = Place(options.folder.resolve())
     end = time.monotonic() + options.minutes * 60
     stop = (lambda done: done >= options.cases) if options.cases is not None else (lambda _: time.monotonic() > end)
-    return bool(fuzz(options.folder.resolve(), seed, first, stop, options.kind))
+    return bool(fuzz(place, options.folder, seed, first, stop, options.kind))
 
 
 if __name__ == "__main__":

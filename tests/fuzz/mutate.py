@@ -32,7 +32,7 @@ ODD: tuple[str, ...] = (
 MARK = "\x00mark\x00"
 
 
-# --- bytes ---------------------------------------------------------------------------------------------------------------
+# --- bytes ---------------------------------------------------------------------------------------------------------
 
 
 def flip(data: bytes, rng: Random) -> bytes:
@@ -78,7 +78,7 @@ def whole(data: bytes, rng: Random) -> bytes:
 BYTES: tuple[Mutation, ...] = (flip, cut, drop, insert, splice, whole)
 
 
-# --- JSON ----------------------------------------------------------------------------------------------------------------
+# --- JSON ----------------------------------------------------------------------------------------------------------
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
@@ -162,11 +162,13 @@ def json_rows(data: bytes, rng: Random) -> bytes:
     else:
         name = rng.choice(sorted(row) if isinstance(row := json.loads(lines[number]), dict) else [""])
         raw = rng.choice(ODD)
-        lines = [_dumped({**json.loads(line), name: MARK}, raw, b"") if line.startswith(b"{") else line for line in lines]
+        lines = [
+            _dumped({**json.loads(line), name: MARK}, raw, b"") if line.startswith(b"{") else line for line in lines
+        ]
     return b"\n".join(lines) + rng.choice((b"\n", b"\n", b""))
 
 
-# --- text: TOML, templates, tables ------------------------------------------------------------------------------------------
+# --- text: TOML, templates, tables ---------------------------------------------------------------------------------
 
 TOML_ODD = (
     *("nan", "inf", "-inf", "1e400", "1" + "0" * 400, "-1", "0", "2.5", "9223372036854775807", "9223372036854775808"),
@@ -188,7 +190,9 @@ def toml_value(data: bytes, rng: Random) -> bytes:
     elif kind == 5:
         del lines[number]
     elif kind == 6:
-        lines.insert(number, rng.choice(("[a.b]", "[train]", "[[cell]]", "x = 1", lines[rng.choice(spots)], "a.b.c = 1")))
+        lines.insert(
+            number, rng.choice(("[a.b]", "[train]", "[[cell]]", "x = 1", lines[rng.choice(spots)], "a.b.c = 1"))
+        )
     else:
         lines[number] = lines[rng.choice(spots)]
     return "\n".join(lines).encode()
@@ -201,7 +205,12 @@ SNIPPETS = (
     *("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "{{ instruction | tojson }}", "{{ turns[99].response }}"),
     *("{% generation %}", "{% endgeneration %}", "{{ [1] | sum(start='a') }}", "{{ 'a' | int | round(10**9) }}"),
     *("{{ '%s' | format }}", "{{ 3 ** 3 ** 3 ** 3 }}", "{% block system %}{% endblock %}", "\x00", "\x1b[2J", "---\n"),
-    *("scale: {min: 0, max: .inf}\n", "scale: {min: 0, max: 1.0e+30, step: 1.0e-30}\n", "a: &a [*a]\n", "x: !!python/x 1\n"),
+    *(
+        "scale: {min: 0, max: .inf}\n",
+        "scale: {min: 0, max: 1.0e+30, step: 1.0e-30}\n",
+        "a: &a [*a]\n",
+        "x: !!python/x 1\n",
+    ),
     *("name: [1]\n", "criteria: []\n", "version: .nan\n", "{{ 'x' | center(10**9) }}", "{{ dict(a=1).pop('b') }}"),
 )
 
@@ -221,7 +230,9 @@ def text_lines(data: bytes, rng: Random) -> bytes:
         lines.insert(rng.randrange(len(lines) + 1), lines[number])
     else:
         words = lines[number].split(" ")
-        words[rng.randrange(len(words))] = rng.choice(("", "null", "1e999", "[]", "{a: b}", "-1", "x" * 5000, "{{ y }}"))
+        words[rng.randrange(len(words))] = rng.choice(
+            ("", "null", "1e999", "[]", "{a: b}", "-1", "x" * 5000, "{{ y }}")
+        )
         lines[number] = " ".join(words)
     return "\n".join(lines).encode()
 
@@ -232,7 +243,23 @@ def csv_cell(data: bytes, rng: Random) -> bytes:
     row = rows[rng.randrange(len(rows)) if rng.random() < 0.8 else 0]
     kind = rng.randrange(6)
     if kind < 4:
-        odd = ("", "nan", "inf", "-1", "1e400", "x", "\x00", '"', "a,b", "1" * 400, "=1+1", " ", "None", "12;5", "é" * 9)
+        odd = (
+            "",
+            "nan",
+            "inf",
+            "-1",
+            "1e400",
+            "x",
+            "\x00",
+            '"',
+            "a,b",
+            "1" * 400,
+            "=1+1",
+            " ",
+            "None",
+            "12;5",
+            "é" * 9,
+        )
         row[rng.randrange(len(row))] = rng.choice((*odd, rng.choice(rng.choice(rows))))
     elif kind == 4:
         row.append("1")
@@ -244,7 +271,7 @@ def csv_cell(data: bytes, rng: Random) -> bytes:
     return out.getvalue().encode()
 
 
-# --- arrays and tensors -----------------------------------------------------------------------------------------------------
+# --- arrays and tensors --------------------------------------------------------------------------------------------
 
 
 def _array(array: Any, rng: Random) -> Any:
@@ -254,7 +281,9 @@ def _array(array: Any, rng: Random) -> Any:
     kind = rng.randrange(12)
     flat = array.reshape(-1)
     if kind == 0:
-        return array.astype(rng.choice(("float16", "float64", "int8", "uint8", "int64", "bool", "complex64", "U8", "S3")))
+        return array.astype(
+            rng.choice(("float16", "float64", "int8", "uint8", "int64", "bool", "complex64", "U8", "S3"))
+        )
     if kind == 1:
         return flat[: rng.randrange(len(flat) + 1)]
     if kind == 2:
@@ -332,18 +361,13 @@ def _tensor(tensor: Any, rng: Random) -> Any:
         return torch.nn.Parameter(tensor.clone().float())
     changed = tensor.clone()
     odd = float(rng.choice((0, 1, -1, 1e30, float("nan"), float("inf"), -float("inf"), 255)))
-    if not changed.is_floating_point() and abs(odd) > 255 or odd != odd and not changed.is_floating_point():
+    if (not changed.is_floating_point() and abs(odd) > 255) or (odd != odd and not changed.is_floating_point()):
         odd = 7.0
     if changed.numel() and rng.random() < 0.5:
         changed.reshape(-1)[rng.randrange(changed.numel())] = odd
     else:
         changed.fill_(odd)
     return changed
-
-
-def _plain(document: Any) -> Any:
-    """What json can hold of a document of tensors, so that its values can be mutated by the same rules."""
-    return document
 
 
 def torch_value(data: bytes, rng: Random) -> bytes:
@@ -376,7 +400,20 @@ def torch_value(data: bytes, rng: Random) -> bytes:
             there, name = rng.choice(places)
             inner[key] = there[name]
         else:
-            odd: list[Any] = [None, True, 0, -1, 2**62, 2**70, 1e308, float("nan"), float("inf"), "", "x" * 5000, "\ud83d"]
+            odd: list[Any] = [
+                None,
+                True,
+                0,
+                -1,
+                2**62,
+                2**70,
+                1e308,
+                float("nan"),
+                float("inf"),
+                "",
+                "x" * 5000,
+                "\ud83d",
+            ]
             odd += [[], {}, [None], {"a": 1}, b"x", (1, 2), torch.zeros(2), str(old)[:50], [old], 1j, {1}, "../../x"]
             inner[key] = rng.choice(odd)
     out = io.BytesIO()
@@ -395,7 +432,6 @@ def _picked_plain(document: Any, places: list[tuple[Any, Any]], rng: Random) -> 
 
 def safetensors_value(data: bytes, rng: Random) -> bytes:
     """Change a tensor of a safetensors file, or its header."""
-    import torch
     from safetensors.torch import load, save
 
     length = int.from_bytes(data[:8], "little")
@@ -415,11 +451,11 @@ def safetensors_value(data: bytes, rng: Random) -> bytes:
             tensors[name] = changed.contiguous()
     try:
         return save({key: tensor.detach().clone() for key, tensor in tensors.items()}, {"format": "pt"})
-    except (ValueError, KeyError, RuntimeError, torch.TypedStorageError if hasattr(torch, "TypedStorageError") else OSError):
+    except (ValueError, KeyError, RuntimeError):
         return flip(data, rng)
 
 
-# --- databases and tables ---------------------------------------------------------------------------------------------------
+# --- databases and tables ------------------------------------------------------------------------------------------
 
 
 def sqlite_cell(data: bytes, rng: Random) -> bytes:
@@ -440,8 +476,32 @@ def sqlite_cell(data: bytes, rng: Random) -> bytes:
             elif kind == 1:
                 db.execute(f"ALTER TABLE {table} RENAME COLUMN {column} TO x")
             else:
-                odd: list[Any] = [None, "", "x", -1, 2**62, 1e308, float("inf"), b"\xff\xfe", "[" * DEEP, "{}", "[]", "3"]
-                odd += ['{"a": 1}', "\x00", "NaN", '{"A": {"values": {}}}', "null", "x" * 100_000, 0, True, '"x"', "[null]"]
+                odd: list[Any] = [
+                    None,
+                    "",
+                    "x",
+                    -1,
+                    2**62,
+                    1e308,
+                    float("inf"),
+                    b"\xff\xfe",
+                    "[" * DEEP,
+                    "{}",
+                    "[]",
+                    "3",
+                ]
+                odd += [
+                    '{"a": 1}',
+                    "\x00",
+                    "NaN",
+                    '{"A": {"values": {}}}',
+                    "null",
+                    "x" * 100_000,
+                    0,
+                    True,
+                    '"x"',
+                    "[null]",
+                ]
                 row = db.execute(f"SELECT {column} FROM {table} LIMIT 1").fetchone()
                 if row and isinstance(row[0], str) and row[0].startswith(("{", "[")) and rng.random() < 0.6:
                     value: Any = json_value(row[0].encode(), rng).decode("utf-8", "replace")
