@@ -408,15 +408,16 @@ def load(source: Path | str, device: str | torch.device = "cpu", dropout: float 
     if place.suffix == ".gguf":
         where["gguf_file"] = place.name
     try:
-        config: Any = transformers.AutoConfig.from_pretrained(**where)
-        for key, value in config.to_dict().items():
-            if isinstance(value, float) and ("dropout" in key or key.endswith(("pdrop", "drop_rate"))):
-                setattr(config, key, dropout)
-        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(**where)
-        inner: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            **where, config=config, dtype=torch.float32, use_safetensors=True
-        )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        with files.reading(name, "a model that transformers loads", HINT):
+            config: Any = transformers.AutoConfig.from_pretrained(**where)
+            for key, value in config.to_dict().items():
+                if isinstance(value, float) and ("dropout" in key or key.endswith(("pdrop", "drop_rate"))):
+                    setattr(config, key, dropout)
+            tokenizer: Any = transformers.AutoTokenizer.from_pretrained(**where)
+            inner: Any = transformers.AutoModelForCausalLM.from_pretrained(
+                **where, config=config, dtype=torch.float32, use_safetensors=True
+            )
+    except ImportError as error:  # a library that this kind of file needs
         raise InputError(f"{name}: {' '.join(str(error).split())[:160]}", HINT) from None
     inner.to(device)
     notes: list[str] = []
