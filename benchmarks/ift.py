@@ -33,7 +33,8 @@ from ift.data.formats import read_examples  # noqa: E402
 from ift.prompts import load as load_template  # noqa: E402
 from ift.training.batches import Batch, Encoded, encode_examples  # noqa: E402
 from pretrain.config import ModelConfig  # noqa: E402
-from pretrain.model.decoder import GPT, IGNORE  # noqa: E402
+from pretrain.model.cross_entropy import IGNORE  # noqa: E402
+from pretrain.model.decoder import GPT  # noqa: E402
 
 SHAPES = {
     "tiny": ModelConfig(n_layer=4, n_head=4, n_embd=128, context=512, vocab_size=50257),

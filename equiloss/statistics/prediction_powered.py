@@ -72,7 +72,8 @@ def mean(
     n, rest = int(labelled.sum()), int(bare.sum())
     if n < FEWEST_LABELS:
         return None
-    groups = np.broadcast_to(np.arange(judge.shape[1]) if clusters is None else clusters, judge.shape)
+    numbers = np.arange(judge.shape[1], dtype=np.intp) if clusters is None else clusters
+    groups = np.broadcast_to(numbers, judge.shape)
     y, seen, unseen = human[labelled], judge[labelled], judge[bare]
     weight = common_weight([(judge, human)]) if weight is None else weight
     weight = 0.0 if rest < 2 else weight

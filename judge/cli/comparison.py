@@ -29,7 +29,6 @@ def compare(
     effect: Annotated[float | None, Option(help="The gap worth finding.", show_default="1/20 of the scale")] = None,
     labels: Labels = None,
     noise: Noise = None,
-    *,
     evidence: Evidence,
     as_json: JsonFlag = False,
 ) -> None:

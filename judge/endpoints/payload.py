@@ -44,9 +44,9 @@ def _streamed(events: Sequence[str]) -> Any:
         chunk: Any = parse_payload(event)
         if part_of(chunk, "error"):
             return chunk
-        choice: Any = next(iter(objects_of(chunk, "choices")), {})
-        piece: Any = (part_of(choice, "delta") or part_of(choice, "message")).get("content")
-        content += piece if isinstance(piece, str) else ""
-        finish_reason = choice.get("finish_reason") or finish_reason
-        whole |= {key: chunk[key] for key in ("model", "usage") if isinstance(chunk, dict) and chunk.get(key)}
+        for choice in objects_of(chunk, "choices")[:1]:
+            piece = (part_of(choice, "delta") or part_of(choice, "message")).get("content")
+            content += piece if isinstance(piece, str) else ""
+            finish_reason = choice.get("finish_reason") or finish_reason
+        whole |= {key: chunk[key] for key in ("model", "usage") if part_of({"chunk": chunk}, "chunk").get(key)}
     return {**whole, "choices": [{"message": {"content": content}, "finish_reason": finish_reason}]}

@@ -320,7 +320,8 @@ class Ledger:
             names = [column[0] for column in cursor.description]
             for row in cursor:
                 reply = _REPLY.validate_python(dict(zip(names, row, strict=True)))
-                yield reply | {name: self._parsed(reply[name]) for name in ("sent", "verdict", "failure")}
+                parsed = {name: self._parsed(reply[name]) for name in ("sent", "verdict", "failure")}
+                yield {**reply, **parsed}
 
     def prune(
         self, *, failures: bool = False, judge: str | None = None, rubric: str | None = None, before: str | None = None

@@ -56,7 +56,7 @@ def arena(tmp_path):
     files: dict[str, list[dict[str, object]]] = {name: [] for name in names}
     shown = [(prompt["id"], *rng.sample(pair, 2)) for prompt in prompts for pair in combinations(QUALITY, 2)]
     for id, (prompt, left, right) in enumerate(shown):
-        row = {"id": id, "prompt": prompt, "left": left, "right": right}
+        row: dict[str, object] = {"id": id, "prompt": prompt, "left": left, "right": right}
         for worker in rng.sample(range(20), rng.randint(3, 5)):
             files["crowd-comparisons"].append(row | {"worker": worker, "winner": winner(left, right, 0.0)})
         files["gpt3-crowd-comparisons"].append(row | {"winner": winner(left, right, 0.8)})

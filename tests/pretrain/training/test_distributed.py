@@ -21,6 +21,7 @@ from pretrain.model.decoder import GPT
 from pretrain.training import state
 from pretrain.training.distributed import World, synchronising, world
 from pretrain.training.run import Run, train
+from pretrain.training.step import Stepper
 
 BASE = [
     "model.n_layer=2", "model.n_head=2", "model.n_embd=32", "model.context=16", "train.steps=12", "train.batch_size=2",
@@ -112,6 +113,7 @@ def _check_gradients(data: Path, output: Path) -> None:
                 return work.then(lambda future: future.value()[0] / peers.size)
 
             wrapped.register_comm_hook(None, hook)
+            assert isinstance(run.stepper, Stepper)
             run.stepper.wrapped = wrapped
         gradients: dict[str, torch.Tensor] = {}
 
