@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Protocol
 
@@ -10,7 +11,7 @@ import typer
 from typer.main import get_command
 
 from equiloss.errors import EquilossError
-from equiloss.files import disk_is_full
+from equiloss.files import disk_is_full, overwrite
 from equiloss.redaction import visible
 
 INTERRUPTED = 130
@@ -56,6 +57,14 @@ def finite(value: float | None) -> float | None:
     return value
 
 
+def _overwrite(context: typer.Context, value: bool) -> bool:
+    context.call_on_close(partial(overwrite, allowed=False))  # one command's leave is not the next one's
+    return overwrite(allowed=value)
+
+
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", callback=_overwrite, help="Replace files that this very command did not make.")
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Sets = Annotated[list[str], repeatable("--set", "KEY=VALUE", "Override a field or parameter, e.g. train.lr=0.01.")]
 

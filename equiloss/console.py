@@ -53,6 +53,11 @@ def read_line(prompt: str = "> ") -> str | None:
     return line.rstrip("\n") if line else None
 
 
+def write(text: str) -> None:
+    """A text of data on stdout, its control characters shown, not sent: a terminal may be behind any pipe."""
+    sys.stdout.write(visible(text) + "\n")
+
+
 def emit_json(document: Any) -> None:
     """Print one JSON document on stdout: what `--json` promises."""
     text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False, default=plain)

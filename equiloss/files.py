@@ -15,6 +15,7 @@ import socket
 import tempfile
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -181,12 +182,26 @@ def child(folder: Path, name: str) -> Path:
     return path
 
 
-def claim(path: Path, ours: bool, hint: str = "choose another name, or move that file away") -> None:
+_overwriting: ContextVar[bool] = ContextVar("_overwriting", default=False)
+
+
+def overwrite(allowed: bool) -> bool:
+    """What `--overwrite` says: this command may replace what it did not make."""
+    _overwriting.set(allowed)
+    return allowed
+
+
+def overwriting() -> bool:
+    """Whether the person has said `--overwrite`."""
+    return _overwriting.get()
+
+
+def claim(path: Path, ours: bool, hint: str = "choose another name, or add --overwrite") -> None:
     """The one rule of replacing: what stands at `path` may go only where a record says that this command made it.
 
-    Raises: InputError naming the file where something stands there and not `ours`.
+    Or where the person has said `--overwrite`. Raises: InputError naming the file where one stands there, not `ours`.
     """
-    if not ours and os.path.lexists(path):
+    if not ours and not overwriting() and os.path.lexists(path):
         raise InputError(f"{path}: is there already, and no record says that this command wrote it", hint)
 
 

@@ -26,7 +26,7 @@ from equiloss.records.file_record import read
 from equiloss.statistics.estimate import Estimate, student
 from equiloss.statistics.multiplicity import holm
 from pretrain.config import FREE_FIELDS
-from pretrain.training.page import SEEDS
+from pretrain.training.page import SEEDS, data_of
 
 FORMAT = "equiloss.effects.v1"
 LEVEL = 0.95
@@ -127,7 +127,8 @@ def changed(before: Config, after: Config) -> Config:
 def _config(path: Path) -> Config:
     if not path.is_file():
         raise InputError(f"{path}: the run's configuration is not there", "run this where the evaluations were made")
-    return {key: value for key, value in flatten(read_toml(path)).items() if key not in SEEDS | FREE_FIELDS}
+    fields = flatten(read_toml(path)) | {"data": data_of(path)}
+    return {key: value for key, value in fields.items() if key not in SEEDS | FREE_FIELDS}
 
 
 def compare(runs: Sequence[Measured], baseline: str, split: str = "test", tokens: int = 0) -> Effects:

@@ -49,6 +49,8 @@ def closing(effects: Effects) -> str:
     lines += [f"{text}: {', '.join(by[key])}." for key, text in says.items() if key in by]
     if "one seed: cannot tell" in by:
         lines.append(f"Too few seeds to tell: {', '.join(by['one seed: cannot tell'])}.")
+    if others := [effect.arm for effect in effects.effects if "data" in effect.changed]:
+        lines.append(f"Trained on other data than the baseline, so that its effect is in theirs: {', '.join(others)}.")
     return "\n".join(lines)
 
 

@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from typer import Argument, Option, Typer, echo
+from typer import Argument, Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag, positive
+from equiloss.cli import JsonFlag, Overwrite, positive
 from ift.cli.options import Data, Model, Results, Template
 from pretrain.cli.options import COUNT, MAX_NEW_TOKENS, TEMPERATURE, TOP_K, TOP_P, Device, Seed
 
@@ -31,6 +31,7 @@ def respond(
     ] = None,
     precision: Annotated[Literal["fp32", "bf16"] | None, Option()] = None,
     batch_size: Annotated[int | None, Option(min=1, help="Answered together.", show_default="all that fit")] = None,
+    _overwrite: Overwrite = False,
     device: Device = "auto",
     as_json: JsonFlag = False,
 ) -> None:
@@ -146,4 +147,4 @@ def chat(
     answerer = open_answerer(model, template, decoding, pick_device("auto"))
     if sys.stdin.isatty():
         console.say(conversation.HELP)
-    conversation.chat(answerer, console.read_line, echo, seed, history)
+    conversation.chat(answerer, console.read_line, console.write, seed, history)

@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag, Sets
+from equiloss.cli import JsonFlag, Overwrite, Sets
 from ift.cli.options import Results
 from pretrain.cli.options import Seed
 
@@ -27,6 +27,7 @@ def run(
     lr_sweep: Annotated[str | None, Option(metavar="FROM:TO:N", help="Pick the rate by validation loss.")] = None,
     overlap: Annotated[Path | None, Option(help="Shards of the pretraining text: report the test items in it.")] = None,
     sets: Sets,
+    _overwrite: Overwrite = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Fine-tune a base model, select the best epoch, and answer the held-out items.

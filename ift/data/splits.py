@@ -24,7 +24,9 @@ def split_examples(examples: Sequence[Example], split: SplitRule) -> dict[str, l
     count = len(examples)
     test = round(count * split.test)
     validation = count - round(count * split.train) - test if split.validation else 0
-    if split.by == "order":
+    if split.by == "order":  # as the book cuts it: train and test are rounded down
+        test = int(count * split.test)
+        validation = count - int(count * split.train) - test if split.validation else 0
         train = count - test - validation
         parts = [*["train"] * train, *["test"] * test, *["validation"] * validation]
         place = {example.id: part for example, part in zip(examples, parts, strict=True)}

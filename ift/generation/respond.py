@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from equiloss.console import warn
 from equiloss.errors import InputError
-from equiloss.files import sha256_file, sha256_of
+from equiloss.files import overwriting, sha256_file, sha256_of
 from equiloss.provenance import provenance
 from equiloss.records.ift_run import IftRespond, RunData, RunFiles, RunRecord, read_run, write_run
 from equiloss.records.response import write_responses
@@ -67,9 +67,11 @@ def respond(
         fingerprint = sha256_of(record.model_dump(mode="json", exclude_unset=True))
         known = read_run(paths.record) if paths.record.exists() else None
         if known is not None:
-            if known.fingerprint != fingerprint:
-                raise InputError(f"{paths.record} is of other answers or of a run", "choose another --name")
-            if paths.answered(known):
+            same = known.fingerprint == fingerprint
+            if not same and not overwriting():
+                hint = "choose another --name, or add --overwrite"
+                raise InputError(f"{paths.record} is of other answers or of a run", hint)
+            if same and paths.answered(known):
                 return Answers(paths, known, again=True) if peers.main else None
         partial = results / f".{name}.answers.jsonl"
         paths.claim(known, begun(partial, fingerprint))

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from equiloss.records.response import Response, read_responses
+from equiloss.redaction import visible
 from equiloss.tokenizer import load as load_encoding
 from ift.data.formats import read_examples
 from ift.generation import metrics
@@ -38,7 +39,7 @@ def selected(
 
 def table(responses: Sequence[Response], title: str) -> Table:
     """Each answer beside its reference; an exact match is green. Answers are text, never markup."""
-    made = Table(title=title, show_lines=True)
+    made = Table(title=Text(visible(title)), show_lines=True)
     made.add_column("category")
     made.add_column("asked", ratio=3)
     made.add_column("reference", ratio=2)
@@ -46,10 +47,10 @@ def table(responses: Sequence[Response], title: str) -> Table:
     for one in responses:
         asked = f"{one.instruction}\n{one.input}" if one.input else one.instruction
         style = "green" if one.reference and metrics.exact_match(one) else ""
-        answer = Text(one.output, style=style)
+        answer = Text(visible(one.output), style=style)
         if one.finish_reason == "length":
             answer.append(" …", style="dim")
-        made.add_row(Text(one.category or ""), Text(asked), Text(one.reference), answer)
+        made.add_row(*(Text(visible(text)) for text in (one.category or "", asked, one.reference)), answer)
     return made
 
 
@@ -91,7 +92,7 @@ def preview_text(row: dict[str, Any]) -> Text:
             inside = token["loss"]
         else:
             text.append("|", style="dim")
-        text.append(token["text"], style="green" if token["loss"] else "")
+        text.append(visible(token["text"]), style="green" if token["loss"] else "")
     if inside:
         text.append("»", style="bold green")
     return text

@@ -12,7 +12,7 @@ import torch
 
 from equiloss.console import say
 from equiloss.errors import EquilossError, InputError
-from equiloss.files import claim, sha256_file, sha256_of
+from equiloss.files import claim, overwriting, sha256_file, sha256_of
 from equiloss.numerals import duration, number
 from equiloss.progress import ProgressBar, training_figures
 from equiloss.provenance import provenance
@@ -101,11 +101,14 @@ class FineTuning:
         template = self.prepared.template
         known = read_run(paths.record) if paths.record.exists() else None
         if known is not None:
-            if not isinstance(known, IftRun) or known.fingerprint != self.fingerprint:
+            same = isinstance(known, IftRun) and known.fingerprint == self.fingerprint
+            if not same and not overwriting():
                 raise InputError(
-                    f"{paths.record} is of another run (other base, data, recipe or seed)", "choose another --name"
+                    f"{paths.record} is of another run (other base, data, recipe or seed)",
+                    "choose another --name, or add --overwrite",
                 )
-            if self._finished(known):
+            known = known if isinstance(known, IftRun) and same else None
+            if known is not None and self._finished(known):
                 return FinishedRun(paths, known, again=True)
         self._claim(known)
         start, meter = time.monotonic(), Meter()
@@ -241,8 +244,9 @@ class FineTuning:
         paths, hint = self.paths, "choose another --name or --models, or move it away"
         started = fingerprint_in(paths.state)
         claim(paths.state, started in (None, self.fingerprint), hint)
-        weights = self.weights
-        mine = started == self.fingerprint and weights.resolve() != self.prepared.base.path.resolve()
+        mine, weights = started == self.fingerprint, self.weights
+        if weights.resolve() == self.prepared.base.path.resolve():
+            raise InputError(f"{weights}: is the base itself", "choose another --name or --models")
         recorded = None if known is None else known.files.model_sha256
         if weights.exists():
             claim(weights, mine or sha256_file(weights) == recorded, hint)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Option, Typer
 
-from equiloss.cli import output_option, repeatable
+from equiloss.cli import Overwrite, output_option, repeatable
 from judge.cli.options import Files
 
 commands = Typer()
@@ -43,6 +43,10 @@ def exchange(
     allow_unscored: Annotated[
         bool, Option("--allow-unscored", help="--from diary: items without a score are failures.")
     ] = False,
+    mark_formulas: Annotated[
+        bool, Option("--mark-formulas", help="--to csv: put ' before cells that a spreadsheet would run.")
+    ] = False,
+    _overwrite: Overwrite = False,
 ) -> None:
     """Write result FILES, with their verdicts, for other tools; or read other tools' FILES into result files.
 
@@ -54,4 +58,4 @@ def exchange(
     """
     from judge.exchange.exchange import convert
 
-    convert(files, to, origin, output, generator, judge, scores, allow_unscored)
+    convert(files, to, origin, output, generator, judge, scores, allow_unscored, mark_formulas)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,11 +11,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from equiloss import console
 from equiloss.errors import InputError
-from equiloss.files import read_json
+from equiloss.files import claim, read_json
 from equiloss.records.response import stem_of
 from judge.data.verdicts import load_judged
 from judge.exchange.collected import Collected, Source
 from judge.exchange.registry import exporters, importers
+from judge.exchange.table import write_csv
 
 
 def convert(
@@ -26,6 +28,7 @@ def convert(
     judge: str = "",
     scores: Sequence[Path] = (),
     allow_unscored: bool = False,
+    mark_formulas: bool = False,
 ) -> None:
     """Write result files as a kind `to` other tools, or read files of the kind `origin` into a directory.
 
@@ -34,6 +37,11 @@ def convert(
     """
     if to is not None and origin is None:
         write = _of_kind(exporters(), to, "--to")
+        if mark_formulas:
+            if to != "csv":
+                raise InputError("--mark-formulas is for --to csv", "leave it out")
+            write = partial(write_csv, mark_formulas=True)
+        claim(output, ours=False, hint="name another file, or add --overwrite")
         console.say(f"{output}: {write(load_judged(files), output):,} rows")
     elif origin is not None and to is None:
         if output.exists() and not output.is_dir():

@@ -46,10 +46,22 @@ def table(judged: Sequence[Judged]) -> DataFrame:
     return pd.concat(parts, ignore_index=True)[[*ANSWER, *SCORE]]
 
 
+FORMULA = r"^(?=[=+\-@\t\r])"
+"""How a cell begins that a spreadsheet takes for a formula."""
+
+
 @exporter("csv")
 def csv(judged: Sequence[Judged], path: Path) -> int:
     """The table as CSV."""
+    return write_csv(judged, path, mark_formulas=False)
+
+
+def write_csv(judged: Sequence[Judged], path: Path, mark_formulas: bool) -> int:
+    """The table as CSV; with `mark_formulas` an apostrophe before what begins like a formula makes it text."""
     rows = table(judged)
+    if mark_formulas:
+        texts = rows.select_dtypes(exclude="number").columns
+        rows[texts] = rows[texts].replace(FORMULA, "'", regex=True)
     with atomic(path) as f:
         rows.to_csv(f, index=False, lineterminator="\n")
     return len(rows)

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from typer import Argument, Option, Typer, echo
+from typer import Argument, Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag, output_option, repeatable
+from equiloss.cli import JsonFlag, Overwrite, output_option, repeatable
 from pretrain.cli.options import (
     COUNT,
     MAX_NEW_TOKENS,
@@ -32,6 +32,7 @@ def evaluate(
     documents: Annotated[int | None, Option(min=1, help="Only this many, spread evenly.", show_default="all")] = None,
     precision: Annotated[Literal["fp32", "tf32", "bf16", "fp16", "auto"], Option()] = "fp32",
     margin: Annotated[float, Option(help="Nats within which losses are equivalent.")] = 0.05,
+    _overwrite: Overwrite = False,
     device: Device = "cpu",
     as_json: JsonFlag = False,
 ) -> None:
@@ -70,6 +71,7 @@ def probe(
     tokens: Annotated[int, Option(min=64, help="Test text for losses.")] = 65_536,
     seed: Annotated[int, Option(help="Of random sequences, noise and samples.")] = 0,
     output: Annotated[Path | None, output_option("The record.", "beside the checkpoint")] = None,
+    _overwrite: Overwrite = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure what the loss of CHECKPOINT does not show, for `judge diagnose`: facts, copying, sharpness, items.
@@ -134,4 +136,4 @@ def sample(
     for number, continuation in enumerate(samples, start=1):
         if count > 1:
             console.say(f"-- {number} of {count} ({continuation.finish_reason})")
-        echo(prompt + continuation.text)
+        console.write(prompt + continuation.text)

@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from equiloss import console
-from equiloss.cli import output_option
+from equiloss.cli import Overwrite, output_option
 from pretrain.cli.options import Checkpoint
 
 commands = Typer()
@@ -19,6 +19,7 @@ def export(
     template: Annotated[str | None, Option(help="The chat template.", show_default="its own, or alpaca")] = None,
     push: Annotated[str | None, Option(metavar="OWNER/NAME", help="Upload it to the Hub (token: HF_TOKEN).")] = None,
     private: Annotated[bool, Option("--private", help="With --push: a repository that only you see.")] = False,
+    _overwrite: Overwrite = False,
 ) -> None:
     """Write CHECKPOINT as a Hugging Face DIRECTORY that transformers loads with no custom code.
 
@@ -40,6 +41,7 @@ def import_(
     source: Annotated[Path, Argument(metavar="SOURCE")],
     output: Annotated[Path, output_option("The checkpoint.pt to write.")],
     tokenizer: Annotated[str | None, Option(help="gpt2, or a tokenizer.json.", show_default="the source's own")] = None,
+    _overwrite: Overwrite = False,
 ) -> None:
     """Read a model from elsewhere: SOURCE becomes a checkpoint.pt.
 

@@ -7,6 +7,7 @@ from typer import Argument, Option, Typer
 
 from equiloss import console
 from equiloss.cli import JsonFlag, Sets, output_option
+from equiloss.errors import EquilossError
 from pretrain.cli.options import DataDirectory
 
 commands = Typer()
@@ -47,6 +48,11 @@ def run(
     result = train(settings, data, child(output, name or default), resume)
     if as_json and result.main:
         console.emit_json(result)
+    if 2 * result.skipped > result.steps:
+        raise EquilossError(
+            f"{result.directory}: {result.skipped:,} of {result.steps:,} steps were skipped: gradients not finite",
+            "it is not the model of its configuration: lower train.lr, or set train.precision=fp32",
+        )
 
 
 @commands.command()

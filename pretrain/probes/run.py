@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from equiloss import console
 from equiloss.errors import InputError
-from equiloss.files import write_json
+from equiloss.files import claim, write_json
 from equiloss.numerals import duration
 from equiloss.provenance import provenance
+from equiloss.records.file_record import read
 from equiloss.records.probe import ProbedCheckpoint, ProbedData, ProbeRecord, ProbeResult
 from pretrain.model.opening import open_model
 from pretrain.probes.registry import probes
@@ -26,6 +28,9 @@ def run(path: Path, options: ProbeOptions, output: Path | None = None) -> tuple[
     if unknown:
         raise InputError(f"no probe named {unknown[0]!r}", f"the probes: {', '.join(known)}")
     subject = Subject(open_model(path), options)
+    target = output or subject.base.path.with_name(f"{subject.base.path.stem}.probe.json")
+    if target.exists():
+        claim(target, _made_from(target) == subject.base.sha256, "name another file with -o, or add --overwrite")
     shards = subject.shards if options.data else None
     measured: dict[str, ProbeResult] = {}
     for name in options.only or [name for name, probe in known.items() if not probe.only_when_named]:
@@ -46,6 +51,12 @@ def run(path: Path, options: ProbeOptions, output: Path | None = None) -> tuple[
         skipped=subject.skipped,
         provenance=provenance(),
     )
-    target = output or base.path.with_name(f"{base.path.stem}.probe.json")
     write_json(target, record)
     return record, target
+
+
+def _made_from(path: Path) -> str | None:
+    """The hash of the checkpoint that a record of probes is of; None where a file is no such record."""
+    with suppress(InputError):
+        return read(ProbeRecord, path, "").checkpoint.sha256
+    return None

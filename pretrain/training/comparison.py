@@ -13,7 +13,7 @@ from pretrain.training.page import RunSummary
 
 
 def compare(directories: Sequence[Path], output: Path | None, as_json: bool) -> None:
-    """Write the page and print the table, or with `as_json` {page, runs: summaries, differences}.
+    """Write the page and print a table for each data, or with `as_json` {page, runs, differences, comparable}.
 
     Raises: InputError when a directory is no run, or is named twice.
     """
@@ -24,11 +24,20 @@ def compare(directories: Sequence[Path], output: Path | None, as_json: bool) -> 
     summaries = [run.summary(name) for run, name in zip(runs, names, strict=True)]
     differences = report.differing(runs)
     if as_json:
-        console.emit_json({"page": str(page), "runs": summaries, "differences": differences})
+        console.emit_json(
+            {"page": str(page), "runs": summaries, "differences": differences, "comparable": "data" not in differences}
+        )
         return
     headings = ("run", "steps", "training loss", "validation loss", "lowest", "clipped", "tokens/s", "time")
-    rows = [(row.run + ("" if row.finished else " (under way)"), *_cells(row)) for row in summaries]
-    console.emit_table(console.table("", "lrrrrrrr", headings, rows))
+    by_data: dict[object, list[tuple[str, ...]]] = {}
+    for run, row in zip(runs, summaries, strict=True):
+        cells = (row.run + ("" if row.finished else " (under way)"), *_cells(row))
+        by_data.setdefault(run.config["data"], []).append(cells)
+    for data, rows in by_data.items():
+        title = "" if len(by_data) == 1 else f"data {data or 'not noted'}"
+        console.emit_table(console.table(title, "lrrrrrrr", headings, rows))
+    if len(by_data) > 1:
+        console.warn("the runs read other data: losses of different tables are not of the same text (`pretrain eval`)")
     for key, values in differences.items():
         console.out().print(f"{key}: {_who(names, values)}", markup=False, soft_wrap=True)
     console.say(f"the curves: {os.path.relpath(page)}")

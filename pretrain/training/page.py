@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 
 from equiloss.config import flatten, read_toml
 from equiloss.errors import InputError
-from equiloss.files import plain, write_text
+from equiloss.files import plain, read_text, write_text
 from equiloss.records.file_record import FileRecord
 from equiloss.records.metrics import SampledText, TrainingMetrics, ValidationMetrics, read_metrics, read_samples
 from equiloss.templates import report_page
@@ -86,11 +87,17 @@ def load(directory: Path) -> LoggedRun:
     return LoggedRun(
         name=directory.resolve().name,
         directory=directory,
-        config=flatten(read_toml(config)),
+        config=flatten(read_toml(config)) | {"data": data_of(config)},
         train=train,
         validation=validation,
         samples=read_samples(directory / "samples.jsonl"),
     )
+
+
+def data_of(config: Path) -> str | None:
+    """The hash of the data that a run read, as its config.toml notes it; None where that says nothing."""
+    noted = re.search(r"^# data: .* \(sha256 (\w{12})\w*\)$", read_text(config), re.MULTILINE)
+    return noted and f"sha256 {noted[1]}"
 
 
 def write(directory: Path) -> Path:

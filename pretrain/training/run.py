@@ -94,6 +94,11 @@ class Run:
                 f"a step of {batch} sequences cannot be shared by {peers.devices} processes",
                 "raise train.batch_size or train.accumulate, or use fewer processes",
             )
+        if settings.checkpoint == "best" and len(self.validation) <= config.model.context:
+            raise InputError(
+                f"train.checkpoint is best, but the validation split of {data} has no window of {config.model.context}",
+                "make data with more --validation, or set train.checkpoint=last",
+            )
         assert settings.order_seed is not None
         self.order = DataOrder(
             len(self.tokens), config.model.context, batch, settings.order, stream(settings.order_seed, "data order")

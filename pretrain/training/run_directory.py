@@ -42,7 +42,7 @@ def prepare(directory: Path, config: RunConfig, data: TrainingData, resume: bool
         raise InputError(f"{directory}: a checkpoint without its config.toml is there", "use another --name")
     else:
         for name in ("metrics.jsonl", "samples.jsonl", "report.html", "state"):
-            claim(directory / name, ours=False)
+            claim(directory / name, ours=False, hint="choose another --name, or move that file away")
     directory.mkdir(parents=True, exist_ok=True)
     state.prune(states, config.train.keep)
     last = last_state(directory)

@@ -3,6 +3,7 @@ import gzip
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -217,3 +218,18 @@ def test_a_full_disk_is_told_whatever_hides_it(tmp_path):
         write()
     with pytest.raises(RuntimeError), files.room_for(tmp_path / "x"):
         raise RuntimeError("another fault")
+
+
+def test_what_nobody_made_is_replaced_only_where_the_person_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "theirs"
+    path.write_text("x")
+    files.claim(path, ours=True)
+    with pytest.raises(InputError, match="theirs: is there already"):
+        files.claim(path, ours=False)
+    try:
+        assert files.overwrite(allowed=True)
+        files.claim(path, ours=False)
+    finally:
+        files.overwrite(allowed=False)
+    with pytest.raises(InputError, match="--overwrite"):
+        files.claim(path, ours=False)

@@ -73,3 +73,11 @@ def test_by_order_gives_the_diarys_own_test_items() -> None:
     parts = split_examples(read_examples(str(SHARED / "instruction-data-1100.json")), load("diary").split)
     published = [row["instruction"] for row in read_json(SHARED / "gpt2-medium-responses-110.json")]
     assert [one.instruction for one in parts["test"]] == published
+
+
+@pytest.mark.parametrize("count", [47, 1100, 1107])
+def test_by_order_rounds_as_the_book_does(count: int) -> None:
+    items = [Example(id=str(i), instruction=f"x{i}") for i in range(count)]
+    train, test = int(count * 0.85), int(count * 0.1)
+    parts = split_examples(items, load("diary").split)
+    assert [len(parts[name]) for name in ("train", "test", "validation")] == [train, test, count - train - test]

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -322,3 +323,19 @@ def test_what_other_tools_write_is_read(tmp_path: Path) -> None:
     path.write_text(json.dumps({"instruction": "Q", "output": "r", "model 1 response": "x"}).replace("output", "input"))
     with pytest.raises(InputError, match="--from diary"):
         read_responses(path)
+
+
+def test_cells_that_begin_like_formulas_are_marked_on_request_and_nothing_is_replaced(tmp_path: Path) -> None:
+    answers = tmp_path / "a.jsonl"
+    answers.write_text(json.dumps({"instruction": "Sum?", "output": "=1+1", "generator": "a"}) + "\n", encoding="utf-8")
+    out = tmp_path / "a.csv"
+
+    def run(*more: str) -> Any:
+        return CliRunner().invoke(program, ["exchange", str(answers), "--to", "csv", "-o", str(out), *more])
+
+    assert run().exit_code == 0
+    assert ",=1+1," in out.read_text(encoding="utf-8")
+    assert isinstance(refused := run("--mark-formulas").exception, InputError)
+    assert "a.csv: is there already" in str(refused)
+    assert run("--mark-formulas", "--overwrite").exit_code == 0
+    assert ",'=1+1," in out.read_text(encoding="utf-8")

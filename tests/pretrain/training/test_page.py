@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +233,20 @@ def test_the_pages_draw_in_a_browser(runs: Path, tmp_path: Path, scheme: Any) ->
         assert page.locator("#tables table").nth(1).inner_text().count("0.01") >= 1
         browser.close()
     assert problems == []
+
+
+def test_runs_that_read_other_data_are_not_set_side_by_side(program: Callable[..., Any], tmp_path: Path) -> None:
+    for name, sha in (("a", "1" * 64), ("b", "2" * 64), ("c", "1" * 64)):
+        (run := tmp_path / name).mkdir()
+        config = f"# data: data/x (sha256 {sha})\n[model]\nn_layer = 2\n[train]\nseed = 1\n"
+        (run / "config.toml").write_text(config, encoding="utf-8")
+        row = {"step": 1, "loss": 2.5, "loss_min": 2.5, "loss_max": 2.5, "lr": 0.1, "grad_norm": 1.0, "clipped": 0.0}
+        row |= {"tokens": 9, "epoch": 0.1, "skipped": 0, "tokens_per_s": 5.0, "elapsed_s": 1.0}
+        (run / "metrics.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    done = program("pretrain", "compare", tmp_path / "a", tmp_path / "b", tmp_path / "c")
+    assert done.code == 0, done.err
+    assert done.out.count("training loss") == 2
+    assert "the runs read other data" in done.err
+    assert "data: sha256 111111111111 (a, c); sha256 222222222222 (b)" in done.out
+    done = program("pretrain", "compare", tmp_path / "a", tmp_path / "c", "--json")
+    assert json.loads(done.out)["comparable"]
