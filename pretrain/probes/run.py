@@ -30,7 +30,8 @@ def run(path: Path, options: ProbeOptions, output: Path | None = None) -> tuple[
     subject = Subject(open_model(path), options)
     target = output or subject.base.path.with_name(f"{subject.base.path.stem}.probe.json")
     if target.exists():
-        claim(target, _made_from(target) == subject.base.sha256, "name another file with -o, or add --overwrite")
+        ours = {str(path), subject.base.sha256} & _probed(target)
+        claim(target, bool(ours), "name another file with -o, or add --overwrite")
     shards = subject.shards if options.data else None
     measured: dict[str, ProbeResult] = {}
     for name in options.only or [name for name, probe in known.items() if not probe.only_when_named]:
@@ -55,8 +56,9 @@ def run(path: Path, options: ProbeOptions, output: Path | None = None) -> tuple[
     return record, target
 
 
-def _made_from(path: Path) -> str | None:
-    """The hash of the checkpoint that a record of probes is of; None where a file is no such record."""
+def _probed(path: Path) -> set[str | None]:
+    """The path and the hash of the checkpoint that a record of probes is of; none where a file is no such record."""
     with suppress(InputError):
-        return read(ProbeRecord, path, "").checkpoint.sha256
-    return None
+        probed = read(ProbeRecord, path, "").checkpoint
+        return {probed.path, probed.sha256}
+    return set()

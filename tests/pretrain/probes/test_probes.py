@@ -359,6 +359,11 @@ def test_the_record_says_what_was_skipped_and_why(tmp_path: Path, encoding: Enco
     assert record.skipped["items"] == "needs --items and --test"
     with pytest.raises(InputError, match="no probe named 'clouds'"):
         run.run(path, ProbeOptions(only=("clouds",)))
+    assert run.run(path, ProbeOptions())[1] == target  # its own record may go
+    (mine := tmp_path / "mine.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match=r"mine\.json: is there already"):
+        run.run(path, ProbeOptions(), mine)
+    assert mine.read_text(encoding="utf-8") == "{}"
 
 
 def test_what_is_stored_is_asked_for_only_in_text_that_the_model_read(tmp_path: Path) -> None:
