@@ -121,7 +121,7 @@ CASES = [
     ("judge nosuch", 2, r"nosuch.*`judge --help`"),
     ("judge scor a.jsonl", 2, r"Did you mean 'score'\? "),
     ("judge ledger", 2, r"Missing command.*`judge ledger --help`"),
-    ("judge score", 2, r"Missing argument 'FILES'.*`judge score --help`"),
+    ("judge score", 2, r"name result files, or verdicts with --anchor.*`judge score --help`"),
     ("judge score a.jsonl --nosuch", 2, r"--nosuch.*`judge score --help`"),
     ("judge score a.jsonl --repeats often", 2, r"'--repeats'.*integer"),
     ("judge score a.jsonl --layout round", 2, r"'--layout': 'round' is not one of 'joint', 'pointwise', 'pairwise'"),

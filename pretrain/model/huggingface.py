@@ -417,12 +417,12 @@ def load(source: Path | str, device: str | torch.device = "cpu", dropout: float 
             inner: Any = transformers.AutoModelForCausalLM.from_pretrained(
                 **where, config=config, dtype=torch.float32, use_safetensors=True
             )
+            notes: list[str] = []
+            ends = _end_ids(inner, tokenizer, notes)
+            starts = _start_ids(tokenizer, notes)
     except ImportError as error:  # a library that this kind of file needs
         raise InputError(f"{name}: {' '.join(str(error).split())[:160]}", HINT) from None
     inner.to(device)
-    notes: list[str] = []
-    ends = _end_ids(inner, tokenizer, notes)
-    starts = _start_ids(tokenizer, notes)
     model = HuggingFaceModel(inner).eval()
     if not model.packs:
         notes.append("its attention cannot be packed: texts of like length are padded together")

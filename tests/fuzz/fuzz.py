@@ -149,9 +149,12 @@ class Runner:
         return Ending(code, _text(self.err), _text(self.trace), cpu)
 
     def close(self) -> None:
-        """End the fork."""
+        """End the fork, once."""
+        if self._orders < 0:
+            return
         os.close(self._orders)
         os.close(self._endings)
+        self._orders = self._endings = -1
         if self.child:
             with suppress(ProcessLookupError):
                 os.killpg(self.child, signal.SIGKILL)

@@ -13,6 +13,7 @@ import re
 import sqlite3
 import tempfile
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -120,7 +121,7 @@ def _mutated_value(document: Any, rng: Random) -> tuple[Any, str]:
         del inner[key]
     elif kind == 6:
         others = [there[name] for there, name in _places(document)]
-        inner[key] = rng.choice(others) if others else None
+        inner[key] = deepcopy(rng.choice(others)) if others else None
     elif kind == 7:
         swapped = str(old) if not isinstance(old, str) else rng.choice([len(old), [old], {"a": old}, float(len(old))])
         inner[key] = rng.choice([swapped, [old], {"value": old}, [old, old], old])
@@ -332,7 +333,8 @@ def raw_tokens(data: bytes, rng: Random) -> bytes:
     ids = np.frombuffer(data, np.uint16).copy()
     if rng.random() < 0.3:
         return data[: rng.randrange(len(data))] + b"\0" * rng.choice((0, 0, 1, 4096))
-    ids[rng.randrange(len(ids)) : rng.randrange(1, len(ids) + 1)] = rng.choice((0, 65535, 279, 280, 281))
+    start = rng.randrange(len(ids))
+    ids[start : rng.randrange(start + 1, len(ids) + 1)] = rng.choice((0, 65535, 279, 280, 281))
     return ids.tobytes()
 
 

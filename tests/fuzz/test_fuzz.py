@@ -117,5 +117,5 @@ def test_mutations_are_of_every_form_and_repeat(fuzzed: tuple[Path, Any], monkey
     for form, path in paths.items():
         data = path.read_bytes()
         changed = [mutate.STRUCTURED[form](data, Random(number)) for number in range(30)]
-        assert sum(other != data for other in changed) > 20, form
+        assert sum(other != data for other in changed) > 15, form
         assert mutate.mutate(data, form, Random(5)) == mutate.mutate(data, form, Random(5)), form
