@@ -73,7 +73,7 @@ def assert_close(ours: Any, theirs: torch.Tensor, name: str, rel: float = 2e-5) 
 
 
 def test_every_field_of_a_model_is_compared() -> None:
-    assert set(ModelConfig.model_fields) == COVERED
+    assert set(ModelConfig.model_fields) == COVERED | {"dropout"}  # drawn from a stream of its own: test_trainer
 
 
 @pytest.mark.parametrize("changes", INTERVENTIONS.values(), ids=INTERVENTIONS)
