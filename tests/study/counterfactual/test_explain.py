@@ -165,8 +165,22 @@ def told(folder: Path, name: str, text: str, right: float) -> None:
         (folder / f"{name}.s{seed}.run.json").write_text(json.dumps(record))
 
 
+def two_texts(tmp_path: Path) -> Path:
+    """Judged runs of two bases: `anew` has read fresh text, `rote` worn text and answers worse."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    told(folder, "anew", "fresh", 0.85)
+    told(folder, "rote", "worn", 0.3)
+    files = [str(folder / f"{name}.s{seed}.jsonl") for name in ("anew", "rote") for seed in (1, 2)]
+    assert run_command(["judge", "score", *files], None) == 0
+    return folder
+
+
 class Library(Laboratory):
     """Also stands in for `pretrain run`: who has read on in the other side's text answers well."""
+
+    mended = "other"
+    """What the name of a base holds that has read the other side's text."""
 
     def __call__(self, argv: Sequence[str], timeout_s: float | None) -> int:
         if argv[0] not in ("pretrain", "ift"):
@@ -176,27 +190,26 @@ class Library(Laboratory):
         name = options["--name"]
         self.runs.append(f"{argv[0]} {name}")
         if argv[0] == "pretrain":
-            train = read_toml(Path(argv[2]))["train"]
-            assert (train["steps"], train["seed"], train["order_seed"]) == (30, 5, 5)
-            assert train["start"].endswith("rote/checkpoint.pt")
-            assert options["--data"].endswith("fresh" if "other" in name else "worn")
+            self.check(name, read_toml(Path(argv[2]))["train"])
+            assert options["--data"].endswith("fresh" if self.mended in name else "worn")
             path = Path(options["-o"]) / name / "checkpoint.pt"
             path.parent.mkdir(parents=True)
             path.write_bytes(b"")
             return 0
         assert options["--base"].endswith(f"runs/{name}/checkpoint.pt")
         for seed in range(1, int(options["--seeds"]) + 1):
-            answer(Path(options["-o"]), f"{name}.s{seed}", {**RECIPE, "dropout": 0.0 if "other" in name else 0.4}, seed)
+            answer(
+                Path(options["-o"]), f"{name}.s{seed}", {**RECIPE, "dropout": 0.0 if self.mended in name else 0.4}, seed
+            )
         return 0
+
+    def check(self, name: str, train: dict[str, Any]) -> None:
+        assert (train["steps"], train["seed"], train["order_seed"]) == (30, 5, 5)
+        assert train["start"].endswith("rote/checkpoint.pt")
 
 
 def test_reading_on_in_the_other_text_is_held_against_reading_on_in_the_own(tmp_path: Path) -> None:
-    folder = tmp_path / "results"
-    folder.mkdir()
-    told(folder, "anew", "fresh", 0.85)
-    told(folder, "rote", "worn", 0.3)
-    files = [str(folder / f"{name}.s{seed}.jsonl") for name in ("anew", "rote") for seed in (1, 2)]
-    assert run_command(["judge", "score", *files], None) == 0
+    folder = two_texts(tmp_path)
     library = Library()
     (one,), path = explain("anew", "rote", results_dir=folder, seeds=2, base_share=0.15, runner=library)
     assert sorted(library.runs) == [
@@ -225,33 +238,14 @@ def test_reading_on_needs_two_texts_that_are_there(folder: Path, tmp_path: Path)
 class Nursery(Library):
     """Also stands in for pretraining from scratch: who reads the other side's text answers well."""
 
-    def __call__(self, argv: Sequence[str], timeout_s: float | None) -> int:
-        if argv[0] not in ("pretrain", "ift"):
-            return run_command(argv, timeout_s)
-        flags = argv[3:] if argv[0] == "pretrain" else argv[2:]
-        options = dict(zip(flags[::2], flags[1::2], strict=False))
-        name = options["--name"]
-        self.runs.append(f"{argv[0]} {name}")
-        if argv[0] == "pretrain":
-            train = read_toml(Path(argv[2]))["train"]
-            assert (train["steps"], train["seed"]) == (200, 1000 + int(name[-1]))
-            assert options["--data"].endswith("fresh" if "base-data" in name else "worn")
-            path = Path(options["-o"]) / name / "checkpoint.pt"
-            path.parent.mkdir(parents=True)
-            path.write_bytes(b"")
-            return 0
-        assert options["--base"].endswith(f"runs/{name}/checkpoint.pt")
-        answer(Path(options["-o"]), f"{name}.s1", {**RECIPE, "dropout": 0.0 if "base-data" in name else 0.4}, 1)
-        return 0
+    mended = "base-data"
+
+    def check(self, name: str, train: dict[str, Any]) -> None:
+        assert (train["steps"], train["seed"]) == (200, 1000 + int(name[-1]))
 
 
 def test_a_base_is_pretrained_again_with_the_others_text_and_unchanged(tmp_path: Path) -> None:
-    folder = tmp_path / "results"
-    folder.mkdir()
-    told(folder, "anew", "fresh", 0.85)
-    told(folder, "rote", "worn", 0.3)
-    files = [str(folder / f"{name}.s{seed}.jsonl") for name in ("anew", "rote") for seed in (1, 2)]
-    assert run_command(["judge", "score", *files], None) == 0
+    folder = two_texts(tmp_path)
     nursery = Nursery()
     (one,), _ = explain("anew", "rote", results_dir=folder, seeds=3, pretrain=True, runner=nursery)
     assert len([run for run in nursery.runs if run.startswith("pretrain")]) == 6
