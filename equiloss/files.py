@@ -13,7 +13,7 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
@@ -470,6 +470,12 @@ def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, as hex."""
     with reading(path, "a file", "check the path"), path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def sha256_files(paths: Sequence[Path]) -> str:
+    """The hash of a file; of several that are one thing, the hash of theirs, in this order."""
+    hashes = [sha256_file(path) for path in paths]
+    return hashes[0] if len(hashes) == 1 else sha256_of(hashes)
 
 
 def sha256_of(document: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,7 +73,7 @@ def against(
 
 
 def _criterion(one: _Side, two: _Side, criterion: str | None, margin: float, confidence: float) -> CriterionAgreement:
-    before, after = (_by_answer(side, criterion) for side in (one, two))
+    before, after = (Scores.of(side.judged, side.panel, criterion).by_answer() for side in (one, two))
     keys = [key for key in after if key in before]
     if not keys:
         raise InputError("the two judgings have no answer in common", "judge the answers of the first with --anchor")
@@ -96,12 +95,6 @@ def _criterion(one: _Side, two: _Side, criterion: str | None, margin: float, con
         by_model={name: judgings.shift(x[own], y[own], items[own], confidence) for name, own in rows.items()},
     )
     return row.model_copy(update={"faults": tuple(faults(row, margin))})
-
-
-def _by_answer(side: _Side, criterion: str | None) -> dict[tuple[str, str], float]:
-    scores = Scores.of(side.judged, side.panel, criterion)
-    pairs = zip(product(scores.generators, scores.ids), scores.by_item().ravel().tolist(), strict=True)
-    return {key: value for key, value in pairs if not np.isnan(value)}
 
 
 def _stretched(slope: Estimate, spread: float) -> Estimate:

@@ -113,8 +113,7 @@ def with_people(
     scores: Scores, scale: Interval, labels: Sequence[Label], confidence: float, draws: int, seed: int
 ) -> list[Agreement]:
     """The judge beside the person, and the person beside themselves where answers were rated twice."""
-    answers = zip(product(scores.generators, scores.ids), scores.by_item().ravel().tolist(), strict=True)
-    given = {answer: value for answer, value in answers if not math.isnan(value)}
+    given = scores.by_answer()
     mine = fitting(labels, scores.panel.rubric, scale)
     pairs = [(given[answer], rating) for answer, rating in first_ratings(mine).items() if answer in given]
     votes = [(given[key], vote) for key, vote in majorities(mine).items() if key in given]

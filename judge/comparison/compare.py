@@ -45,7 +45,7 @@ from judge.comparison.document import (
 from judge.data.anchors import check_one_judging
 from judge.data.control_answers import summarise
 from judge.data.scores import Scores, are_preferences, choose_panel, scale_of
-from judge.data.verdicts import Judged, Panel
+from judge.data.verdicts import NOT_AN_LLM, Judged, Panel
 from judge.labelling.label import Key, Label, first_ratings, fitting
 
 POWER = 0.8
@@ -372,7 +372,7 @@ def _categories(table: _Table, categories: Sequence[str | None]) -> list[Categor
 def _warnings(scores: Scores, table: _Table, panel: Panel, labels_given: bool) -> list[str]:
     warnings: list[str] = []
     if not panel.is_llm:
-        warnings.append("the offline reference judge measures agreement with the reference answer; it is not an LLM")
+        warnings.append(NOT_AN_LLM)
     kept = int(table.common.sum())
     absent = len(scores.ids) - kept
     if absent:

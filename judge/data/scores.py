@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +96,11 @@ class Scores:
     def by_item(self) -> NDArray[np.float64]:
         """Mean over repeats, (G, I); NaN where no repeat gave a score."""
         return present_mean(self.values, axis=2)
+
+    def by_answer(self) -> dict[tuple[str, str], float]:
+        """The score of each answer that has one, by its run and its id: the mean over repeats."""
+        answers = zip(product(self.generators, self.ids), self.by_item().ravel().tolist(), strict=True)
+        return {answer: value for answer, value in answers if not math.isnan(value)}
 
     @classmethod
     def of_units(cls, judged: Sequence[Judged], panel: Panel) -> Scores:

@@ -36,6 +36,10 @@ _SCHEMAS: dict[str, FileKind] = {
 }
 
 
+NOT_AN_LLM = "the offline reference judge measures agreement with the reference answer; it is not an LLM"
+"""What is said wherever its scores are told."""
+
+
 @dataclass(frozen=True, order=True)
 class Panel:
     """A way of judging whose scores may be compared: one rubric, one judge (as asked)."""

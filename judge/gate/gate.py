@@ -22,6 +22,7 @@ from judge.comparison.assumed import assumed
 from judge.comparison.clusters import clusters_of
 from judge.comparison.document import ResultDocument
 from judge.data.anchors import check_one_judging
+from judge.data.verdicts import NOT_AN_LLM
 from judge.diagnose import next_steps
 from judge.diagnose.case import Case
 from judge.gate import log as logs
@@ -207,7 +208,7 @@ def _document(
         warnings.append(f"{alone[0]} has one run: its spread is taken to be the other side's, and errs where it is not")
     is_llm = case.panel.is_llm if case.panel else False
     if not is_llm:
-        warnings.append("the offline reference judge measures agreement with the reference answer; it is not an LLM")
+        warnings.append(NOT_AN_LLM)
     subject = f"{_SUBJECT[about]}, over {last.unit}" if last else _SUBJECT[about]
     document = GateDocument(
         a=case.a.name,

@@ -113,19 +113,18 @@ def evaluate(
         raise InputError(f"a stride of {stride} tokens", f"{loaded.path} has a context of {context}: 1 to {context}")
     count = min(len(split), method.documents or len(split))
     chosen = np.linspace(0, len(split) - 1, count).round().astype(np.int64)
-    text, places, vocabulary = split, chosen, loaded.encoding.n_vocab
+    device = loaded.model.head_weight.device
+    text, places = split, chosen
     if foreign:
         text, places = own_tokens(loaded, shards, split, chosen), np.arange(count)
         train = shards.split("train")
         sample = np.linspace(0, len(train) - 1, min(len(train), SAMPLED_DOCUMENTS)).round().astype(np.int64)
-        deciles = frequency_deciles(own_tokens(loaded, shards, train, sample), vocabulary)
-    elif deciles is None:
-        deciles = frequency_deciles(shards.split("train"), shards.tokenizer.n_vocab)
-    device = loaded.model.head_weight.device
-    if isinstance(loaded, Checkpoint):
-        precision = resolve_precision(method.precision, device, loaded.config)
-    else:
+        deciles = frequency_deciles(own_tokens(loaded, shards, train, sample), loaded.encoding.n_vocab)
         precision: Precision = "fp32" if method.precision == "auto" else method.precision  # type: ignore[assignment]
+    else:
+        if deciles is None:
+            deciles = frequency_deciles(shards.split("train"), shards.tokenizer.n_vocab)
+        precision = resolve_precision(method.precision, device, loaded.config)
     sums = document_sums(
         loaded.model, text, places, deciles, loaded.before_text, context, stride, precision, method.batch_tokens,
         on_progress,

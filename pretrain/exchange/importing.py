@@ -74,8 +74,7 @@ class ImportedModel:
     @property
     def sha256(self) -> str:
         """The hash of its weights' file; of the hashes of several."""
-        shards = [files.sha256_file(path) for path in _shards(self.weights)]
-        return shards[0] if len(shards) == 1 else files.sha256_of(shards)
+        return files.sha256_files(_shards(self.weights))
 
 
 def import_checkpoint(source: Path, output: Path, tokenizer_name: str | None = None) -> ImportedModel:

@@ -87,7 +87,7 @@ def library() -> Any:
 
 
 class HuggingFaceModel(LanguageModel):
-    """A model of `transformers` behind the names of `LanguageModel`; `packed` False: never packed."""
+    """A model of `transformers` behind the names of `LanguageModel`."""
 
     def __init__(self, inner: Any) -> None:
         super().__init__()
@@ -426,8 +426,7 @@ def load(source: Path | str, device: str | torch.device = "cpu", dropout: float 
     model = HuggingFaceModel(inner).eval()
     if not model.packs:
         notes.append("its attention cannot be packed: texts of like length are padded together")
-    sha256s = [files.sha256_file(path) for path in weights]
-    sha256 = sha256s[0] if len(weights) == 1 else files.sha256_of(sha256s)
+    sha256 = files.sha256_files(weights)
     mark = getattr(config, MARK, None) or {}
     if "run" in mark:
         run = CheckpointRun.model_validate(mark["run"])

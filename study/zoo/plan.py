@@ -15,6 +15,9 @@ from study.graph import Study
 from study.spec import CellTemplate, ServiceTemplate, StudyFile, StudyHead, StudyPart
 from study.zoo.pairs import PLAIN, SHARED, Pair, directory
 
+SIMULATED = "simulated@http://127.0.0.1:{simulator.port}/v1"
+"""The pair's simulated judge, in a cell's command."""
+
 
 def study_of(pairs: Sequence[Pair], seeds: Sequence[int], sets: Sequence[str] = ()) -> Study:
     """The study of every pair with every seed.
@@ -63,14 +66,7 @@ def _whole(pair: Pair, shared: StudyFile, path: Path) -> StudyFile:
         planted = _planted(pair)
     answers = (f"{head.a}.s*.jsonl", f"{head.b}.s*.jsonl")
     simulator = f"judge simulate --port {{port}} --seed {{seed}} {head.judge}"
-    judge = CellTemplate(
-        name="judge",
-        uses=("simulator",),
-        run="judge score {inputs} --judge simulated@http://127.0.0.1:{simulator.port}/v1 -o {pair}/verdicts",
-        inputs=answers,
-        outputs=("{pair}/verdicts",),
-        stdout="{pair}/judged.txt",
-    )
+    judge = _judging("judge", answers, "{pair}/verdicts", "{pair}/judged.txt")
     judges = any(cell.name.startswith("judge") for cell in file.cell)
     cells = file.cell if judges else (*file.cell, judge)
     if head.explain:
@@ -79,7 +75,7 @@ def _whole(pair: Pair, shared: StudyFile, path: Path) -> StudyFile:
         explain = CellTemplate(
             name="explain",
             uses=("simulator",),
-            run=f"{rerun} --ask simulated@http://127.0.0.1:{{simulator.port}}/v1",
+            run=f"{rerun} --ask {SIMULATED}",
             inputs=(*answers, "{pair}/verdicts"),
             outputs=(explained,),
             stdout="{pair}/explained.txt",
@@ -101,17 +97,22 @@ def _whole(pair: Pair, shared: StudyFile, path: Path) -> StudyFile:
     )
 
 
+def _judging(name: str, answers: tuple[str, ...], verdicts: str, stdout: str) -> CellTemplate:
+    """The cell in which the pair's simulated judge scores answers."""
+    return CellTemplate(
+        name=name,
+        uses=("simulator",),
+        run=f"judge score {{inputs}} --judge {SIMULATED} -o {verdicts}",
+        inputs=answers,
+        outputs=(verdicts,),
+        stdout=stdout,
+    )
+
+
 def _planted(pair: Pair) -> tuple[CellTemplate, ...]:
     """Judge every combination of the factors in fine-tunings of other seeds, and take the factors' points from them."""
     answers = tuple(dict.fromkeys(f"{{shared}}/planted/{arm.name}.s*.jsonl" for arm in pair.arms.values()))
-    judge = CellTemplate(
-        name="planted-verdicts",
-        uses=("simulator",),
-        run="judge score {inputs} --judge simulated@http://127.0.0.1:{simulator.port}/v1 -o {pair}/planted",
-        inputs=answers,
-        outputs=("{pair}/planted",),
-        stdout="{pair}/planted.txt",
-    )
+    judge = _judging("planted-verdicts", answers, "{pair}/planted", "{pair}/planted.txt")
     names = " ".join(f"{letters}={arm.name}" for letters, arm in pair.arms.items())
     causes = " ".join(f"{letter}={one.cause}" for letter, one in zip("0123", pair.file.factor, strict=False))
     points = CellTemplate(
