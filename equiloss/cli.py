@@ -3,7 +3,7 @@
 import math
 import os
 import sys
-from functools import partial
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Protocol
 
@@ -11,7 +11,8 @@ import typer
 from typer.main import get_command
 
 from equiloss.errors import EquilossError
-from equiloss.files import disk_is_full, overwrite
+from equiloss.files import MAX_BYTES, claim, disk_is_full, overwrite, sha256_of
+from equiloss.provenance import made_for
 from equiloss.redaction import visible
 
 INTERRUPTED = 130
@@ -57,10 +58,36 @@ def finite(value: float | None) -> float | None:
     return value
 
 
+_running: ContextVar[typer.Context] = ContextVar("_running")
+
+
 def _overwrite(context: typer.Context, value: bool) -> bool:
-    context.call_on_close(partial(overwrite, allowed=False))  # one command's leave is not the next one's
+    def end() -> None:  # one command's leave is not the next one's
+        overwrite(allowed=False)
+        made_for.set("")
+
+    context.call_on_close(end)
+    _running.set(context)
     return overwrite(allowed=value)
 
+
+def claim_outputs(*paths: Path) -> None:
+    """Claim the files that the command at work, one with `--overwrite`, is about to write.
+
+    Those that carry its own mark may be replaced: its name, its options but for UNMARKED, and where it was called.
+    Records have the mark in their provenance, pages in their head. Raises: InputError naming another file.
+    """
+    context = _running.get()
+    options = {name: str(value) for name, value in context.params.items() if name not in UNMARKED}
+    called = os.path.relpath(Path.cwd(), paths[0].absolute().parent)
+    mark = f"{context.command_path} {sha256_of([options, called])[:16]}"
+    made_for.set(mark)
+    for path in paths:
+        claim(path, path.is_file() and path.stat().st_size < MAX_BYTES and mark.encode() in path.read_bytes())
+
+
+UNMARKED = ("output", "document", "junit", "summary", "as_json", "_overwrite", "jobs", "workers")
+"""The options that say where a command writes and how it goes about it, not what."""
 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", callback=_overwrite, help="Replace files that this very command did not make.")

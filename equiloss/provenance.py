@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from contextlib import suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -18,6 +19,9 @@ LIBRARIES = (
     *("openai", "pydantic", "jinja2", "safetensors"),
 )
 
+made_for: ContextVar[str] = ContextVar("made_for", default="")
+"""The mark of the command at work, which its files carry (see `equiloss.cli.claim_outputs`)."""
+
 
 def provenance() -> Provenance:
     """What makes the files of this process: versions of package and libraries, commit, platform, time."""
@@ -28,6 +32,7 @@ def provenance() -> Provenance:
         platform=f"{sys.platform}-{platform.machine()}",
         libraries=library_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        made_for=made_for.get(),
     )
 
 

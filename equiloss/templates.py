@@ -17,6 +17,7 @@ from typing_extensions import override
 from equiloss import numerals
 from equiloss.errors import InputError
 from equiloss.files import read_text
+from equiloss.provenance import made_for
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
@@ -130,7 +131,11 @@ def report_page(name: str, **values: Any) -> str:
 
     Raises: InputError when there is no such template.
     """
-    return environment(autoescape=True).from_string(source("report", name)).render(**NUMERALS, **values)
+    return (
+        environment(autoescape=True)
+        .from_string(source("report", name))
+        .render(made_for=made_for.get(), **NUMERALS, **values)
+    )
 
 
 def report_text(name: str, **values: Any) -> str:

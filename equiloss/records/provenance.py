@@ -8,7 +8,10 @@ from equiloss.records.file_record import FileRecord
 
 
 class Provenance(FileRecord):
-    """Versions, platform and time. `git_commit` ends in "+" where the checkout had changes; `created` is UTC."""
+    """Versions, platform and time. `git_commit` ends in "+" where the checkout had changes; `created` is UTC.
+
+    `made_for`: the command that writes it, with a hash of its options; it alone may replace the file unasked.
+    """
 
     equiloss: str = "unknown"
     git_commit: str | None = None
@@ -16,3 +19,4 @@ class Provenance(FileRecord):
     platform: str = ""
     libraries: dict[str, str] = Field(default_factory=dict)
     created: str = ""
+    made_for: str = ""

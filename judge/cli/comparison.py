@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from typer import Argument, Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag, output_option, positive, repeatable
+from equiloss.cli import JsonFlag, Overwrite, claim_outputs, output_option, positive, repeatable
 from judge.cli.options import Confidence, Draws, DrawsSeed, Evidence, Files, Judge, Labels, Noise, Rubric, Verdicts
 
 commands = Typer()
@@ -86,6 +86,7 @@ def report(
     title: Annotated[str, Option(help="The page's title.", show_default="the models' names")] = "",
     labels: Labels = None,
     as_json: JsonFlag = False,
+    _overwrite: Overwrite = False,
 ) -> None:
     """Write report.json and report.html (one self-contained page) about judged FILES; of two models, with a diagnosis.
 
@@ -98,6 +99,7 @@ def report(
     from judge.labelling.label import read_labels
     from judge.report import build
 
+    claim_outputs(output / "report.json", output / "report.html")
     judged = load_judged(with_verdicts(files, verdicts))
     rated = read_labels(labels) if labels else []
     whole = report_of_two(judged, rubric, judge, title, rated) or build.build(
@@ -134,6 +136,7 @@ def audit(
     draws: Draws = 1000,
     seed: DrawsSeed = 0,
     as_json: JsonFlag = False,
+    _overwrite: Overwrite = False,
 ) -> None:
     """Say how far the judge of FILES can be trusted: place, length, drift, repeats, control answers, agreement.
 
@@ -154,6 +157,8 @@ def audit(
     from judge.scoring import perturbations
     from judge.scoring.injection import measure
 
+    if output:
+        claim_outputs(*(output / name for name in (["against.json"] if against else ["audit.json", "audit.html"])))
     if perturb is not None:
         moved = perturbations.measure(files, perturb, rubric=rubric or "correctness", n_items=items)
         listings.emit_perturbations(moved, as_json=as_json)

@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag, output_option, positive
+from equiloss.cli import JsonFlag, Overwrite, claim_outputs, output_option, positive
 from judge.cli.options import A, B, Judge, Noise, Results, Rubric, Verdicts
 
 commands = Typer()
@@ -31,6 +31,7 @@ def diagnose(
     ] = None,
     output: Annotated[Path | None, output_option("Also write diagnosis.json there.")] = None,
     as_json: JsonFlag = False,
+    _overwrite: Overwrite = False,
 ) -> None:
     """Say why A and B score differently: six levels of elimination, and a verdict.
 
@@ -47,6 +48,8 @@ def diagnose(
     from judge.diagnose.case_reader import read_case
     from judge.diagnose.diagnose import diagnose_case, write
 
+    if output:
+        claim_outputs(*(output / name for name in ("diagnosis.json", "report.json", "report.html")))
     case = read_case(a, b, results, rubric, judge, verdicts)
     diagnosis = diagnose_case(case, Options(margin, smallest_gap, spread(load(noise)) if noise else None), explanation)
     if output:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from typer import Exit, Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag, positive
+from equiloss.cli import JsonFlag, Overwrite, claim_outputs, positive
 from judge.cli.options import A, B, Confidence, Evidence, Judge, Noise, Results, Rubric, Verdicts
 
 commands = Typer()
@@ -41,6 +41,7 @@ def gate(
     junit: Annotated[Path | None, Option(help="Also write JUnit XML there.")] = None,
     summary: Annotated[Path | None, Option(help="Also append Markdown there ($GITHUB_STEP_SUMMARY).")] = None,
     as_json: JsonFlag = False,
+    _overwrite: Overwrite = False,
 ) -> None:
     """Decide whether B is better than A, worse, equivalent, or cannot be told; exit code 5 where it is not as required.
 
@@ -60,6 +61,8 @@ def gate(
 
     if loop and log:
         raise InputError("--loop and --log exclude each other", "a loop's file is its log")
+    if junit:
+        claim_outputs(junit)
     document = gates.gate(
         read_case(a, b, results, rubric, judge, verdicts, evidence),
         loop or log,

@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag, output_option, repeatable
+from equiloss.cli import JsonFlag, Overwrite, output_option, repeatable
 
 commands = Typer()
 ledger = Typer(help="Look at, export or prune the ledger of paid answers.")
@@ -54,15 +54,20 @@ def endpoints(
 
 
 @ledger.command()
-def export(output: Annotated[Path, output_option("A JSON Lines file.")], path: LedgerPath = DEFAULT) -> None:
+def export(
+    output: Annotated[Path, output_option("A JSON Lines file.")],
+    path: LedgerPath = DEFAULT,
+    _overwrite: Overwrite = False,
+) -> None:
     """Write every reply, with what it settled, as JSON Lines.
 
     \b
       judge ledger export results/ledger.sqlite -o replies.jsonl
     """
-    from equiloss.files import write_jsonl
+    from equiloss.files import claim, write_jsonl
     from judge.scoring.ledger import Ledger
 
+    claim(output, ours=False, hint="name another file, or add --overwrite")
     with Ledger.existing(path) as opened:
         write_jsonl(output, opened.rows())
     console.say(f"wrote {output}")

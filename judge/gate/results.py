@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 from equiloss.files import write_text
 from equiloss.numerals import interval, number, plain
+from equiloss.provenance import made_for
 from equiloss.redaction import visible
 from judge.gate.gate import GateDocument
 
@@ -15,6 +16,8 @@ def write_junit(path: Path, document: GateDocument) -> None:
     """Write one test case: passed, or failed with the reason. Schema: the one that Jenkins and GitLab read."""
     failed = "0" if document.holds else "1"
     suite = ElementTree.Element("testsuite", name="judge gate", tests="1", failures=failed, errors="0", skipped="0")
+    properties = ElementTree.SubElement(suite, "properties")
+    ElementTree.SubElement(properties, "property", name="made-for", value=made_for.get())
     name = f"{document.b} is {document.require} against {document.a} ({document.about})"
     case = ElementTree.SubElement(suite, "testcase", classname="judge.gate", name=visible(name), time="0")
     if not document.holds:

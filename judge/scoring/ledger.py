@@ -50,6 +50,12 @@ CREATE INDEX IF NOT EXISTS batched_by_batch ON batched (batch);
 _VERSION = 2
 BEAT_S = 5.0  # how often a process that asks says that it lives
 HINT = "name another with --ledger, or delete it: what it holds is then asked and paid for again"
+SOUND = (
+    "prompt_tokens >= 0 AND typeof(prompt_tokens) = 'integer' AND completion_tokens >= 0 "
+    "AND typeof(completion_tokens) = 'integer' AND cached_tokens >= 0 AND typeof(cached_tokens) = 'integer' "
+    "AND (cost_usd IS NULL OR cost_usd >= 0 AND typeof(cost_usd) IN ('real', 'integer'))"
+)
+"""Whether a reply's tokens and dollars are amounts: SQLite itself counts a text as 0."""
 DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT)
 LEASE_S = 30.0  # how long one on another host may be silent before its requests are taken over
 
@@ -143,13 +149,13 @@ class Ledger:
         """What there is of a request; tokens and dollars are those of all its replies."""
         (row,) = self._select(
             "SELECT o.verdict, o.failure, COALESCE(r.resolved, ''), COALESCE(r.text, ''), s.* FROM "
-            "(SELECT COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0), SUM(cost_usd) "
-            "FROM replies WHERE request_sha = ?) s LEFT JOIN outcomes o ON o.request_sha = ? "
+            "(SELECT COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0), SUM(cost_usd), "
+            f"COALESCE(MIN({SOUND}), 1) FROM replies WHERE request_sha = ?) s LEFT JOIN outcomes o ON o.request_sha = ? "
             "LEFT JOIN replies r ON r.id = o.reply",
             (request_sha, request_sha),
         )
         with self._reading():
-            return _ENTRY.validate_python((self._parsed(row[0]), self._parsed(row[1]), *row[2:]))
+            return _ENTRY.validate_python((self._parsed(row[0]), self._parsed(row[1]), *self._sound(row[2:])))
 
     def is_settled(self, request_sha: str, retry_failures: bool = False) -> bool:
         """Whether nothing needs to be asked: a verdict is there, or a failure that is not to be asked again."""
@@ -305,21 +311,21 @@ class Ledger:
             "SELECT r.judge, r.rubric, COUNT(DISTINCT r.request_sha), COUNT(*), SUM(r.prompt_tokens), "
             "SUM(r.completion_tokens), SUM(r.cost_usd), MIN(r.created), MAX(r.created), "
             "(SELECT COUNT(*) FROM outcomes o JOIN replies f ON f.id = o.reply WHERE o.failure IS NOT NULL "
-            "AND f.judge = r.judge AND f.rubric = r.rubric) FROM replies r GROUP BY r.judge, r.rubric "
+            f"AND f.judge = r.judge AND f.rubric = r.rubric), MIN({SOUND}) FROM replies r GROUP BY r.judge, r.rubric "
             "ORDER BY r.judge, r.rubric"
         )
         with self._reading():
-            return [_TOTAL.validate_python(row) for row in rows]
+            return [_TOTAL.validate_python(self._sound(row)) for row in rows]
 
     def rows(self) -> Iterator[dict[str, object]]:
         """Every reply, oldest first, with the verdict or failure that it settled its request with."""
         with self._reading():
             cursor = self._db.execute(
-                "SELECT r.*, o.verdict, o.failure FROM replies r LEFT JOIN outcomes o ON o.reply = r.id ORDER BY r.id"
+                f"SELECT r.*, o.verdict, o.failure, {SOUND} FROM replies r LEFT JOIN outcomes o ON o.reply = r.id ORDER BY r.id"
             )
-            names = [column[0] for column in cursor.description]
+            names = [column[0] for column in cursor.description][:-1]
             for row in cursor:
-                reply = _REPLY.validate_python(dict(zip(names, row, strict=True)))
+                reply = _REPLY.validate_python(dict(zip(names, self._sound(row), strict=True)))
                 parsed = {name: self._parsed(reply[name]) for name in ("sent", "verdict", "failure")}
                 yield {**reply, **parsed}
 
@@ -357,6 +363,12 @@ class Ledger:
     def _reading(self) -> AbstractContextManager[None]:
         """What a damaged file raises, as an InputError."""
         return reading(self.path or "the ledger", "a ledger", HINT)
+
+    def _sound(self, row: Sequence[Any]) -> Sequence[Any]:
+        """A row without its last column, which says whether its tokens and dollars are amounts (see SOUND)."""
+        if not row[-1]:
+            raise InputError(f"{self.path}: not a ledger, or damaged: tokens or dollars that are no amount", HINT)
+        return row[:-1]
 
     def _parsed(self, cell: Any) -> Any:
         """The JSON of a cell; None of an empty one."""

@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag, output_option, repeatable
+from equiloss.cli import JsonFlag, Overwrite, claim_outputs, output_option, repeatable
 from equiloss.numerals import percent
 
 commands = Typer()
@@ -37,6 +37,7 @@ def data(
     overlap: Overlap = 0.5,
     workers: Annotated[int | None, Option(min=1, help="Tokenizing processes.", show_default="one per CPU")] = None,
     as_json: JsonFlag = False,
+    _overwrite: Overwrite = False,
 ) -> None:
     """Turn the text of SOURCE into token shards: DIR/{train,validation,test}.bin and data.json.
 
@@ -62,6 +63,7 @@ def data(
     from pretrain.data.splits import Fractions
     from pretrain.exchange.tokenizer_files import named
 
+    claim_outputs(output / "data.json")
     with counting("pretrain data", "tokens") as on_progress:
         shards = write_source(
             sources[0],
@@ -85,6 +87,7 @@ def data(
 def world(
     name: Annotated[str, Argument(metavar="NAME")],
     output: Annotated[Path, output_option("The JSON file to write.")],
+    _overwrite: Overwrite = False,
 ) -> None:
     """Write instruction data about the built-in world NAME: Alpaca-style JSON with a category and a reference each.
 
@@ -96,10 +99,11 @@ def world(
     """
     from collections import Counter
 
-    from equiloss.files import write_json
+    from equiloss.files import claim, read_json, write_json
     from pretrain.data.world import instructions
 
     items = instructions(name)
+    claim(output, output.is_file() and read_json(output) == items)
     write_json(output, items)
     counts = Counter(str(item["category"]) for item in items)
     parts = ", ".join(f"{count} {category}" for category, count in sorted(counts.items()))

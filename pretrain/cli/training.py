@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag, Sets, output_option
+from equiloss.cli import JsonFlag, Overwrite, Sets, output_option
 from equiloss.errors import EquilossError
 from pretrain.cli.options import DataDirectory
 
@@ -93,6 +93,7 @@ def compare(
     runs: Annotated[list[Path], Argument(metavar="RUNS")],
     output: Annotated[Path | None, output_option("The page.", "compare.html beside RUNS")] = None,
     as_json: JsonFlag = False,
+    _overwrite: Overwrite = False,
 ) -> None:
     """Lay several RUNS over each other: a table, and a page with their curves and the fields in which they differ.
 

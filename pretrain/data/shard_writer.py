@@ -293,6 +293,8 @@ def _partial(directory: Path) -> Generator[Path]:
         if not directory.is_dir():
             raise InputError(f"{directory}: is a file", "name a directory to write to")
         ours = {PARTIAL, "data.json", "tokenizer.json", *(f"{s}{e}" for s in SPLITS for e in (".bin", ".docs.npz"))}
+        finished = any((place / "data.json").exists() for place in (directory, directory / PARTIAL))
+        ours = ours if finished else {PARTIAL}
         foreign = sorted(path.name for path in directory.iterdir() if path.name not in ours)
         if foreign:
             raise InputError(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from equiloss import console
+from equiloss.cli import claim_outputs
 from equiloss.numerals import duration, number, percent
 from pretrain.training import page as report
 from pretrain.training.page import RunSummary
@@ -20,6 +21,7 @@ def compare(directories: Sequence[Path], output: Path | None, as_json: bool) -> 
     runs = [report.load(directory) for directory in directories]
     names = report.labels(runs)
     page = output or Path(os.path.commonpath([d.resolve().parent for d in directories])) / "compare.html"
+    claim_outputs(page)
     report.compare(runs, page)
     summaries = [run.summary(name) for run, name in zip(runs, names, strict=True)]
     differences = report.differing(runs)

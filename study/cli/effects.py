@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag, output_option
+from equiloss.cli import JsonFlag, Overwrite, claim_outputs, output_option
 
 commands = Typer()
 
@@ -18,6 +18,7 @@ def effects(
     output: Annotated[Path | None, output_option("Write a page with the picture.")] = None,
     document: Annotated[Path | None, Option(help="Write the JSON document to this file too.")] = None,
     as_json: JsonFlag = False,
+    _overwrite: Overwrite = False,
 ) -> None:
     """What each intervention does to the loss, and what is in the noise between seeds.
 
@@ -31,6 +32,8 @@ def effects(
     from study.effects import compare, effects_document, load
     from study.effects_page import html
 
+    if outputs := [path for path in (output, document) if path]:
+        claim_outputs(*outputs)
     runs, split, tokens = load(evaluations)
     compared = compare(runs, baseline, split, tokens)
     whole = effects_document(compared, runs, evaluations)

@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag, positive, repeatable
+from equiloss.cli import JsonFlag, Overwrite, positive, repeatable
 from judge.cli.options import A, B, Judge, Results, Rubric, Verdicts
 
 commands = Typer()
@@ -33,6 +33,7 @@ def explain(
     pretrain: Annotated[bool, Option("--pretrain", help="Pretrain again with each base field made equal.")] = False,
     ask: Annotated[str | None, Option(metavar="MODEL@URL", help="Who judges then.", show_default="as before")] = None,
     as_json: JsonFlag = False,
+    _overwrite: Overwrite = False,
 ) -> None:
     """Make one factor equal in both A and B, fine-tune and judge again, and measure what it makes of their gap.
 

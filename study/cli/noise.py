@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag, output_option
+from equiloss.cli import JsonFlag, Overwrite, claim_outputs, output_option
 
 commands = Typer()
 
@@ -17,6 +17,7 @@ def noise(
     table: Annotated[Path | None, Option(metavar="CSV", help="A table of models x judgings instead.")] = None,
     output: Annotated[Path | None, output_option("Write the ledger here, for --noise, and a page beside it.")] = None,
     as_json: JsonFlag = False,
+    _overwrite: Overwrite = False,
 ) -> None:
     """Measure what scores vary by: pretraining run, data draw, fine-tuning seed, item, judge repeat, and which to buy.
 
@@ -37,6 +38,8 @@ def noise(
 
     if bool(results) == (table is not None):
         raise InputError("name judged results, or a table with --table", "not both, not neither")
+    if output:
+        claim_outputs(output, output.with_suffix(".html"))
     runs = from_table(table) if table else from_results(results or [])
     ledger = noise_ledger(runs, [str(path) for path in (results or [table])])
     document = ledger.model_dump(mode="json")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from typer import Argument, Option, Typer
 
 from equiloss import console
-from equiloss.cli import JsonFlag, Sets, output_option, repeatable
+from equiloss.cli import JsonFlag, Overwrite, Sets, claim_outputs, output_option, repeatable
 
 commands = Typer()
 
@@ -29,6 +29,7 @@ def run(
     dry_run: DryRun = False,
     sets: Sets,
     as_json: JsonFlag = False,
+    _overwrite: Overwrite = False,
 ) -> None:
     """Run the cells of a study that are not finished, in parallel where they are independent.
 
@@ -70,6 +71,7 @@ def zoo(
     sets: Annotated[list[str], repeatable("--set", "KEY=VALUE", "Override a parameter; of one pair: PAIR.KEY.")],
     dry_run: DryRun = False,
     as_json: JsonFlag = False,
+    _overwrite: Overwrite = False,
 ) -> None:
     """Make pairs of models with a known cause, diagnose them, and count how often the diagnosis is right.
 
@@ -93,6 +95,7 @@ def zoo(
     if dry_run:
         emit_plan(study, output, (), as_json=as_json)
         return
+    claim_outputs(output / "zoo.json", output / "zoo.html")
     console.say(f"zoo: {len(chosen)} pairs × {seeds} seeds, {len(study.cells)} cells in {output}")
     result = runner.run(study, output, jobs=jobs or runner.default_jobs(study))
     counted = count(chosen, [outcome(pair, seed, output) for pair in chosen for seed in seeds_of_pairs])

@@ -20,7 +20,7 @@ from pydantic import JsonValue
 
 from equiloss import console
 from equiloss.errors import InputError
-from equiloss.files import child, write_json
+from equiloss.files import child, claim, write_json
 from equiloss.numerals import estimated, significant
 from equiloss.provenance import provenance
 from equiloss.records import counterfactual
@@ -220,4 +220,6 @@ def _settled(tried: Sequence[Tried], gap: float) -> bool:
 def _known(path: Path, key: str) -> tuple[Tried, ...]:
     """What an earlier command tried under the same conditions."""
     earlier = counterfactual.read(path) if path.is_file() else None
-    return earlier.tried if earlier is not None and earlier.key == key else ()
+    same = earlier is None or earlier.key == key
+    claim(path, same, "it was measured otherwise (seeds, judge or answers): move it away, or add --overwrite")
+    return earlier.tried if earlier is not None and same else ()

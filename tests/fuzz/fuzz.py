@@ -5,7 +5,7 @@
 
 Cases run in forks of one warm process, so that a crash is seen and a hang can be ended; what goes wrong is tried again
 in a fresh fork before it counts. A violation is a traceback, an undocumented exit code, a death by a signal, a hang
-(more than 5 s of processor time or of waiting), a message without `error:`, a file left half-written or temporary, an
+(more than 5 s of processor time, or a minute of waiting), a message without `error:`, a file left half-written or temporary, an
 input that changed, and, after exit code 2, an output. The case number and the seed decide a case; `progress.json` in
 the folder says where a next call goes on.
 """
@@ -45,6 +45,8 @@ from mutate import mutate  # noqa: E402
 from targets import TARGETS, Target  # noqa: E402
 
 HANG_S = 5.0
+WAIT_S = 60.0
+"""Waiting is a hang only after so long: on a busy machine the server of replies, too, waits for a processor."""
 MEMORY = 3 << 30
 CODES = (0, 2, 3, 4, 5)
 MAY_FAIL = ("judge score", "pretrain run", "ift run")
@@ -132,10 +134,12 @@ class Runner:
         """Run a program in a folder; a runner whose program did not end by itself can run no other."""
         self.runs += 1
         started = time.monotonic()
-        busy = _busy_s(self.child, started)
+        computed, accounted = _times_s(self.child)
         os.write(self._orders, json.dumps([str(folder), *argv]).encode() + b"\n")
         while not select.select([self._endings], [], [], 0.25)[0]:
-            if _busy_s(self.child, started) - busy > hang_s:
+            now = _times_s(self.child)
+            waited = time.monotonic() - started - (now[1] - accounted)
+            if now[0] - computed > hang_s or waited > max(WAIT_S, hang_s):
                 os.kill(self.child, signal.SIGUSR1)
                 time.sleep(0.3)
                 self.close()
@@ -203,15 +207,14 @@ def _text(path: Path) -> str:
 _before: Callable[[], None] | None = None
 
 
-def _busy_s(child: int, started: float) -> float:
-    """Seconds that a process computed or waited for anything but a processor."""
+def _times_s(child: int) -> tuple[float, float]:
+    """Seconds that a process has computed, and those in which it computed or waited for a processor."""
     try:
         run, queued = (int(text) / 1e9 for text in Path(f"/proc/{child}/schedstat").read_text().split()[:2])
         clock = sum(int(text) for text in Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[11:13])
     except (OSError, ValueError):
-        return 0.0
-    waited = time.monotonic() - started - run - queued
-    return max(run + max(0.0, waited), clock / os.sysconf("SC_CLK_TCK"))
+        return 0.0, 0.0
+    return max(run, clock / os.sysconf("SC_CLK_TCK")), run + queued
 
 
 def snapshot(folder: Path) -> Snapshot:
@@ -347,7 +350,7 @@ class Place:
         runner = self._runner if self._runner and self._runner.runs < RUNS_OF_A_FORK else Runner(self.log)
         if self._runner and runner is not self._runner:
             self._runner.close()
-        ending = runner.run(argv, self.work)
+        ending = runner.run(argv, self.work, HANG_S)
         found = self._judge(target, command, ending, before)
         self._runner = runner if found is None else None
         if found is not None:
@@ -445,7 +448,7 @@ def fuzz(
 ) -> list[Violation]:
     """Run cases until `stop` says so; keep each new violation, minimised, in folder/violations."""
     wanted, seen, found = set(kinds), Counter[str](), dict[str, Violation]()
-    codes, number, done, began = Counter[int](), first, 0, time.monotonic()
+    codes, drawn, number, done, began = Counter[int](), Counter[str](), first, 0, time.monotonic()
     slowest = (0.0, "")
     while not stop(done):
         target, command, data, how = case(place, seed, number)
@@ -455,6 +458,7 @@ def fuzz(
         done += 1
         violation, ending = place.check(target, command, data)
         codes[ending.code] += 1
+        drawn[target.kind] += 1
         slowest = max(slowest, (ending.cpu_s, f"case {number - 1}: {command}"))
         if violation is not None:
             seen[violation.place] += 1
@@ -471,9 +475,10 @@ def fuzz(
             )
     write_progress(folder, seed, number)
     minutes = (time.monotonic() - began) / 60
-    covered = f"{done} over {len({target.kind for target in TARGETS})} kinds"
+    covered = f"{done} over {len(drawn)} kinds"
     print(f"seed {seed}, cases {first} to {number - 1}: {covered} in {minutes:.1f} min")
     print(f"exit codes: {dict(sorted(codes.items()))}; slowest: {slowest[0]:.1f} s of processor, {slowest[1]}")
+    print("cases: " + ", ".join(f"{kind} {count}" for kind, count in sorted(drawn.items())))
     for where, count in seen.most_common():
         print(f"{count:6} {where}")
     print(f"{sum(seen.values())} violations at {len(found)} places")

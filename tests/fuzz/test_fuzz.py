@@ -75,7 +75,7 @@ def main():
     sys.exit(2 if kind == "refuse" else 0)
 
 program.main = main
-fuzz.HANG_S = 1.0
+fuzz.HANG_S, fuzz.WAIT_S = 1.0, 4.0
 place = fuzz.Place(Path({place!r}))
 target = Target("labels", "results/labels.jsonl", "jsonl", ("judge compare",))
 for kind in {kinds!r}:

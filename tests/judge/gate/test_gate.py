@@ -212,7 +212,7 @@ def test_pipelines_read_a_test_case_and_a_summary(pair, tmp_path):
     failure = suite.find("testcase/failure")
     assert failure is not None
     assert (failure.get("type"), failure.get("message")) == ("worse", document["says"])
-    code, document, _ = gate(*pair(-9.0), "--junit", junit, "--summary", summary, "--margin", "30")
+    code, document, _ = gate(*pair(-9.0), "--junit", junit, "--summary", summary, "--margin", "30", "--overwrite")
     assert ElementTree.parse(junit).getroot().find("testcase/failure") is None
     text = summary.read_text()
     assert text.count("### Gate") == 2
