@@ -11,8 +11,7 @@ import typer
 from typer.main import get_command
 
 from equiloss.errors import EquilossError
-from equiloss.files import MAX_BYTES, claim, disk_is_full, overwrite, sha256_of
-from equiloss.provenance import made_for
+from equiloss.files import MAX_BYTES, claim, disk_is_full, made_for, overwrite, sha256_of
 from equiloss.redaction import visible
 
 INTERRUPTED = 130

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -75,9 +76,11 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _check_bounds(value: Any, depth: int = 0) -> None:
-    """Raises: ValueError where a number has more than 64 bits, or for too deep a nesting."""
+    """Raises: ValueError where a number has more than 64 bits, is infinite or none, or for too deep a nesting."""
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError("a number of more than 64 bits")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no number")
     if depth > MAX_DEPTH:
         raise ValueError("nested too deeply")
     inner: list[Any] = [*value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []  # pyright: ignore

@@ -183,6 +183,8 @@ def child(folder: Path, name: str) -> Path:
 
 
 _overwriting: ContextVar[bool] = ContextVar("_overwriting", default=False)
+made_for: ContextVar[str] = ContextVar("made_for", default="")
+"""The mark of the command at work, which its files carry (see `equiloss.cli.claim_outputs`)."""
 
 
 def overwrite(allowed: bool) -> bool:

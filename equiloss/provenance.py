@@ -6,21 +6,18 @@ import platform
 import subprocess
 import sys
 from contextlib import suppress
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from equiloss.files import made_for
 from equiloss.records.provenance import Provenance
 
 LIBRARIES = (
     *("torch", "jax", "optax", "numpy", "scipy", "tiktoken", "tokenizers"),
     *("openai", "pydantic", "jinja2", "safetensors"),
 )
-
-made_for: ContextVar[str] = ContextVar("made_for", default="")
-"""The mark of the command at work, which its files carry (see `equiloss.cli.claim_outputs`)."""
 
 
 def provenance() -> Provenance:

@@ -16,8 +16,7 @@ from typing_extensions import override
 
 from equiloss import numerals
 from equiloss.errors import InputError
-from equiloss.files import read_text
-from equiloss.provenance import made_for
+from equiloss.files import made_for, read_text
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from equiloss.files import write_text
+from equiloss.files import made_for, write_text
 from equiloss.numerals import interval, number, plain
-from equiloss.provenance import made_for
 from equiloss.redaction import visible
 from judge.gate.gate import GateDocument
 

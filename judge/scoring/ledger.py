@@ -150,8 +150,8 @@ class Ledger:
         (row,) = self._select(
             "SELECT o.verdict, o.failure, COALESCE(r.resolved, ''), COALESCE(r.text, ''), s.* FROM "
             "(SELECT COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0), SUM(cost_usd), "
-            f"COALESCE(MIN({SOUND}), 1) FROM replies WHERE request_sha = ?) s LEFT JOIN outcomes o ON o.request_sha = ? "
-            "LEFT JOIN replies r ON r.id = o.reply",
+            f"COALESCE(MIN({SOUND}), 1) FROM replies WHERE request_sha = ?) s "
+            "LEFT JOIN outcomes o ON o.request_sha = ? LEFT JOIN replies r ON r.id = o.reply",
             (request_sha, request_sha),
         )
         with self._reading():
@@ -321,7 +321,8 @@ class Ledger:
         """Every reply, oldest first, with the verdict or failure that it settled its request with."""
         with self._reading():
             cursor = self._db.execute(
-                f"SELECT r.*, o.verdict, o.failure, {SOUND} FROM replies r LEFT JOIN outcomes o ON o.reply = r.id ORDER BY r.id"
+                f"SELECT r.*, o.verdict, o.failure, {SOUND} FROM replies r "
+                "LEFT JOIN outcomes o ON o.reply = r.id ORDER BY r.id"
             )
             names = [column[0] for column in cursor.description][:-1]
             for row in cursor:

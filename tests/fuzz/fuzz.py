@@ -5,9 +5,9 @@
 
 Cases run in forks of one warm process, so that a crash is seen and a hang can be ended; what goes wrong is tried again
 in a fresh fork before it counts. A violation is a traceback, an undocumented exit code, a death by a signal, a hang
-(more than 5 s of processor time, or a minute of waiting), a message without `error:`, a file left half-written or temporary, an
-input that changed, and, after exit code 2, an output. The case number and the seed decide a case; `progress.json` in
-the folder says where a next call goes on.
+(more than 5 s of processor time, or a minute of waiting), a message without `error:`, a file left half-written or
+temporary, an input that changed, and, after exit code 2, an output. The case number and the seed decide a case;
+`progress.json` in the folder says where a next call goes on.
 """
 
 from __future__ import annotations

@@ -128,3 +128,12 @@ def test_a_table_with_a_price_beyond_all_numbers(here: Path, program: Program) -
     outcome = program("judge", "exchange", "t.csv", "--from", "csv", "-o", "back")
     refused(outcome, "item 1")
     assert not (here / "back").exists()
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+def test_a_run_configuration_with_what_is_no_number(value: str, here: Path, program: Program) -> None:
+    path = here / "runs" / "base" / "config.toml"
+    path.write_text(
+        path.read_text().replace("[train]\n", f"[train]\nlr = {value}\n", 1).replace("\nlr = 0", "\n# lr = 0")
+    )
+    refused(program("pretrain", "compare", "runs/base", "-o", "x.html"), "is no number")
