@@ -1,6 +1,7 @@
 """Comparisons by people and judges: their files read, and what audit, labels and corrected win rates make of them."""
 
 import csv
+import importlib.util
 import json
 import random
 import subprocess
@@ -15,10 +16,12 @@ from typer.testing import CliRunner
 from equiloss.errors import InputError
 from equiloss.records.response import read_responses
 from equiloss.records.verdict import read_verdicts
+from judge.auditing import effects
 from judge.auditing.audit import audit
 from judge.cli.main import program
 from judge.comparison.compare import compare
-from judge.data.verdicts import load_judged
+from judge.data.scores import Scores
+from judge.data.verdicts import Panel, load_judged
 from judge.exchange.exchange import read_as
 from judge.labelling.label import first_ratings, majorities, read_labels, two_raters
 
@@ -178,3 +181,30 @@ def test_the_benchmark_of_trust_runs_on_such_a_folder(arena):
     found = json.loads(ran.stdout)
     assert ran.returncode in (0, 5), ran.stderr
     assert found["gpt3-crowd-comparisons:draws"]["skipped"] < 1
+
+
+def test_real_judges_of_real_pairs_say_what_the_page_says(shared_data, tmp_path):
+    """docs/trust.md, from the crowd's, GPT-3.5's and GPT-4's verdicts on the answers of 59 models."""
+    spec = importlib.util.spec_from_file_location("trust_benchmark", TRUST)
+    assert spec and spec.loader
+    trust = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(trust)
+    out = take(shared_data / "llmfao", tmp_path / "out")
+    judged, labels = load_judged(sorted(out.glob("*.jsonl"))), read_labels(out / "labels.jsonl")
+    assert trust.people_same(labels) == pytest.approx(0.532, abs=0.001)
+    crowd = majorities(labels)
+    for judge, same, place, coverage in (
+        ("gpt3-crowd-comparisons", 0.377, (0.277, 0.433), 0.92),
+        ("gpt4-crowd-comparisons", 0.446, (-0.143, -0.040), 0.92),
+    ):
+        panel = Panel("pairs", judge)
+        given = Scores.of_units(judged, panel).by_answer()
+        both = [(given[key], vote) for key, vote in crowd.items()]
+        agreed = sum((one > 0.5) - (one < 0.5) == (other > 0.5) - (other < 0.5) for one, other in both)
+        assert agreed / len(both) == pytest.approx(same, abs=0.001)
+        position = effects.estimate(effects.verdict_rows(judged, panel, (0.0, 1.0))).as_given["place"]
+        assert position.interval == pytest.approx(place, abs=0.001)
+        drawn = trust.draws(judged, judge, 30, 0)
+        assert coverage <= drawn.coverage
+        assert drawn.width < drawn.labels_width
+        assert drawn.corrected_error < drawn.judge_error
