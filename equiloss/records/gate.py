@@ -48,6 +48,7 @@ class GateTest(FileRecord):
     about: About
     rubric: str
     judge: str
+    criterion: str = "overall"
     place: int = 1
     ids: tuple[str, ...] = ()
     cells: dict[str, str] = Field(default_factory=dict[str, str])

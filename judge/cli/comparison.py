@@ -7,7 +7,19 @@ from typer import Argument, Option, Typer
 
 from equiloss import console
 from equiloss.cli import JsonFlag, Overwrite, claim_outputs, output_option, positive, repeatable
-from judge.cli.options import Confidence, Draws, DrawsSeed, Evidence, Files, Judge, Labels, Noise, Rubric, Verdicts
+from judge.cli.options import (
+    Confidence,
+    Criterion,
+    Draws,
+    DrawsSeed,
+    Evidence,
+    Files,
+    Judge,
+    Labels,
+    Noise,
+    Rubric,
+    Verdicts,
+)
 
 commands = Typer()
 
@@ -20,7 +32,7 @@ def compare(
     rubric: Rubric = None,
     judge: Judge = None,
     verdicts: Verdicts = None,
-    criterion: Annotated[str | None, Option(help="One criterion of the rubric.", show_default="the whole")] = None,
+    criterion: Criterion = None,
     confidence: Confidence = 0.95,
     draws: Draws = 10_000,
     seed: DrawsSeed = 0,
@@ -85,6 +97,8 @@ def report(
     verdicts: Verdicts = None,
     title: Annotated[str, Option(help="The page's title.", show_default="the models' names")] = "",
     labels: Labels = None,
+    *,
+    evidence: Evidence,
     as_json: JsonFlag = False,
     _overwrite: Overwrite = False,
 ) -> None:
@@ -93,6 +107,7 @@ def report(
     \b
       judge report results/run1.jsonl results/run2.jsonl -o report
     """
+    from judge.data.anchors import pooled
     from judge.data.verdicts import load_judged
     from judge.diagnose.case_reader import with_verdicts
     from judge.diagnose.diagnose import report_of_two
@@ -100,7 +115,7 @@ def report(
     from judge.report import build
 
     claim_outputs(output / "report.json", output / "report.html")
-    judged = load_judged(with_verdicts(files, verdicts))
+    judged = pooled(load_judged(with_verdicts(files, verdicts)), evidence)
     rated = read_labels(labels) if labels else []
     whole = report_of_two(judged, rubric, judge, title, rated) or build.build(
         judged, rubric=rubric, judge=judge, title=title, labels=rated

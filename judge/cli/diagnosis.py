@@ -7,7 +7,7 @@ from typer import Option, Typer
 
 from equiloss import console
 from equiloss.cli import JsonFlag, Overwrite, claim_outputs, output_option, positive
-from judge.cli.options import A, B, Judge, Noise, Results, Rubric, Verdicts
+from judge.cli.options import A, B, Evidence, Judge, Noise, Results, Rubric, Verdicts
 
 commands = Typer()
 
@@ -29,6 +29,8 @@ def diagnose(
     explanation: Annotated[
         Path | None, Option(help="`study explain`'s file.", show_default="beside the results")
     ] = None,
+    *,
+    evidence: Evidence,
     output: Annotated[Path | None, output_option("Also write diagnosis.json there.")] = None,
     as_json: JsonFlag = False,
     _overwrite: Overwrite = False,
@@ -50,7 +52,7 @@ def diagnose(
 
     if output:
         claim_outputs(*(output / name for name in ("diagnosis.json", "report.json", "report.html")))
-    case = read_case(a, b, results, rubric, judge, verdicts)
+    case = read_case(a, b, results, rubric, judge, verdicts, evidence)
     diagnosis = diagnose_case(case, Options(margin, smallest_gap, spread(load(noise)) if noise else None), explanation)
     if output:
         console.say(*(f"wrote {path}" for path in write(case, diagnosis, output)))

@@ -7,7 +7,7 @@ from typer import Exit, Option, Typer
 
 from equiloss import console
 from equiloss.cli import JsonFlag, Overwrite, claim_outputs, positive
-from judge.cli.options import A, B, Confidence, Evidence, Judge, Noise, Results, Rubric, Verdicts
+from judge.cli.options import A, B, Confidence, Criterion, Evidence, Judge, Noise, Results, Rubric, Verdicts
 
 commands = Typer()
 NOT_PASSED = 5
@@ -35,6 +35,7 @@ def gate(
     verdicts: Verdicts = None,
     rubric: Rubric = None,
     judge: Judge = None,
+    criterion: Criterion = None,
     confidence: Confidence = 0.95,
     *,
     evidence: Evidence,
@@ -64,7 +65,7 @@ def gate(
     if junit:
         claim_outputs(junit)
     document = gates.gate(
-        read_case(a, b, results, rubric, judge, verdicts, evidence),
+        read_case(a, b, results, rubric, judge, verdicts, evidence, criterion),
         loop or log,
         about=about or ("bases" if loop else "answers"),
         require=require,

@@ -11,6 +11,7 @@ Files = Annotated[list[Path], Argument(metavar="FILES")]
 
 # Which verdicts are meant, where there are several.
 Rubric = Annotated[str | None, Option("--rubric", help="The rubric to use, where there are several.")]
+Criterion = Annotated[str | None, Option("--criterion", help="One criterion of the rubric.", show_default="the whole")]
 Judge = Annotated[str | None, Option("--judge", help="The judge to use, where there are several.")]
 Labels = Annotated[Path | None, Option("--labels", help="A person's ratings, by `judge label`.")]
 Noise = Annotated[Path | None, Option("--noise", help="A noise ledger, by `study noise`, where seeds are too few.")]

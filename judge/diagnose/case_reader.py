@@ -33,12 +33,13 @@ def read_case(
     judge: str | None = None,
     verdicts_dir: Path | None = None,
     evidence: Sequence[Path] = (),
+    criterion: str | None = None,
 ) -> Case:
     """Find and read everything about A and B; each is a response file, a verdict file, or a run's name.
 
     A run's name stands for NAME.jsonl, or for all its seeds NAME.s1.jsonl, NAME.s2.jsonl, ...
     `verdicts_dir`: where `judge score -o` put the verdicts, where they are not beside the answers. `evidence`: judgings
-    that are taken as one (see `judge.data.anchors`).
+    that are taken as one (see `judge.data.anchors`). `criterion`: the one of the rubric that is meant; None: the whole.
     Raises: InputError when a file or name is unknown, a file is broken, or several rubrics or judges remain.
     """
     sides = [load_judged(with_verdicts(find_runs(target, results_dir), verdicts_dir)) for target in (a, b)]
@@ -49,10 +50,10 @@ def read_case(
     for arm in arms:
         if found := disagreement(arm):
             raise InputError(f"{arm.name}: {found}", "seeds of one side have one recipe: name those that do")
-    return case_of(arms[0], arms[1], rubric, judge)
+    return case_of(arms[0], arms[1], rubric, judge, criterion)
 
 
-def case_of(a: Arm, b: Arm, rubric: str | None = None, judge: str | None = None) -> Case:
+def case_of(a: Arm, b: Arm, rubric: str | None = None, judge: str | None = None, criterion: str | None = None) -> Case:
     """The case of two arms that have been read.
 
     Raises: InputError when several rubrics or judges remain, or no item was judged for both.
@@ -61,7 +62,7 @@ def case_of(a: Arm, b: Arm, rubric: str | None = None, judge: str | None = None)
     if not all(run.panels() for run in runs):
         return Case(a, b, None, None)
     panel = choose_panel(runs, rubric, judge)
-    scores, left_out = _common(Scores.of(runs, panel), (a, b))
+    scores, left_out = _common(Scores.of(runs, panel, criterion), (a, b))
     if silent := next((run for run, row in zip(runs, scores.by_item(), strict=True) if np.isnan(row).all()), None):
         raise InputError(
             f"{silent.generator}: {panel} gave it no score on the items that were judged for all",

@@ -44,6 +44,7 @@ class GateDocument(ResultDocument):
     about: About
     rubric: str
     judge: str
+    criterion: str = Field(description='the one that was gated; "overall" for the whole rubric')
     is_llm: bool = Field(description="false for the offline reference judge")
     outcome: Outcome = Field(description="what is decided about B")
     within_margin: bool = Field(description="the interval lies inside the margin, whatever the outcome")
@@ -95,7 +96,7 @@ def gate(
     data, of = GateData.of(case.scores), _subject_hash(case, about)
     known_noise = sha256_of(repr(noise)) if noise is not None and "ledger" in unit else ""
     with logs.opened(path, confidence, loop=loop) as log:
-        test = logs.find(log, LogKey(*names, about, case.panel.rubric, case.panel.judge))
+        test = logs.find(log, LogKey(*names, about, case.panel.rubric, case.panel.judge, case.scores.criterion))
         if test.looks and (changed := data.changed_since(test)):
             raise InputError(
                 f"{path}: {changed}, and a test goes on with what was looked at",
@@ -216,6 +217,7 @@ def _document(
         about=about,
         rubric=test.rubric,
         judge=test.judge,
+        criterion=test.criterion,
         is_llm=is_llm,
         outcome=outcome(interval, margin),
         within_margin=decides("equivalent", interval, margin),

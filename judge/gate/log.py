@@ -76,6 +76,7 @@ class LogKey:
     about: About
     rubric: str
     judge: str
+    criterion: str
 
     def names(self, test: GateTest) -> bool:
         """Whether a test is the one that is meant."""

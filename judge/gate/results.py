@@ -42,7 +42,7 @@ def append_summary(path: Path, document: GateDocument) -> None:
         ("about", document.about),
         ("look", str(document.look)),
         ("items, runs of A, of B", f"{document.n_items:,}, {document.n_runs[0]:,}, {document.n_runs[1]:,}"),
-        ("judge", f"{document.judge} ({document.rubric})"),
+        ("judge", f"{document.judge} ({document.rubric}, {document.criterion})"),
     ]
     lines = [f"### Gate {mark}: {cell(document.b)} against {cell(document.a)}", "", cell(document.says), ""]
     lines += ["| | |", "| --- | --- |", *(f"| {name} | {cell(value)} |" for name, value in rows), ""]

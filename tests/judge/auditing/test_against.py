@@ -147,6 +147,10 @@ def test_versions_of_a_judge_are_not_mixed_without_evidence(write_run, tmp_path)
     assert result.exit_code == 0, result.exception
     assert json.loads(result.stdout)["n_items"] == 60
     assert run("gate", a, b, "--evidence", tmp_path / "anchor" / "against.json").exit_code == 0
+    for command, *output in (("diagnose",), ("report", "-o", tmp_path / "pooled")):
+        result = run(command, a, b, "--evidence", tmp_path / "anchor" / "against.json", "--json", *output)
+        assert result.exit_code == 0, result.exception
+        assert "different models" not in result.stdout
     write_run("a", scores(60, 9.0, 2), scale=(0.0, 100.0), judge_resolved="v2", directory=tmp_path / "anchor")
     run(*shlex.split(commands[1])[1:])
     error = refusal(run("compare", a, b, "--evidence", tmp_path / "anchor" / "against.json"))

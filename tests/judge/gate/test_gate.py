@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from equiloss.records.gate import GateLog
 from equiloss.records.noise import Level, NoiseComponent, NoiseLedger
-from equiloss.records.verdict import read_verdicts
+from equiloss.records.verdict import read_verdicts, write_verdicts
 from equiloss.statistics.estimate import Estimate
 from judge.cli.main import program
 from judge.diagnose.case_reader import read_case
@@ -159,6 +159,24 @@ def test_a_ledger_that_knows_more_than_two_seeds_is_used(pair, tmp_path):
     _, helped, _ = gate(*arguments, "--noise", tmp_path / "noise.json")
     assert (alone["unit"], helped["unit"]) == ("fine-tuning seeds", "fine-tuning seeds, by the ledger")
     assert (alone["look"], helped["look"]) == (1, 2)  # another statistic of the same data is another look
+
+
+def test_a_criterion_is_gated_by_itself(pair, tmp_path):
+    arguments = pair(0.0)
+    for name, shift in (("a", 0.0), ("b", -9.0)):
+        path = tmp_path / f"{name}.s1.correctness.gpt-4.jsonl"
+        given = read_verdicts(path)
+        style = [line.model_copy(update={"criterion": "style", "value": 50 + line.value / 4 + shift}) for line in given]
+        write_verdicts(path, [*given, *style])
+    code, document, _ = gate(*arguments, "--criterion", "correctness", "--require", "equivalent")
+    assert (code, document["criterion"], document["look"]) == (0, "correctness", 1)
+    code, document, _ = gate(*arguments, "--criterion", "style")
+    assert (code, document["outcome"], document["look"]) == (5, "worse", 1)  # a test of its own in the same log
+    _, document, _ = gate(*arguments)
+    assert (document["criterion"], document["look"]) == ("overall", 1)
+    assert document["points"] == pytest.approx(-4.5, abs=0.5)
+    _, _, error = gate(*arguments, "--criterion", "tone")
+    assert "the criteria are correctness, style" in error
 
 
 def test_few_items_decide_nothing(pair):
