@@ -1,250 +1,32 @@
-"""Any causal language model that `transformers` loads from safetensors or GGUF with no code of its own.
-
-Its layers attend through `transformers`' attention interface, so that texts are packed into one row and generation
-keeps its keys and values as for the own decoder. Whether that works for an architecture is found out when a model is
-opened: packed texts must give the logits of each alone. Where they do not, texts are padded to like lengths instead.
-"""
+"""Models of `transformers` opened from safetensors or GGUF, without code of their own, and saved as directories."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache, cached_property
-from importlib import import_module
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from equiloss import files, templates
 from equiloss.errors import InputError
 from equiloss.records.base_run import CheckpointRun, ImportedFrom, TemplateUsed
 from equiloss.records.file_record import parse
 from equiloss.records.ift_run import AnsweringModel, Settings
-from equiloss.tokenizer import END_OF_TEXT
-from pretrain.model.attention import Attend, Heads, causal_attention
-from pretrain.model.cross_entropy import CHUNK_ELEMENTS
+from pretrain.model.huggingface_model import HuggingFaceModel, library
+from pretrain.model.huggingface_tokenizer import HuggingFaceEncoding, end_ids, start_ids
 from pretrain.model.language_model import LanguageModel, LoadedModel
-from pretrain.model.packing import Packed
 
 MARK = "equiloss"
 """The key of config.json for what the layout cannot say: whose files it lists are ours to replace, what made it."""
-ATTENTION = "equiloss"
-"""The name under which `transformers` knows how models attend here."""
 WEIGHTS = "model.safetensors"
-SAME_LOGITS = 1e-4
-"""By how much logits may differ that are computed in two ways, relative to the largest."""
-UNPACKABLE = ("attention_chunk_size", "dual_chunk_attention_config")
-"""Fields of config.json with which a token's place in the row matters to attention."""
-CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
-"""What the highest possible logit is called."""
-ENDS = (END_OF_TEXT, "</s>", "<eos>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>")
-"""What other tokenizers call the end of a text."""
 HINT = "check the directory, or the name and the network"
 EXPORTED = "name a template with --template, or export it again"
-_attends: list[Attend] = [causal_attention]
-"""How layers attend now: the last."""
-
-
-def _attention(
-    _: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    sliding_window: int | None = None,
-    softcap: float | None = None,
-    **more: Any,
-) -> tuple[Tensor, None]:
-    """What `transformers` calls in every layer: query (B, H, T, D), key and value (B, K, T, D), to (B, T, H, D)."""
-    if softcap or attention_mask is not None or more.get("s_aux") is not None or more.get("position_bias") is not None:
-        raise NotImplementedError("attention that is more than softmax(QK')V")
-    heads = Heads(query.shape[1], key.shape[1], scaling, sliding_window)
-    qkv = torch.cat((query, key, value), dim=1).transpose(1, 2).flatten(2)
-    return _attends[-1](qkv, heads, dropout).unflatten(-1, (heads.queries, -1)), None
-
-
-@cache
-def library() -> Any:
-    """`transformers`, told how to attend. Raises: InputError where it is not installed."""
-    try:
-        transformers: Any = import_module("transformers")
-    except ImportError:
-        raise InputError("this model needs the `transformers` package", "pip install transformers") from None
-    transformers.AttentionInterface.register(ATTENTION, _attention)
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    return transformers
-
-
-class HuggingFaceModel(LanguageModel):
-    """A model of `transformers` behind the names of `LanguageModel`."""
-
-    def __init__(self, inner: Any) -> None:
-        super().__init__()
-        self.inner = inner
-        self.shape = (0, 0, 0)
-        self._examine()
-
-    @torch.no_grad()
-    def _examine(self) -> None:
-        """Find out what its head does, and whether texts can be packed.
-
-        Raises: InputError where the logits are not those of its head over its last hidden states.
-        """
-        inner, vocabulary = self.inner.eval(), self.head_weight.shape[0]
-        lengths = (19, 12, 5) if self.context > 19 else (self.context, 3)
-        texts = [[(7 * place + 31 * length) % (vocabulary - 1) for place in range(length)] for length in lengths]
-        texts = [[*texts[0][:9], *text[9:]] for text in texts]  # some begin alike
-        alone = [inner(input_ids=torch.tensor([text], device=self.device)).logits[0] for text in texts]
-        hidden = self.backbone(torch.tensor(texts[:1], device=self.device))[0]
-        large = hidden * 100  # a cap shows
-        bare = getattr(inner.get_output_embeddings(), "bias", None) is None
-        self.plain_head = bare and _same(F.linear(large, self.head_weight), self.head(large))
-        if not _same(self.head(hidden), alone[0]):
-            raise InputError(f"{type(inner).__name__}: its logits are not its head's", "it cannot be used here")
-        usual = inner.config._attn_implementation
-        seen: list[Heads] = []
-
-        def attend(qkv: Tensor, heads: Heads, dropout: float) -> Tensor:
-            seen.append(heads)
-            self.shape = (len(seen), heads.keys, qkv.shape[-1] // (heads.queries + 2 * heads.keys))
-            return packed.attend(qkv, heads, dropout)
-
-        self.packs = False
-        if not self._place_matters():
-            packed = Packed(texts, device=self.device)
-            with suppress(Exception):  # whatever an architecture makes of attention that it does not know
-                inner.set_attn_implementation(ATTENTION)
-                row = self.head(self.backbone(packed.ids, packed.positions, attend)[0])
-                self.packs = all(
-                    _same(row[index], logits) for index, logits in zip(packed.index, alone, strict=True)
-                ) and bool(seen)
-        if not self.packs:
-            inner.set_attn_implementation(usual)
-
-    def _place_matters(self) -> bool:
-        config = self.inner.config.get_text_config().to_dict()
-        rope = str(config.get("rope_parameters") or config.get("rope_scaling") or "")
-        return any(config.get(name) for name in UNPACKABLE) or "longrope" in rope or "dynamic" in rope
-
-    @property
-    def device(self) -> torch.device:
-        """Where its weights are."""
-        return self.head_weight.device
-
-    @property
-    def context(self) -> int:
-        """See LanguageModel; without a limit of its own, 2^20."""
-        config = self.inner.config.get_text_config()
-        names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
-        return next((int(known) for name in names if (known := getattr(config, name, None))), 1 << 20)
-
-    @property
-    def cache_shape(self) -> tuple[int, int, int]:
-        """See LanguageModel."""
-        return self.shape
-
-    @property
-    def head_weight(self) -> Tensor:
-        """See LanguageModel."""
-        return self.inner.get_output_embeddings().weight
-
-    @property
-    def adaptable(self) -> nn.Module:
-        """All but the head."""
-        return self.inner.base_model
-
-    def untied(self) -> HuggingFaceModel:
-        """See LanguageModel."""
-        head = self.inner.get_output_embeddings()
-        if head.weight is self.inner.get_input_embeddings().weight:
-            head.weight = nn.Parameter(head.weight.detach().clone())
-            self.inner.config.tie_word_embeddings = False
-            self.inner.all_tied_weights_keys = {}
-        return self
-
-    def backbone(self, ids: Tensor, positions: Tensor | None = None, attend: Attend | None = None) -> Tensor:
-        """See LanguageModel."""
-        where = {} if positions is None else {"position_ids": positions}
-        with _attending(attend or causal_attention):
-            return self.inner.base_model(input_ids=ids, use_cache=False, **where).last_hidden_state
-
-    def head(self, hidden: Tensor) -> Tensor:
-        """See LanguageModel: with what some architectures do to logits behind the product."""
-        logits = self.inner.get_output_embeddings()(hidden)
-        config = self.inner.config.get_text_config()
-        logits = logits * (getattr(config, "logit_scale", None) or 1) / (getattr(config, "logits_scaling", None) or 1)
-        cap = next((getattr(config, name) for name in CAPS if getattr(config, name, None)), None)
-        return logits if not cap else cap * torch.tanh(logits / cap)
-
-    def continued(self, prompt: Sequence[int], most: int, ends: Sequence[int], **sampling: float) -> list[int]:
-        """See LanguageModel: by `transformers`' own generation."""
-        config = library().GenerationConfig(
-            max_new_tokens=most, eos_token_id=list(ends), pad_token_id=ends[0], do_sample=bool(sampling["temperature"])
-        )
-        if config.do_sample:
-            config.update(**{key: sampling[key] for key in ("temperature", "top_k", "top_p")})
-        penalty = library().RepetitionPenaltyLogitsProcessor
-        processors = [penalty(sampling["repetition_penalty"], prompt_ignore_length=len(prompt))]
-        ids = torch.tensor([prompt], device=self.device)
-        mask = torch.ones_like(ids)
-        written = self.inner.generate(ids, attention_mask=mask, generation_config=config, logits_processor=processors)
-        return written[0, len(prompt) :].tolist()
-
-    def loss_at(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """See LanguageModel: the logits of some tokens exist at a time, in the backward pass too."""
-        if self.plain_head:
-            return super().loss_at(hidden, targets)
-
-        def loss(part: Tensor, target: Tensor) -> Tensor:
-            return F.cross_entropy(self.head(part).float(), target, reduction="sum")
-
-        rows = max(32, CHUNK_ELEMENTS // self.head_weight.shape[0])
-        parts = zip(hidden.split(rows), targets.split(rows), strict=True)
-        return torch.stack([checkpoint(loss, *part, use_reentrant=False) for part in parts]).sum()  # pyright: ignore
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    return float((a - b).abs().max()) <= SAME_LOGITS * max(1.0, float(b.abs().max()))
-
-
-@contextmanager
-def _attending(attend: Attend) -> Iterator[None]:
-    _attends.append(attend)
-    try:
-        yield
-    finally:
-        _attends.pop()
-
-
-class HuggingFaceEncoding:
-    """A tokenizer of `transformers` behind tiktoken's names."""
-
-    def __init__(self, tokenizer: Any, end_id: int, before_text: int) -> None:
-        self.tokenizer, self.eot_token, self.before_text = tokenizer, end_id, before_text
-
-    @property
-    def n_vocab(self) -> int:
-        """Ids from 0 on."""
-        return max(len(self.tokenizer), self.eot_token + 1)
-
-    def encode_ordinary(self, text: str) -> list[int]:
-        """The ids of a text: nothing is added to it, and nothing in it is a special token."""
-        return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """The text of ids, as written: special tokens left out, no spaces tidied."""
-        return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 @dataclass
@@ -418,8 +200,8 @@ def load(source: Path | str, device: str | torch.device = "cpu", dropout: float 
                 **where, config=config, dtype=torch.float32, use_safetensors=True
             )
             notes: list[str] = []
-            ends = _end_ids(inner, tokenizer, notes)
-            starts = _start_ids(tokenizer, notes)
+            ends = end_ids(inner, tokenizer, notes)
+            starts = start_ids(tokenizer, notes)
     except ImportError as error:  # a library that this kind of file needs
         raise InputError(f"{name}: {' '.join(str(error).split())[:160]}", HINT) from None
     inner.to(device)
@@ -450,42 +232,3 @@ def trained_template(mark: Any, where: str) -> TemplateUsed | None:
     if template.text is None and template.name not in templates.names("ift"):
         raise InputError(f"{where}: the text of its template {template.name} is not in it", EXPORTED)
     return template
-
-
-def _end_ids(inner: Any, tokenizer: Any, notes: list[str]) -> list[int]:
-    """Where it says that it ends: its tokenizer's id first, which training writes, and its generation config's."""
-    own = getattr(inner.generation_config, "eos_token_id", None) or getattr(inner.config, "eos_token_id", None)
-    ids = [] if own is None else list(own) if isinstance(own, (list, tuple)) else [own]
-    if tokenizer.eos_token_id is not None:
-        ids = [tokenizer.eos_token_id, *(one for one in ids if one != tokenizer.eos_token_id)]
-    size = inner.get_input_embeddings().weight.shape[0]
-    ids = [int(one) for one in ids if 0 <= int(one) < size]
-    if not ids:
-        vocabulary = tokenizer.get_vocab()
-        known = next((name for name in ENDS if name in vocabulary), None)
-        if known is None:
-            known = END_OF_TEXT
-            tokenizer.add_special_tokens({"eos_token": known})
-            if len(tokenizer) > size:
-                inner.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-                with torch.no_grad():
-                    for table in {inner.get_input_embeddings(), inner.get_output_embeddings()}:
-                        table.weight[size:] = table.weight[:size].mean(0)
-        tokenizer.eos_token = known
-        ids = [int(tokenizer.convert_tokens_to_ids(known))]
-        notes.append(f"its tokenizer names no end of text: using {known} ({ids[0]})")
-    if tokenizer.pad_token_id is None:
-        notes.append("its tokenizer has no padding: where some is needed, the end of text stands in, without loss")
-    return ids
-
-
-def _start_ids(tokenizer: Any, notes: list[str]) -> list[int]:
-    """The ids that it puts before a text by itself; those that it puts behind are said and left out."""
-    added, bare = tokenizer.encode("a"), tokenizer.encode("a", add_special_tokens=False)
-    at = next((at for at in range(len(added)) if bare and added[at : at + len(bare)] == bare), 0)
-    start, behind = [int(one) for one in added[:at]], added[at + len(bare) :]
-    if start:
-        notes.append(f"its tokenizer begins every text with {tokenizer.decode(start)}: every prompt here begins so too")
-    if behind:
-        notes.append(f"its tokenizer ends every text with {tokenizer.decode(behind)}: left out here but for the end")
-    return start
