@@ -15,9 +15,10 @@ from equiloss.numerals import number, percent, plain
 from ift import recipe as recipes
 from ift.paths import RunPaths, name_of
 from ift.training import lr_sweep as sweep
-from ift.training.prepared import Prepared, default_data, open_base, prepare
+from ift.training.prepared import Prepared, default_data, prepare, take_over
 from ift.training.run import FineTuning, FinishedRun
 from pretrain.model.language_model import LanguageModel
+from pretrain.model.opening import open_model
 from pretrain.training.distributed import world
 
 FAST, LARGE = 5e-4, 20_000_000
@@ -49,12 +50,10 @@ def fine_tune(
             torch.set_num_threads(chosen.threads)
         name = name or name_of(base)
         child(models, name)  # raises for a name that leaves the folder, before anything is read or written
-        peers.on_main(lambda: str(open_base(base, name, models).path))  # one process takes over a foreign model
-        loaded = open_base(base, name, models)
+        loaded = open_model(peers.on_main(lambda: take_over(base, name, models)))
         source, why = (data, "") if data is not None else default_data(loaded)
         if peers.main:
-            foreign = loaded.run.kind == "huggingface"
-            say(*([why] if why else ()), *(f"note: {note}" for note in loaded.run.notes if foreign))
+            say(*([why] if why else ()), *(f"note: {note}" for note in loaded.notes))
         prepared = prepare(loaded, source, chosen, overlap)
         if peers.main:
             doubts = [too_fast(prepared.recipe.lr, loaded.model)] if rates is None else []

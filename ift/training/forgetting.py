@@ -30,13 +30,17 @@ def pretraining_sample(base: LoadedModel, device: torch.device) -> Tensor | None
         return None
 
 
-def weight_distance(before: dict[str, Tensor], model: LanguageModel) -> WeightDistance:
-    """How far the weights moved: the norm of the change over the norm of the base, in all and by parameter."""
+def weight_distance(base: LanguageModel, model: LanguageModel) -> WeightDistance:
+    """How far the weights moved: the norm of the change over the norm of the base, in all and by parameter.
+
+    A head that was untied began as the base's.
+    """
+    before = {name: value.detach() for name, value in base.named_parameters()}
     by_name: dict[str, float] = {}
     moved = size = 0.0
     for name, value in model.named_parameters():
-        value = value.detach()
-        change, norm = float((value - before[name]).double().norm()), float(before[name].double().norm())
+        was = before.get(name, base.head_weight.detach())
+        change, norm = float((value.detach().to(was.device) - was).double().norm()), float(was.double().norm())
         moved, size = moved + change**2, size + norm**2
         by_name[name] = change / norm if norm else change
     return WeightDistance(relative=(moved / size) ** 0.5, by_parameter=by_name)

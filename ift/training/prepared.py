@@ -10,7 +10,7 @@ import torch
 
 from equiloss.console import say, warn
 from equiloss.errors import InputError
-from equiloss.files import claim, sha256_of
+from equiloss.files import sha256_of
 from equiloss.numerals import plain
 from equiloss.records.ift_run import RunData, TooLong
 from equiloss.records.response import Example
@@ -24,7 +24,6 @@ from pretrain.config import TrainConfig
 from pretrain.model import checkpoint
 from pretrain.model.huggingface import is_one
 from pretrain.model.language_model import LanguageModel, LoadedModel
-from pretrain.model.opening import open_model
 from pretrain.training.optimizers import lr_at
 
 
@@ -44,7 +43,7 @@ class Prepared:
 
     def model(self, device: torch.device) -> LanguageModel:
         """The base as fine-tuning begins with it: the recipe's dropout, and a head of its own where that is asked."""
-        model = self.base.reloaded(device, self.recipe.dropout).model
+        model = self.base.model.with_dropout(self.recipe.dropout).to(device)
         return model.untied() if self.recipe.untie_head else model
 
     @property
@@ -53,33 +52,28 @@ class Prepared:
         return self.validation[: self.recipe.validation_items]
 
 
-def open_base(path: Path, name: str, models: Path) -> LoadedModel:
-    """A base model: what `open_model` opens, and what `pretrain import` reads.
+def take_over(path: Path, name: str, models: Path) -> Path:
+    """The path at which `open_model` opens a base; what `pretrain import` reads is taken over first.
 
     What the own decoder can be is written as `models`/NAME.base/checkpoint.pt, once, and taken from there.
-    Raises: InputError when it is none of these.
+    Raises: InputError when it is neither.
     """
-    if not path.is_dir() or (path / "checkpoint.pt").exists():
-        return open_model(path)
+    if not path.is_dir() or (path / checkpoint.NAME).exists():
+        return path
     from pretrain.exchange import importing
 
     try:
-        found = importing.read(path)
+        model = importing.read(path)
     except InputError:
         if is_one(path):
-            return open_model(path)
+            return path
         raise
-    target = models / f"{name}.base" / "checkpoint.pt"
-    if target.exists():
-        known = checkpoint.load(target)
-        if known.run.source is not None and known.run.source.sha256 == found.sha256:
-            return known
-        claim(
-            target, known.run.kind == "import" and known.run.source is not None and known.run.source.path == str(path)
-        )
-    importing.import_checkpoint(path, target)
-    say(f"{path}: a {found.layout} model, taken over as {target}", *(f"note: {note}" for note in found.notes))
-    return checkpoint.load(target)
+    target = models / f"{name}.base" / checkpoint.NAME
+    known = checkpoint.made_by(target)
+    if known is None or known.source is None or known.source.sha256 != model.sha256:
+        importing.write(model, path, target)
+        say(f"{path}: a {model.layout} model, taken over as {target}", *(f"note: {note}" for note in model.notes))
+    return target
 
 
 def default_data(base: LoadedModel) -> tuple[str, str]:

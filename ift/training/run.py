@@ -91,7 +91,7 @@ class FineTuning:
         return self.prepared.base.weights_in(self.paths.model)
 
     def run(self, lr_sweep: LrSweep | None = None) -> FinishedRun | None:
-        """Fine-tune from the base on disk, answer, record; None in all processes but the first.
+        """Fine-tune a copy of the base, answer, record; None in all processes but the first.
 
         A finished run is left alone; a killed one goes on. `lr_sweep`: what picked the learning rate, for the record.
         Raises: InputError when the name belongs to another run, EquilossError when training fails or the saved model
@@ -114,13 +114,12 @@ class FineTuning:
         start, meter = time.monotonic(), Meter()
         paths.model.mkdir(parents=True, exist_ok=True)
         model = self.prepared.model(world.device)
-        before = {name: value.detach().clone() for name, value in model.named_parameters()}
         sample = pretraining_sample(base, world.device)
         loss_before = None if sample is None else text_loss(model, sample)
         trained = self._train(model)
         train_s = time.monotonic() - start
         if world.main:
-            base.saved(paths.model, model, self._made_by(trained), world.device)
+            base.save(paths.model, model, self._made_by(trained))
         world.barrier()
         saved = open_model(paths.model, world.device)
         recomputed = self._prove(saved, trained)
@@ -160,7 +159,7 @@ class FineTuning:
                 before=loss_before,
                 after=None if sample is None else text_loss(saved.model, sample),
             ),
-            weight_distance=weight_distance(before, saved.model),
+            weight_distance=weight_distance(base.model, saved.model),
             decoding={**recipe.decoding.model_dump(), "greedy": recipe.decoding.temperature == 0},
             answers=metrics.summary(responses),
             files=ift_run.RunFiles(

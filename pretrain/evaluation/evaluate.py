@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from equiloss import commands, loss_comparison, tokenizer
+from equiloss import loss_comparison
 from equiloss.errors import InputError
 from equiloss.files import claim
 from equiloss.loss_comparison import LossComparison, OverallComparison
@@ -31,13 +31,9 @@ from equiloss.statistics.equivalence import LEVEL
 from pretrain.data.overlap import THRESHOLD, HeldBack, TokenText
 from pretrain.data.shards import Shards, TokenSplit
 from pretrain.evaluation.losses import BATCH_TOKENS, Array, document_sums, frequency_deciles
-from pretrain.model.checkpoint import Checkpoint
 from pretrain.model.language_model import LoadedModel
 from pretrain.model.opening import open_model
-from pretrain.model.precision import Precision, resolve_precision
 
-FOREIGN_CONTEXT = 2048
-"""The most tokens that a model of another library is shown at once: the context of some would fill any memory."""
 SAMPLED_DOCUMENTS = 2000
 """Documents of the training text whose tokens of another tokenizer are counted, spread evenly."""
 OnProgress = Callable[[int, int], None]
@@ -76,58 +72,31 @@ class EvaluationReport(FileRecord):
     overall: list[OverallComparison]
 
 
-def check_fits(loaded: Checkpoint, shards: Shards) -> None:
-    """Raise InputError when a model and data have different vocabularies."""
-    own, data = loaded.encoding, shards.tokenizer
-    if tokenizer.sha256(own) != tokenizer.sha256(data):
-        raise InputError(
-            f"{loaded.path} was trained with another tokenizer ({own.n_vocab:,} ids) than {shards.directory} has "
-            f"({data.n_vocab:,} ids)",
-            f"write the data with the checkpoint's: `{commands.pretrain_data(None, None, None)}`",
-        )
-
-
 def evaluate(
     loaded: LoadedModel,
     shards: Shards,
     method: Method,
     name: str | None = None,
-    deciles: Array | None = None,
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
     """Evaluate one model on one split (see `Method` for how). `name`: of the run, in tables.
 
-    A model of another library reads the documents' text with its own tokenizer (`own_tokens`); deciles are those of a
-    sample of the training text in those tokens then.
     Raises: InputError when the split is empty, the stride is not within the context, or the vocabularies differ.
     """
-    foreign = not isinstance(loaded, Checkpoint)
-    if not foreign:
-        check_fits(loaded, shards)
     split = shards.split(method.split)
     if not len(split):
         raise InputError(f"{shards.directory}: the {method.split} split is empty", "choose another with --split")
-    context = min(loaded.model.context, FOREIGN_CONTEXT) if foreign else loaded.model.context
+    context = loaded.evaluated_context
     stride = max(1, context // 2) if method.stride_tokens is None else method.stride_tokens
     if not 1 <= stride <= context:
         raise InputError(f"a stride of {stride} tokens", f"{loaded.path} has a context of {context}: 1 to {context}")
     count = min(len(split), method.documents or len(split))
     chosen = np.linspace(0, len(split) - 1, count).round().astype(np.int64)
-    device = loaded.model.head_weight.device
-    text, places = split, chosen
-    if foreign:
-        text, places = own_tokens(loaded, shards, split, chosen), np.arange(count)
-        train = shards.split("train")
-        sample = np.linspace(0, len(train) - 1, min(len(train), SAMPLED_DOCUMENTS)).round().astype(np.int64)
-        deciles = frequency_deciles(own_tokens(loaded, shards, train, sample), loaded.encoding.n_vocab)
-        precision: Precision = "fp32" if method.precision == "auto" else method.precision  # type: ignore[assignment]
-    else:
-        if deciles is None:
-            deciles = frequency_deciles(shards.split("train"), shards.tokenizer.n_vocab)
-        precision = resolve_precision(method.precision, device, loaded.config)
+    text, places = loaded.tokens_of(shards, split, chosen)
+    precision = loaded.precision(method.precision)
     sums = document_sums(
-        loaded.model, text, places, deciles, loaded.before_text, context, stride, precision, method.batch_tokens,
-        on_progress,
+        loaded.model, text, places, _deciles(loaded, shards), loaded.before_text, context, stride, precision,
+        method.batch_tokens, on_progress,
     )  # fmt: skip
     arrays = {"index": chosen, "domain": split.domain[chosen], "bytes": text.text_bytes[places], **sums}
     seen = _seen(loaded.run.data, shards, split, chosen)
@@ -139,7 +108,7 @@ def evaluate(
             name=name or run_name(loaded.path),
             path=str(loaded.path),
             sha256=loaded.sha256,
-            tokenizer_sha256=loaded.tokenizer_sha256 if foreign else None,
+            tokenizer_sha256=None if text is split else loaded.tokenizer_sha256,
             own_share=source.share_in(trained_on) if source and trained_on else None,
             seen_documents=None if seen is None else int(seen.sum()),
         ),
@@ -157,7 +126,7 @@ def evaluate(
             context_tokens=context,
             stride_tokens=stride,
             precision=precision,
-            device=device.type,
+            device=loaded.device.type,
             interval=f"{percent(LEVEL)}, clustered by document",
         ),
         arrays,
@@ -165,18 +134,14 @@ def evaluate(
     return Evaluation(record, arrays)
 
 
-def own_tokens(loaded: LoadedModel, shards: Shards, split: TokenSplit, chosen: Array) -> TokenSplit:
-    """The `chosen` documents (D,) of a split as text, in the model's own tokens, each closed by its end of text."""
-    texts = [shards.tokenizer.decode(split.document(int(i))[:-1].tolist()) for i in chosen]
-    documents = [[*loaded.encoding.encode_ordinary(text), loaded.encoding.eot_token] for text in texts]
-    starts = np.cumsum([0, *(len(document) for document in documents)])[:-1]
-    return TokenSplit(
-        split.name,
-        np.array([token for document in documents for token in document], np.uint32),
-        starts.astype(np.uint64),
-        split.domain[chosen],
-        np.array([len(text.encode()) for text in texts], np.uint64),
-    )
+def _deciles(loaded: LoadedModel, shards: Shards) -> Array:
+    """See `frequency_deciles`: of the training text in the model's tokens, or of a sample where it reads that anew."""
+    key = (shards.sha256, loaded.tokenizer_sha256)
+    if key not in _DECILES:
+        train = shards.split("train")
+        sample = np.linspace(0, len(train) - 1, min(len(train), SAMPLED_DOCUMENTS)).round().astype(np.int64)
+        _DECILES[key] = frequency_deciles(loaded.tokens_of(shards, train, sample)[0], loaded.encoding.n_vocab)
+    return _DECILES[key]
 
 
 def _seen(training: TrainingData | None, shards: Shards, split: TokenSplit, chosen: Array) -> Array | None:
@@ -195,6 +160,7 @@ def _seen(training: TrainingData | None, shards: Shards, split: TokenSplit, chos
     return _SEEN[key]
 
 
+_DECILES: dict[tuple[str, str], Array] = {}
 _SEEN: dict[tuple[str, str, str, bytes], Array] = {}
 """What was found already: several runs have one training text."""
 
@@ -244,14 +210,14 @@ def evaluate_all(
             raise InputError("a checkpoint is named twice", "name each once")
         if output is not None:
             raise InputError("two checkpoints have the same run's name", "leave out -o, or rename one run's directory")
-    test_sets = [(shards, frequency_deciles(shards.split("train"), shards.tokenizer.n_vocab)) for shards in _open(data)]
+    test_sets = _open(data)
     results: list[list[Evaluation]] = [[] for _ in test_sets]
     for path, name in zip(paths, names, strict=True):
         loaded = open_model(path, place)
         if output is None and loaded.path.parent.parent.name == "snapshots":
             raise InputError(f"{path}: is on the Hub, so nothing can be written beside it", "name a directory with -o")
-        for (shards, deciles), of_set in zip(test_sets, results, strict=True):
-            result = evaluate(loaded, shards, method, name, deciles, on_progress)
+        for shards, of_set in zip(test_sets, results, strict=True):
+            result = evaluate(loaded, shards, method, name, on_progress)
             label = shards.directory.resolve().name
             start = loaded.path.parent / label if output is None else output / f"{name}.{label}"
             base = free_name(start, method.split, shards.sha256)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,7 @@ class ImportedModel:
     training: CheckpointRun
     """What its files say about its training: the fields of a record that they give."""
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """The hash of its weights' file; of the hashes of several."""
         return files.sha256_files(_shards(self.weights))
@@ -83,10 +84,16 @@ def import_checkpoint(source: Path, output: Path, tokenizer_name: str | None = N
     `tokenizer_name`: gpt2 or a file (default: the source's own, or GPT-2's where the vocabulary has its size).
     Raises: InputError for an unknown layout, tensors that do not fit, or a vocabulary smaller than the tokenizer's.
     """
+    model = read(source, tokenizer_name)
+    write(model, source, output)
+    return model
+
+
+def write(model: ImportedModel, source: Path, output: Path) -> None:
+    """Write what was read from `source` as checkpoint.pt. Raises: InputError where other things stand there."""
     earlier = checkpoint.made_by(output)
     before = earlier.source.path if earlier is not None and earlier.kind == "import" and earlier.source else None
     files.claim(output, before == str(source), "name another file with -o")
-    model = read(source, tokenizer_name)
     record = model.training.model_copy(
         update={
             "kind": "import",
@@ -97,13 +104,13 @@ def import_checkpoint(source: Path, output: Path, tokenizer_name: str | None = N
         }
     )
     checkpoint.save_state(output, model.config, model.state, tokenizer.to_record(model.encoding), record)
-    return model
 
 
 def read(source: Path, tokenizer_name: str | None = None) -> ImportedModel:
     """Read a checkpoint from elsewhere without writing anything (see `import_checkpoint`)."""
     if not source.exists():
         raise InputError(f"{source}: no such file or directory", HINT)
+    checkpoint.refuse_nanochat(source)
     with files.reading(source, "a model of a known layout", HINT):
         own, training = None, CheckpointRun()
         notes: list[str] = []
@@ -253,6 +260,7 @@ def _norms_apart(config: ModelConfig, state: State, encoding: Encoding) -> str:
 
 def _nanogpt(path: Path) -> tuple[ModelConfig, State]:
     document = checkpoint.load_plain(path, HINT)
+    checkpoint.refuse_nanochat(path, document)
     if not isinstance(document, dict) or not {"model", "model_args"} <= document.keys():
         raise InputError(f"{path}: not a nanoGPT checkpoint (no `model` and `model_args` in it)", HINT)
     if not isinstance(document["model_args"], dict):

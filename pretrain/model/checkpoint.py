@@ -14,6 +14,7 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor
 
+from equiloss import commands, tokenizer
 from equiloss.config import validate
 from equiloss.errors import InputError
 from equiloss.files import atomic, reading, sha256_file, sha256_of
@@ -21,8 +22,10 @@ from equiloss.records.base_run import CheckpointRun
 from equiloss.records.file_record import parse
 from equiloss.records.ift_run import AnsweringModel, Settings
 from pretrain.config import ModelConfig
+from pretrain.data.shards import Shards, TokenSplit
 from pretrain.model.decoder import GPT
-from pretrain.model.language_model import LanguageModel, LoadedModel
+from pretrain.model.language_model import Documents, LanguageModel, LoadedModel
+from pretrain.model.precision import Precision, resolve_precision
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -50,9 +53,7 @@ class Checkpoint(LoadedModel):
     @cached_property
     def encoding(self) -> Encoding:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The tokenizer itself."""
-        from equiloss.tokenizer import from_record
-
-        encoding = from_record(self.tokenizer, f"{self.path}: tokenizer")
+        encoding = tokenizer.from_record(self.tokenizer, f"{self.path}: tokenizer")
         if encoding.n_vocab > (self.config.vocab_size or 0):
             raise InputError(f"{self.path}: its tokenizer has more ids than the model, {encoding.n_vocab:,}", HINT)
         return encoding
@@ -72,21 +73,29 @@ class Checkpoint(LoadedModel):
         """See LoadedModel."""
         return AnsweringModel(kind="checkpoint", path=str(self.path), sha256=self.sha256, run=self.run)
 
-    def reloaded(self, device: str | torch.device, dropout: float = 0.0) -> Checkpoint:
-        """See LoadedModel."""
-        return load(self.path, device, dropout)
-
     def weights_in(self, directory: Path) -> Path:
         """See LoadedModel."""
         return directory / NAME
 
-    def saved(
-        self, directory: Path, model: LanguageModel, run: CheckpointRun, device: str | torch.device
-    ) -> Checkpoint:
+    def save(self, directory: Path, model: LanguageModel, run: CheckpointRun) -> None:
         """See LoadedModel."""
         assert isinstance(model, GPT)
         save(directory / NAME, model, self.tokenizer, run)
-        return load(directory / NAME, device)
+
+    def tokens_of(self, shards: Shards, split: TokenSplit, chosen: Documents) -> tuple[TokenSplit, Documents]:
+        """See LoadedModel."""
+        own, data = self.encoding, shards.tokenizer
+        if tokenizer.sha256(own) != tokenizer.sha256(data):
+            raise InputError(
+                f"{self.path} was trained with another tokenizer ({own.n_vocab:,} ids) than {shards.directory} has "
+                f"({data.n_vocab:,} ids)",
+                f"write the data with the checkpoint's: `{commands.pretrain_data(None, None, None)}`",
+            )
+        return split, chosen
+
+    def precision(self, asked: str) -> Precision:
+        """See LoadedModel."""
+        return resolve_precision(asked, self.device, self.config)
 
 
 def save(path: Path, model: GPT, tokenizer: TokenizerRecord, run: CheckpointRun) -> None:
@@ -176,6 +185,7 @@ def load(path: Path | str, device: str | torch.device = "cpu", dropout: float = 
     if path.is_file() and not zipfile.is_zipfile(path):  # cut short, or an old-style pickle
         raise InputError(f"{path}: not a checkpoint, or damaged", HINT)
     document = load_plain(path, HINT)
+    refuse_nanochat(path, document)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"{path}: not a checkpoint of format {FORMAT}", HINT)
     missing = {"config", "state_dict", "tokenizer", "run"} - document.keys()
@@ -194,6 +204,17 @@ def load(path: Path | str, device: str | torch.device = "cpu", dropout: float = 
         parameter.requires_grad_(True)
     model.to(device).eval()
     return Checkpoint(model, config, document["tokenizer"], run, sha256_file(path), path)
+
+
+def refuse_nanochat(path: Path, document: Any = None) -> None:
+    """Raise InputError, by name, for a directory of nanochat's model_STEP.pt or for what such a file holds."""
+    named = isinstance(document, dict) and any("attn.c_q.weight" in str(name) for name in document)  # pyright: ignore
+    if named or any(path.glob("model_[0-9]*.pt")):
+        raise InputError(
+            f"{path}: a nanochat checkpoint: this decoder and `transformers` lack its value embeddings, gates and "
+            "residual scales",
+            "of its models, those converted for `transformers` (model_type nanochat) can be opened",
+        )
 
 
 def made_by(path: Path) -> CheckpointRun | None:

@@ -70,6 +70,13 @@ class GPT(LanguageModel):
         """The matrix that turns hidden states into logits (V, C): its own, or the token embedding when tied."""
         return self.token_embedding.weight if self.unembedding is None else self.unembedding.weight
 
+    def with_dropout(self, dropout: float) -> GPT:
+        """See LanguageModel."""
+        with torch.device("meta"):
+            model = GPT(self.config, dropout)
+        model.load_state_dict({name: value.clone() for name, value in self.state_dict().items()}, assign=True)
+        return model.requires_grad_().train(self.training)
+
     def untied(self) -> GPT:
         """This model with a head of its own, which begins as the token embedding; itself where it has one."""
         if self.unembedding is not None:

@@ -23,6 +23,8 @@ PREFILL_TOKENS = 8192
 """About how many prompt tokens go through the model at once."""
 SHRINK_AT = 0.8
 """A batch is packed anew when at most this share of its rows is still writing."""
+LIBRARY_ROWS = 16
+"""Answers that `transformers` writes together where no batch size is given."""
 ATTEND_TOGETHER = 0.85
 """Rows whose prompt is at least this share as long as the longest of their group attend over the same slots."""
 
@@ -74,23 +76,23 @@ def generate(
     training = model.training
     model.eval()
     results = [Generation() for _ in prompts]
-    if not model.packs:
-        for number, prompt in enumerate(prompts):
-            torch.manual_seed(seeds[number] if seeds else 0)
-            most = min(max_new_tokens, context - len(prompt))
-            written = model.continued(
-                *(prompt, most, [end for end in ends if end is not None]),
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                repetition_penalty=repetition_penalty,
-            )
-            stop = next((place for place, token in enumerate(written) if token in ends), None)
-            results[number] = Generation(written[:stop], "length" if stop is None else "stop")
-            if on_done is not None:
-                on_done(number, results[number])
-        return results
     order = sorted(range(len(prompts)), key=lambda number: -len(prompts[number]))
+    if not model.packs:
+        known = [end for end in ends if end is not None]
+        how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "repetition_penalty": repetition_penalty}
+        while order:
+            most = min(max_new_tokens, context - len(prompts[order[0]]))
+            together = model.pads_left and not temperature and most == max_new_tokens
+            rows = (batch_size or LIBRARY_ROWS) if together else 1
+            batch, order = order[:rows], order[rows:]
+            torch.manual_seed(seeds[batch[0]] if seeds else 0)
+            answers = model.continued([prompts[number] for number in batch], most, known, **how)
+            for number, written in zip(batch, answers, strict=True):
+                stop = next((place for place, token in enumerate(written) if token in ends), None)
+                results[number] = Generation(written[:stop], "length" if stop is None else "stop")
+                if on_done is not None:
+                    on_done(number, results[number])
+        return results
     while order:
         longest = min(context, len(prompts[order[0]]) + max_new_tokens)
         rows = batch_size or rows_that_fit(model, longest)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from equiloss import files, templates
@@ -18,20 +20,24 @@ from equiloss.errors import InputError
 from equiloss.records.base_run import CheckpointRun, ImportedFrom, TemplateUsed
 from equiloss.records.file_record import parse
 from equiloss.records.ift_run import AnsweringModel, Settings
-from pretrain.model.huggingface_model import HuggingFaceModel, library
+from pretrain.data.shards import Shards, TokenSplit
+from pretrain.model.huggingface_model import HuggingFaceModel, library, with_dropout
 from pretrain.model.huggingface_tokenizer import HuggingFaceEncoding, end_ids, start_ids
-from pretrain.model.language_model import LanguageModel, LoadedModel
+from pretrain.model.language_model import Documents, LanguageModel, LoadedModel
+from pretrain.model.precision import Precision
 
 MARK = "equiloss"
 """The key of config.json for what the layout cannot say: whose files it lists are ours to replace, what made it."""
 WEIGHTS = "model.safetensors"
+MOST_EVALUATED = 2048
+"""The most tokens that a model is shown at once when it is measured."""
 HINT = "check the directory, or the name and the network"
 EXPORTED = "name a template with --template, or export it again"
 
 
 @dataclass
 class HuggingFaceCheckpoint(LoadedModel):
-    """A model of `transformers` that was opened. `notes`: what a person should know of how it is handled."""
+    """A model of `transformers` that was opened."""
 
     model: HuggingFaceModel  # pyright: ignore[reportIncompatibleVariableOverride]
     path: Path
@@ -40,7 +46,7 @@ class HuggingFaceCheckpoint(LoadedModel):
     tokenizer: Any
     ends: list[int]
     starts: list[int]
-    notes: list[str] = field(default_factory=list[str])
+    notes: Sequence[str] = ()
 
     @property
     def encoding(self) -> HuggingFaceEncoding:
@@ -124,17 +130,11 @@ class HuggingFaceCheckpoint(LoadedModel):
             parameters=parameters,
         )
 
-    def reloaded(self, device: str | torch.device, dropout: float = 0.0) -> HuggingFaceCheckpoint:
-        """See LoadedModel."""
-        return load(self.path, device, dropout)
-
     def weights_in(self, directory: Path) -> Path:
         """See LoadedModel."""
         return directory / WEIGHTS
 
-    def saved(
-        self, directory: Path, model: LanguageModel, run: CheckpointRun, device: str | torch.device
-    ) -> HuggingFaceCheckpoint:
+    def save(self, directory: Path, model: LanguageModel, run: CheckpointRun) -> None:
         """See LoadedModel: a directory that AutoModelForCausalLM and AutoTokenizer load."""
         assert isinstance(model, HuggingFaceModel)
         setattr(model.inner.config, MARK, {"run": run.model_dump(mode="json")})
@@ -146,7 +146,25 @@ class HuggingFaceCheckpoint(LoadedModel):
             for path in sorted(temporary.iterdir(), key=lambda path: path.name == WEIGHTS):
                 path.replace(directory / path.name)
             temporary.rmdir()
-        return load(directory, device)
+
+    def tokens_of(self, shards: Shards, split: TokenSplit, chosen: Documents) -> tuple[TokenSplit, Documents]:
+        """See LoadedModel: the text of the documents read anew, each closed by its own end of text."""
+        texts = [shards.tokenizer.decode(split.document(int(i))[:-1].tolist()) for i in chosen]
+        documents = [[*self.encoding.encode_ordinary(text), self.encoding.eot_token] for text in texts]
+        starts = np.cumsum([0, *(len(document) for document in documents)])[:-1]
+        tokens = np.array([token for document in documents for token in document], np.uint32)
+        sizes = np.array([len(text.encode()) for text in texts], np.uint64)
+        own = TokenSplit(split.name, tokens, starts.astype(np.uint64), split.domain[chosen], sizes)
+        return own, np.arange(len(chosen))
+
+    def precision(self, asked: str) -> Precision:
+        """See LoadedModel: fp32, whatever suits the device."""
+        return "fp32" if asked == "auto" else asked  # type: ignore[return-value]
+
+    @property
+    def evaluated_context(self) -> int:
+        """See LoadedModel: the context of some would fill any memory."""
+        return min(self.model.context, MOST_EVALUATED)
 
 
 def is_one(source: Path) -> bool:
@@ -172,10 +190,10 @@ def fetched(name: str) -> Path:
         raise InputError(f"{name}: {' '.join(str(error).split())[:160]}", HINT) from None
 
 
-def load(source: Path | str, device: str | torch.device = "cpu", dropout: float = 0.0) -> HuggingFaceCheckpoint:
+def load(source: Path | str, device: str | torch.device = "cpu") -> HuggingFaceCheckpoint:
     """Open a directory of Hugging Face (or its weights' file), a GGUF file, or a model of the Hub by its name.
 
-    The model is in evaluation mode, in fp32, and has the `dropout` asked for here wherever its architecture has one.
+    The model is in evaluation mode, in fp32, without dropout.
     Raises: InputError where there is none, or one that needs code of its own.
     """
     transformers, name = library(), str(source)
@@ -187,18 +205,16 @@ def load(source: Path | str, device: str | torch.device = "cpu", dropout: float 
     if not weights:
         raise InputError(f"{name}: no model.safetensors in it", "fetch its weights too, as safetensors")
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(folder), "trust_remote_code": False}
+    whole: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True}
     if place.suffix == ".gguf":
         where["gguf_file"] = place.name
+        if hasattr(transformers, "GgufConfig"):  # versions that would leave the weights as they are packed
+            whole["quantization_config"] = transformers.GgufConfig(dequantize=True)
     try:
         with files.reading(name, "a model that transformers loads", HINT):
-            config: Any = transformers.AutoConfig.from_pretrained(**where)
-            for key, value in config.to_dict().items():
-                if isinstance(value, float) and ("dropout" in key or key.endswith(("pdrop", "drop_rate"))):
-                    setattr(config, key, dropout)
+            config = with_dropout(transformers.AutoConfig.from_pretrained(**where), 0.0)
             tokenizer: Any = transformers.AutoTokenizer.from_pretrained(**where)
-            inner: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                **where, config=config, dtype=torch.float32, use_safetensors=True
-            )
+            inner: Any = transformers.AutoModelForCausalLM.from_pretrained(**where, **whole, config=config)
             notes: list[str] = []
             ends = end_ids(inner, tokenizer, notes)
             starts = start_ids(tokenizer, notes)
@@ -208,6 +224,8 @@ def load(source: Path | str, device: str | torch.device = "cpu", dropout: float 
     model = HuggingFaceModel(inner).eval()
     if not model.packs:
         notes.append("its attention cannot be packed: texts of like length are padded together")
+        if not model.pads_left:
+            notes.append("padding on the left changes its logits: answers are written one by one")
     sha256 = files.sha256_files(weights)
     mark = getattr(config, MARK, None) or {}
     if "run" in mark:

@@ -7,6 +7,7 @@ opened: packed texts must give the logits of each alone. Where they do not, text
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -69,6 +70,14 @@ def library() -> Any:
     return transformers
 
 
+def with_dropout(config: Any, dropout: float) -> Any:
+    """A config of `transformers` with that dropout wherever it has one."""
+    for key, value in config.to_dict().items():
+        if isinstance(value, float) and ("dropout" in key or key.endswith(("pdrop", "drop_rate"))):
+            setattr(config, key, dropout)
+    return config
+
+
 class HuggingFaceModel(LanguageModel):
     """A model of `transformers` behind the names of `LanguageModel`."""
 
@@ -88,8 +97,8 @@ class HuggingFaceModel(LanguageModel):
         lengths = (19, 12, 5) if self.context > 19 else (self.context, 3)
         texts = [[(7 * place + 31 * length) % (vocabulary - 1) for place in range(length)] for length in lengths]
         texts = [[*texts[0][:9], *text[9:]] for text in texts]  # some begin alike
-        alone = [inner(input_ids=torch.tensor([text], device=self.device)).logits[0] for text in texts]
-        hidden = self.backbone(torch.tensor(texts[:1], device=self.device))[0]
+        alone = [inner(input_ids=torch.tensor([text], device=self.head_weight.device)).logits[0] for text in texts]
+        hidden = self.backbone(torch.tensor(texts[:1], device=self.head_weight.device))[0]
         large = hidden * 100  # a cap shows
         bare = getattr(inner.get_output_embeddings(), "bias", None) is None
         self.plain_head = bare and _same(F.linear(large, self.head_weight), self.head(large))
@@ -105,7 +114,7 @@ class HuggingFaceModel(LanguageModel):
 
         self.packs = False
         if not self._place_matters():
-            packed = Packed(texts, device=self.device)
+            packed = Packed(texts, device=self.head_weight.device)
             with suppress(Exception):  # whatever an architecture makes of attention that it does not know
                 inner.set_attn_implementation(ATTENTION)
                 row = self.head(self.backbone(packed.ids, packed.positions, attend)[0])
@@ -114,16 +123,15 @@ class HuggingFaceModel(LanguageModel):
                 ) and bool(seen)
         if not self.packs:
             inner.set_attn_implementation(usual)
+            how = {"max_new_tokens": 1, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
+            with suppress(Exception):  # whatever an architecture makes of a mask
+                first = self._written(texts, pad_token_id=0, **how).logits[0]
+                self.pads_left = _same(first, torch.stack([logits[-1] for logits in alone]))
 
     def _place_matters(self) -> bool:
         config = self.inner.config.get_text_config().to_dict()
         rope = str(config.get("rope_parameters") or config.get("rope_scaling") or "")
         return any(config.get(name) for name in UNPACKABLE) or "longrope" in rope or "dynamic" in rope
-
-    @property
-    def device(self) -> torch.device:
-        """Where its weights are."""
-        return self.head_weight.device
 
     @property
     def context(self) -> int:
@@ -146,6 +154,14 @@ class HuggingFaceModel(LanguageModel):
     def adaptable(self) -> nn.Module:
         """All but the head."""
         return self.inner.base_model
+
+    def with_dropout(self, dropout: float) -> HuggingFaceModel:
+        """See LanguageModel."""
+        model = copy.deepcopy(self)
+        if dropout:
+            model.inner = type(self.inner)(with_dropout(model.inner.config, dropout))
+            model.inner.load_state_dict(self.inner.state_dict())
+        return model
 
     def untied(self) -> HuggingFaceModel:
         """See LanguageModel."""
@@ -170,19 +186,29 @@ class HuggingFaceModel(LanguageModel):
         cap = next((getattr(config, name) for name in CAPS if getattr(config, name, None)), None)
         return logits if not cap else cap * torch.tanh(logits / cap)
 
-    def continued(self, prompt: Sequence[int], most: int, ends: Sequence[int], **sampling: float) -> list[int]:
-        """See LanguageModel: by `transformers`' own generation."""
+    def continued(
+        self, prompts: Sequence[Sequence[int]], most: int, ends: Sequence[int], **sampling: float
+    ) -> list[list[int]]:
+        """See LanguageModel: by `transformers`' own generation, the prompts padded on the left."""
         config = library().GenerationConfig(
-            max_new_tokens=most, eos_token_id=list(ends), pad_token_id=ends[0], do_sample=bool(sampling["temperature"])
+            max_new_tokens=most,
+            eos_token_id=list(ends) or None,
+            pad_token_id=ends[0] if ends else 0,
+            do_sample=bool(sampling["temperature"]),
         )
         if config.do_sample:
             config.update(**{key: sampling[key] for key in ("temperature", "top_k", "top_p")})
+        width = max(map(len, prompts))
         penalty = library().RepetitionPenaltyLogitsProcessor
-        processors = [penalty(sampling["repetition_penalty"], prompt_ignore_length=len(prompt))]
-        ids = torch.tensor([prompt], device=self.device)
-        mask = torch.ones_like(ids)
-        written = self.inner.generate(ids, attention_mask=mask, generation_config=config, logits_processor=processors)
-        return written[0, len(prompt) :].tolist()
+        processors = [penalty(sampling["repetition_penalty"], prompt_ignore_length=width)]
+        return self._written(prompts, generation_config=config, logits_processor=processors)[:, width:].tolist()
+
+    def _written(self, prompts: Sequence[Sequence[int]], **how: Any) -> Any:
+        """What `transformers` generates after prompts that are padded on the left."""
+        width, device = max(map(len, prompts)), self.head_weight.device
+        ids = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
+        mask = torch.tensor([[place >= width - len(prompt) for place in range(width)] for prompt in prompts])
+        return self.inner.generate(ids, attention_mask=mask.long().to(device), **how)
 
     def loss_at(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """See LanguageModel: the logits of some tokens exist at a time, in the backward pass too."""

@@ -8,26 +8,35 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol, Self
+from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from equiloss.records.base_run import CheckpointRun
 from equiloss.records.ift_run import AnsweringModel, Settings
+from pretrain.data.shards import Shards, TokenSplit
 from pretrain.model.attention import Attend
 from pretrain.model.cross_entropy import IGNORE, linear_cross_entropy
+from pretrain.model.precision import Precision
+
+Documents = NDArray[np.signedinteger[Any]]
+"""Numbers of documents (D,)."""
 
 
 class LanguageModel(nn.Module, ABC):
     """Logits of the next token, as a head over hidden states; dropout acts in training mode only.
 
-    `packs`: texts may lie end to end in one row, with positions and attention of their own (`packing.Packed`).
+    `packs`: texts may lie end to end in one row, with positions and attention of their own (`packing.Packed`);
+    `pads_left`: of those that may not, whether prompts padded on the left are continued as each alone.
     `plain_head`: the logits are the product with `head_weight` and nothing more.
     """
 
     packs: bool = True
+    pads_left: bool = False
     plain_head: bool = True
 
     @property
@@ -51,6 +60,10 @@ class LanguageModel(nn.Module, ABC):
         """The part whose matrices get low-rank additions."""
 
     @abstractmethod
+    def with_dropout(self, dropout: float) -> LanguageModel:
+        """A copy of this model to train, with that dropout wherever its architecture has one."""
+
+    @abstractmethod
     def untied(self) -> LanguageModel:
         """This model with a head of its own, which begins as the token embedding; itself where it has one."""
 
@@ -62,8 +75,10 @@ class LanguageModel(nn.Module, ABC):
         are packed into one row or keys and values are cached; default: causally, within each row.
         """
 
-    def continued(self, prompt: Sequence[int], most: int, ends: Sequence[int], **sampling: float) -> list[int]:
-        """What it writes after a prompt, the id included at which it ends: of models that do not pack."""
+    def continued(
+        self, prompts: Sequence[Sequence[int]], most: int, ends: Sequence[int], **sampling: float
+    ) -> list[list[int]]:
+        """What it writes after each prompt, the id included at which it ends: of models that do not pack."""
         raise NotImplementedError
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -116,6 +131,8 @@ class LoadedModel(ABC):
     """Its weights' file: what is measured of the model is written beside it."""
     sha256: str
     run: CheckpointRun
+    notes: Sequence[str] = ()
+    """What a person should know of how it is handled."""
 
     @property
     @abstractmethod
@@ -138,16 +155,33 @@ class LoadedModel(ABC):
         """What the record of its answers says of it."""
 
     @abstractmethod
-    def reloaded(self, device: str | torch.device, dropout: float = 0.0) -> Self:
-        """The same from disk, on a device, with a dropout for training."""
-
-    @abstractmethod
-    def saved(self, directory: Path, model: LanguageModel, run: CheckpointRun, device: str | torch.device) -> Self:
-        """Write a fine-tuning of this model into a directory, whole or not at all, and open it."""
+    def save(self, directory: Path, model: LanguageModel, run: CheckpointRun) -> None:
+        """Write a fine-tuning of this model into a directory, whole or not at all."""
 
     @abstractmethod
     def weights_in(self, directory: Path) -> Path:
-        """The file that `saved` writes last."""
+        """The file that `save` writes last."""
+
+    @abstractmethod
+    def tokens_of(self, shards: Shards, split: TokenSplit, chosen: Documents) -> tuple[TokenSplit, Documents]:
+        """The `chosen` documents (D,) of a split in its own tokens: a split, and which they are in it (D,).
+
+        Raises: InputError where it can only read data of its own tokenizer, and these are of another.
+        """
+
+    @abstractmethod
+    def precision(self, asked: str) -> Precision:
+        """The number format that "auto" stands for; another is returned as it is."""
+
+    @property
+    def evaluated_context(self) -> int:
+        """The most tokens that it is shown at once when it is measured."""
+        return self.model.context
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.model.head_weight.device
 
     @property
     def start_ids(self) -> list[int]:

@@ -23,6 +23,7 @@ def open_model(source: Path | str, device: str | torch.device = "cpu") -> Loaded
     if path.exists() and huggingface.is_one(path):
         return huggingface.load(path, device)
     if path.is_dir():
+        checkpoint.refuse_nanochat(path)
         raise InputError(f"{source}: holds neither {NAME} nor config.json", "name a model's directory")
     if path.exists() or path.suffix in (".pt", ".pth", ".safetensors", ".gguf"):
         return checkpoint.load(path, device)

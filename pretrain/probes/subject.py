@@ -14,17 +14,12 @@ from torch import Tensor
 
 from equiloss.errors import InputError
 from pretrain.data.shards import Shards
-from pretrain.evaluation.evaluate import own_tokens
-from pretrain.model.checkpoint import Checkpoint
 from pretrain.model.decoder import GPT
 from pretrain.model.language_model import LanguageModel, LoadedModel, TextEncoding
 from pretrain.model.opening import open_model
 from pretrain.probes.facts import Fact, read_facts, world_facts
 from pretrain.probes.instructions import AskedItem, read_items
 from pretrain.probes.windows import windows
-
-FOREIGN_WINDOW = 512
-"""Tokens of a window for a model of another library, whose context can be a hundred times that."""
 
 
 @dataclass(frozen=True)
@@ -75,35 +70,21 @@ class Subject:
 
     @cached_property
     def shards(self) -> Shards:
-        """The data. Raises: InputError when it was made with another tokenizer than the own decoder's."""
-        from equiloss import tokenizer
-
+        """The data."""
         if self.options.data is None:
             raise MissingInput("needs --data")
-        shards = Shards.open(self.options.data)
-        if isinstance(self.base, Checkpoint) and tokenizer.sha256(self.base.encoding) != tokenizer.sha256(
-            shards.tokenizer
-        ):
-            raise InputError(
-                f"{self.options.data}: was made with another tokenizer than the checkpoint",
-                "give the data it was trained on",
-            )
-        return shards
+        return Shards.open(self.options.data)
 
     @cached_property
     def test_tokens(self) -> NDArray[np.unsignedinteger[Any]]:
-        """The data's test split (N,): in its own tokens, or its text in those of a model of another library."""
+        """The data's test split (N,), in the model's tokens. Raises: InputError where it cannot read that data."""
         split = self.shards.split("test")
-        if isinstance(self.base, Checkpoint):
-            return split.tokens
-        return own_tokens(self.base, self.shards, split, np.arange(len(split))).tokens
+        return self.base.tokens_of(self.shards, split, np.arange(len(split)))[0].tokens
 
     @cached_property
     def windows(self) -> Tensor:
         """Windows of the data's test split (N, T+1), evenly spaced, of at most `--tokens` predicted tokens."""
-        own = isinstance(self.base, Checkpoint)
-        context = self.model.context if own else min(self.model.context, FOREIGN_WINDOW)
-        return windows(self.test_tokens, context, self.options.tokens)
+        return windows(self.test_tokens, self.base.evaluated_context, self.options.tokens)
 
     def few_windows(self, most: int) -> Tensor:
         """At most so many of the windows, evenly spaced."""

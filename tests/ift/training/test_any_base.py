@@ -11,6 +11,7 @@ import pytest
 import torch
 
 pytest.importorskip("transformers")
+from equiloss import files
 from equiloss.records.response import Example, Turn, read_responses
 from ift.generation.model_answerer import open_answerer
 from ift.prompts import load
@@ -49,6 +50,37 @@ def test_a_run_goes_from_a_directory_to_answers_and_a_directory(
     assert again.template.name == "own"
     examples = [Example.model_validate(one.model_dump(include=set(Example.model_fields))) for one in answers]
     assert [one.output for one in again.answer(examples, "a", 0)] == [one.output for one in answers]
+
+
+def test_a_base_is_opened_and_hashed_once_whatever_is_made_of_it(
+    make_foreign: MakeForeign, items: Path, tmp_path: Path, monkeypatch: Any, program: Program
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = make_foreign("llama")
+    opened: list[Path] = []
+    hashed: list[Path] = []
+    load_model, sha256_file = huggingface.load, files.sha256_file
+
+    def counted(source: Path | str, *more: Any) -> Any:
+        opened.append(Path(source))
+        return load_model(source, *more)
+
+    monkeypatch.setattr(huggingface, "load", counted)
+    monkeypatch.setattr(files, "sha256_file", lambda path: hashed.append(path) or sha256_file(path))
+    more = ["--seeds", "2", "--lr-sweep", "1e-4:1e-3:2", "--set", "dropout=0.1"]
+    outcome = program("ift", "run", "--base", base, "--data", items, "--name", "a", *QUICK, *more)
+    assert outcome.code == 0, outcome.err
+    assert opened == [base, Path("runs/ift/a.s1"), Path("runs/ift/a.s2")]
+    assert [path for path in hashed if path.parent == base] == [base / "model.safetensors"]
+
+
+def test_dropout_of_a_copy_reaches_every_layer_and_leaves_the_base_alone(make_foreign: MakeForeign) -> None:
+    base = huggingface.load(make_foreign("gpt2")).model
+    ids = torch.arange(12)[None]
+    still, dropping = base.with_dropout(0.0).train(), base.with_dropout(0.5).train()
+    assert torch.equal(still(ids), base(ids))
+    assert not torch.equal(dropping(ids), dropping(ids))
+    torch.testing.assert_close(dropping.eval()(ids), base(ids))
 
 
 def test_the_own_chat_template_has_loss_on_what_the_assistant_says_and_its_end_once(make_foreign: MakeForeign) -> None:

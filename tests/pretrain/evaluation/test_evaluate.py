@@ -22,7 +22,7 @@ from pretrain.config import ModelConfig  # noqa: E402
 from pretrain.data.document import Document  # noqa: E402
 from pretrain.data.shard_writer import write_shards  # noqa: E402
 from pretrain.data.shards import Shards  # noqa: E402
-from pretrain.evaluation.evaluate import Method, evaluate, evaluate_all, free_name, own_tokens  # noqa: E402
+from pretrain.evaluation.evaluate import Method, evaluate, evaluate_all, free_name  # noqa: E402
 from pretrain.evaluation.losses import batches, frequency_deciles, token_statistics, windows_over  # noqa: E402
 from pretrain.model import checkpoint, huggingface  # noqa: E402
 from pretrain.model.decoder import GPT  # noqa: E402
@@ -366,7 +366,7 @@ def test_models_of_different_vocabularies_are_compared_in_bits_per_byte(
     assert not pair.frequency_deciles
 
     loaded = huggingface.load(paths[1])
-    document = own_tokens(loaded, shards, shards.split("test"), np.array([0])).tokens.astype(np.int64)
+    document = loaded.tokens_of(shards, shards.split("test"), np.array([0]))[0].tokens.astype(np.int64)
     text = shards.tokenizer.decode(shards.split("test").document(0)[:-1].tolist())
     assert loaded.encoding.decode(document[:-1].tolist()) == text
     ids = torch.from_numpy(np.append([0], document))[None]  # behind its own beginning, and its own end is a target

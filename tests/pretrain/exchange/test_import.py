@@ -224,6 +224,23 @@ def test_nanogpt_checkpoints(tmp_path: Path, trained_file: Path, bias: bool) -> 
     assert torch.allclose(logits(found), expected[..., :V], atol=1e-5, rtol=0)
 
 
+def test_a_nanochat_checkpoint_is_refused_by_its_name(tmp_path: Path, program: Callable[..., Any]) -> None:
+    directory = tmp_path / "d4"
+    directory.mkdir()
+    weights = {"transformer.wte.weight": torch.zeros(64, 8), "transformer.h.0.attn.c_q.weight": torch.zeros(8, 8)}
+    torch.save(weights, directory / "model_000100.pt")
+    (directory / "meta_000100.json").write_text('{"model_config": {"n_layer": 1}}')
+    for source in (directory, directory / "model_000100.pt"):
+        for command in (
+            ("pretrain", "import", source, "-o", tmp_path / "x.pt"),
+            ("ift", "respond", "--model", source, "--data", "x.json", "-o", tmp_path),
+            ("ift", "run", "--base", source, "--name", "x", "-o", tmp_path, "--models", tmp_path / "models"),
+        ):
+            outcome = program(*command)
+            assert outcome.code == 2
+            assert f"{source}: a nanochat checkpoint: " in outcome.err.replace("\n", " ")
+
+
 def test_a_nanogpt_with_a_head_of_its_own_keeps_it(tmp_path: Path, trained_file: Path) -> None:
     state, sizes, hidden = nano(bias=True)
     state["lm_head.weight"] = torch.randn(V, C, generator=torch.Generator().manual_seed(5))
