@@ -44,6 +44,8 @@ class Measured:
     arm: str
     loss_nats: float
     config: Config
+    seen_documents: int = 0
+    """How many of the test documents stand in its training text, as far as that is known."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Effects:
     split: str
     tokens: int
     effects: tuple[Effect, ...]
+    contaminated: Mapping[str, int]
+    """The arms whose training text holds test documents, with how many at most in one run."""
 
 
 def load(paths: Sequence[Path]) -> tuple[list[Measured], str, int]:
@@ -95,7 +99,8 @@ def load(paths: Sequence[Path]) -> tuple[list[Measured], str, int]:
         if name in runs:
             raise InputError(f"the run {name} is there twice", "name one evaluation of each run")
         config = _config(Path(record.checkpoint.path).parent / "config.toml")
-        runs[name] = run = Measured(name, arm_of(name), record.loss_nats.value, config)
+        seen = record.checkpoint.seen_documents or 0
+        runs[name] = run = Measured(name, arm_of(name), record.loss_nats.value, config, seen)
         first = next(other for other in runs.values() if other.arm == run.arm)
         if keys := sorted(changed(first.config, config)):
             raise InputError(
@@ -165,7 +170,9 @@ def compare(runs: Sequence[Measured], baseline: str, split: str = "test", tokens
         for (arm, (difference, detectable)), p_holm in zip(tests.items(), adjusted, strict=True)
     ]
     effects.sort(key=lambda effect: effect.effect_nats)
-    return Effects(baseline, len(base), statistics.fmean(base), _sd(base), split, tokens, tuple(effects))
+    seen = {arm: max(run.seen_documents for run in members) for arm, members in arms.items()}
+    contaminated = {arm: n for arm, n in seen.items() if n}
+    return Effects(baseline, len(base), statistics.fmean(base), _sd(base), split, tokens, tuple(effects), contaminated)
 
 
 def effects_document(effects: Effects, runs: Sequence[Measured], paths: Sequence[Path]) -> dict[str, object]:

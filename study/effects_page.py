@@ -51,6 +51,9 @@ def closing(effects: Effects) -> str:
         lines.append(f"Too few seeds to tell: {', '.join(by['one seed: cannot tell'])}.")
     if others := [effect.arm for effect in effects.effects if "data" in effect.changed]:
         lines.append(f"Trained on other data than the baseline, so that its effect is in theirs: {', '.join(others)}.")
+    if effects.contaminated:
+        seen = ", ".join(f"{arm} ({n:,} documents)" for arm, n in effects.contaminated.items())
+        lines.append(f"Test documents stand in the training text, so that the loss is lower for it: {seen}.")
     return "\n".join(lines)
 
 

@@ -56,7 +56,6 @@ class Arm:
     name: str
     runs: tuple[Judged, ...]
     base: Base
-    several_bases: bool = False
 
     @property
     def records(self) -> list[IftRun | IftRespond]:
@@ -67,6 +66,11 @@ class Arm:
     def record(self) -> IftRun | IftRespond | None:
         """The first run's record, if there is one."""
         return next(iter(self.records), None)
+
+    @property
+    def bases(self) -> frozenset[str | None]:
+        """The hashes of the base models that its runs started from, as far as they are known."""
+        return frozenset(record.base.sha256 for record in self.records)
 
     @property
     def folder(self) -> Path | None:

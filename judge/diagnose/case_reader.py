@@ -137,8 +137,7 @@ def arm_of(runs: Sequence[Judged]) -> Arm:
     arm = Arm(name, tuple(runs), Base())
     if arm.record is None:
         return arm
-    several = len({record.base.sha256 for record in arm.records}) > 1
-    return replace(arm, base=find_base(arm.record.base, arm.folder or Path(".")), several_bases=several)
+    return replace(arm, base=find_base(arm.record.base, arm.folder or Path(".")))
 
 
 def find_base(record: RunBase, folder: Path) -> Base:

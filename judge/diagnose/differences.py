@@ -92,8 +92,8 @@ def suspicion(level: int, members: Sequence[Difference], says: str, command: str
 
 
 def same_base(case: Case) -> bool:
-    """Whether both sides are known to have started from one checkpoint."""
-    return case.a.base.sha256 is not None and case.a.base.sha256 == case.b.base.sha256
+    """Whether both sides are known to have started from one checkpoint, or from the same ones."""
+    return case.a.base.sha256 is not None and None not in case.a.bases and case.a.bases == case.b.bases
 
 
 def recipe_differences(case: Case) -> list[Difference]:

@@ -112,7 +112,7 @@ def test_arms_are_named_before_the_seed(run: str, arm: str) -> None:
     assert arm_of(run) == arm
 
 
-def evaluation(tmp_path: Path, run: str, loss: float, data: str = "d", **train: Any) -> Path:
+def evaluation(tmp_path: Path, run: str, loss: float, data: str = "d", seen: int | None = None, **train: Any) -> Path:
     directory = tmp_path / "runs" / run
     directory.mkdir(parents=True, exist_ok=True)
     config = validate(RunConfig, {"train": train}, "test")
@@ -121,7 +121,7 @@ def evaluation(tmp_path: Path, run: str, loss: float, data: str = "d", **train: 
     path.parent.mkdir(exist_ok=True)
     mean = ClusteredMean(value=loss)
     record = EvaluationRecord(
-        checkpoint=EvaluatedCheckpoint(name=run, path=f"runs/{run}/checkpoint.pt", sha256=run),
+        checkpoint=EvaluatedCheckpoint(name=run, path=f"runs/{run}/checkpoint.pt", sha256=run, seen_documents=seen),
         data=EvaluatedData(sha256=data, split="test", tokens=1000),
         method=EvaluationMethod(context_tokens=8, stride_tokens=4, precision="fp32"),
         loss_nats=mean,
@@ -141,7 +141,7 @@ def test_the_command_reads_evaluations_and_writes_the_page(tmp_path: Path) -> No
     for seed in range(5):
         evaluation(tmp_path, f"baseline-{seed}", 4.0 + 0.001 * seed, seed=seed)
     for seed in range(3):
-        evaluation(tmp_path, f"fast-{seed}", 3.5 + 0.001 * seed, seed=seed, lr=0.01)
+        evaluation(tmp_path, f"fast-{seed}", 3.5 + 0.001 * seed, seen=7 if seed == 1 else 0, seed=seed, lr=0.01)
     flags = ["study", "effects", "evals", "-o", "effects.html", "--document", "effects.json", "--json"]
     done = subprocess.run(argv_of(flags), cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
@@ -152,7 +152,10 @@ def test_the_command_reads_evaluations_and_writes_the_page(tmp_path: Path) -> No
     assert effect["effect_nats"] == pytest.approx(-0.501)
     assert effect["verdict"] == "better"
     assert json.loads((tmp_path / "effects.json").read_text())["effects"] == [effect]
-    assert "train.lr=0.01" in (tmp_path / "effects.html").read_text()
+    page = (tmp_path / "effects.html").read_text()
+    assert "train.lr=0.01" in page
+    assert document["contaminated"] == {"fast": 7}
+    assert "Test documents stand in the training text, so that the loss is lower for it: fast (7 documents)." in page
 
 
 def test_what_does_not_belong_together_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,11 @@ def level(case: Case, options: Options) -> Level:
         judged = judged.model_copy(update={"status": "undetermined"})
     owned = [_ownership(one) for one in sets if one.owner]
     elsewhere = commands.pretrain_eval([arm.base.path for arm in case.arms]) if one_sided else judged.command
-    says = " ".join([judged.says, *(evidence.says for evidence in owned)])
+    several = [arm.name for arm in case.arms if len(arm.bases) > 1]
+    first = (
+        [f"Of the several base runs of {prose.names(several)}, these are the losses of the first."] if several else []
+    )
+    says = " ".join([judged.says, *first, *(evidence.says for evidence in owned)])
     rows = [one.row() for one in sets]
     if references is not None:
         rows.append({"text": references.name, "a": references.a, "b": references.b})

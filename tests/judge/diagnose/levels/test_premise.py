@@ -112,6 +112,24 @@ def test_ones_own_text_is_named_and_does_not_decide(pair: Any, diagnosed: Callab
     assert "equivalent on wiki" in level.says
 
 
+def test_of_several_base_runs_a_side_the_first_ones_loss_is_told(pair: Any, make_record: Make) -> None:
+    sides = {"a": ("one", "two"), "b": ("one", "other")}
+    for name in ("one", "two", "other"):
+        (pair.folder / name).mkdir()
+        evaluated(pair.folder, name, "edu", 3.0)
+    runs: list[Any] = []
+    for seed, (side, names) in enumerate(sides.items()):
+        for turn, name in enumerate(names, start=1):
+            run = make_record(base=base(pair.folder, name))
+            answers = pair.answers(f"{side}.s{turn}", lambda i: 0.7, 10 * seed + turn)
+            pair.write(f"{side}.s{turn}", answers, run)
+            runs.append(answers)
+    pair.judge(runs)
+    level = diagnose("a", "b", results_dir=pair.folder).level(0)
+    assert "same base model" not in level.says
+    assert "Of the several base runs of a and b, these are the losses of the first." in level.says
+
+
 def test_a_higher_loss_on_ones_own_text_does_count(pair: Any, diagnosed: Callable[..., Diagnosis]) -> None:
     for name in ("one", "other"):
         (pair.folder / name).mkdir()
