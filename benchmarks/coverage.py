@@ -105,8 +105,10 @@ class Draw:
     @property
     def sides(self) -> tuple[SideScores, SideScores]:
         names = [
-            tuple(np.repeat(np.arange(self.setting.bases), runs)) if self.setting.bases > 1 else ()
-            for runs in self.setting.runs
+            tuple((side, base) for base in range(self.setting.bases) for _ in range(runs))
+            if self.setting.bases > 1
+            else ()
+            for side, runs in enumerate(self.setting.runs)
         ]
         a, b = (SideScores(scores[:, :, None], base) for scores, base in zip(self.scores, names, strict=True))
         return a, b

@@ -85,7 +85,10 @@ def side(
 def answer(a: np.ndarray, b: np.ndarray, question: str, spread: float | None = None) -> Crossed:
     """B minus A as the gate takes it; `spread`: a ledger's SD between seeds."""
     names = tuple(range(10_000)) if question == "recipes" else ()
-    left, right = (SideScores(one[:, :, None], tuple(name // 2 for name in names[: len(one)])) for one in (b, a))
+    left, right = (
+        SideScores(one[:, :, None], tuple((side, name // 2) for name in names[: len(one)]))
+        for side, one in (("b", b), ("a", a))
+    )
     gap = nested_gap(left, right)
     assert gap is not None
     if spread is not None:

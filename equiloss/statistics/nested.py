@@ -4,7 +4,8 @@ A side has base runs, each fine-tuned with one or more seeds; all answer the sam
 
 - *answers*: do these two sets of answers differ? Uncertain over items (and the judge's repeats, which lie in them).
 - *bases*: would other fine-tunings of these base models differ likewise? The unit is the fine-tuning run.
-- *recipes*: would other pretraining runs differ likewise? The unit is the base run.
+- *recipes*: would other pretraining runs differ likewise? The unit is the base run; where both sides start from the
+  same base runs, what a base does to both cancels, and the unit is the difference on a base.
 
 A question is answered only where its unit varies in the data (on one side at least); `assumed_spread` says what an
 assumed spread would make of it. The value is the same for all three: bases of a side count alike, and so do the runs
@@ -54,12 +55,12 @@ class SideScores:
         return complete(present_mean(self.scores[self.scored], 2))
 
     @cached_property
-    def rows_by_base(self) -> list[list[int]]:
+    def rows_of(self) -> dict[Hashable, list[int]]:
         """The rows of `cells` of each base, in the order of their first."""
         rows: dict[Hashable, list[int]] = {}
         for row, run in enumerate(self.scored):
             rows.setdefault(self.bases[run] if self.bases else None, []).append(row)
-        return list(rows.values())
+        return rows
 
     @cached_property
     def by_item(self) -> Floats:
@@ -70,7 +71,7 @@ class SideScores:
 
     def strata(self, kept: NDArray[np.bool_], weight: float = 1.0, side: int = 0) -> list[Stratum]:
         """The runs of each base on the items `kept` (I,): a stratum a base, all together of this weight."""
-        bases = self.rows_by_base
+        bases = self.rows_of.values()
         return [Stratum(self.cells[rows][:, kept], weight / len(bases), side) for rows in bases]
 
 
@@ -250,13 +251,21 @@ def nested_gap(a: SideScores, b: SideScores, clusters: Clusters | None = None) -
     return NestedGap(
         answers=answers,
         bases=over_units_and_items(strata, clusters),
-        recipes=over_units_and_items(recipes, clusters),
+        recipes=over_units_and_items(_on_shared_bases(a, b, kept) or recipes, clusters),
         **_components(strata, recipes, _residual(a, b), a.scores.shape[2]),
-        n_bases=(len(a.rows_by_base), len(b.rows_by_base)),
+        n_bases=(len(a.rows_of), len(b.rows_of)),
         n_seeds=(len(a.cells), len(b.cells)),
         n_items=int(kept.sum()),
         n_repeats=a.scores.shape[2],
     )
+
+
+def _on_shared_bases(a: SideScores, b: SideScores, kept: NDArray[np.bool_]) -> list[Stratum]:
+    """A minus B on each base run (bases, items kept), where both sides start from the same ones; else nothing."""
+    if set(a.rows_of) != set(b.rows_of) or None in a.rows_of:
+        return []
+    means = [[side.cells[side.rows_of[base]][:, kept].mean(axis=0) for base in a.rows_of] for side in (a, b)]
+    return [Stratum(np.array(means[0]) - np.array(means[1]), 1.0)]
 
 
 def by_base(strata: Sequence[Stratum]) -> list[Stratum]:

@@ -157,7 +157,11 @@ def _not_shown(found: Findings, margin: float) -> Decision:
     lower = ""
     split = case.gap.split
     if split is not None and split.recipes is not None and split.bases is not None and split.bases.p < 0.05:
-        lower = " These base models do differ; whether their recipes do is what is not shown."
+        lower = (
+            " On these base runs the recipes do differ; whether they would on others is what is not shown."
+            if same_base(case)
+            else " These base models do differ; whether their recipes do is what is not shown."
+        )
     says = (
         f"Cannot tell: A minus B is {estimated(gap)} over {unit}, which holds 0 and also gaps beyond {plain(margin)} "
         f"points.{lower}"

@@ -15,10 +15,10 @@ def side(
     rng: np.random.Generator, seeds: list[int], base_sd: float = 0.0, items: int = 110, level: float = 50.0
 ) -> SideScores:
     rows, names = [], []
-    for base, n in enumerate(seeds):
+    for n in seeds:
         shift = rng.normal(0, base_sd)
         rows += [level + shift + rng.normal(0, 2) + rng.normal(0, 15, items) for _ in range(n)]
-        names += [f"base {base}"] * n
+        names += [object()] * n  # a base run of its own
     return SideScores(np.stack(rows)[:, :, None], tuple(names))
 
 
@@ -54,6 +54,30 @@ def test_two_bases_with_three_fine_tunings_are_two_units_not_six():
         false["runs as units"] += (pooled.bases.estimate("points", "t").p or 0) < 0.05
     assert false["recipes"] / 300 < 0.1
     assert false["runs as units"] / 300 > 0.15
+
+
+def test_what_a_shared_base_run_does_to_both_sides_cancels():
+    """Three base runs (SD 6), each fine-tuned by both recipes; they differ by 4 points, SD 1 over bases."""
+    rng = np.random.default_rng(5)
+    held, paired, apart = 0, [], []
+    for _ in range(300):
+        a, b = side(rng, [2, 2, 2], level=54), side(rng, [2, 2, 2])
+        shift, own = np.repeat(rng.normal(0, 6, 3), 2), np.repeat(rng.normal(0, 1, 3), 2)
+        scores = a.scores + (shift + own)[:, None, None], b.scores + shift[:, None, None]
+        names = [(f"base {base}", f"base {base}") for base in range(3)]
+        found = nested_gap(SideScores(scores[0], sum(names, ())), SideScores(scores[1], sum(names, ())))
+        unpaired = nested_gap(SideScores(scores[0], a.bases), SideScores(scores[1], b.bases))
+        assert found is not None
+        assert found.recipes is not None
+        assert unpaired is not None
+        assert unpaired.recipes is not None
+        assert found.recipes.value == pytest.approx(unpaired.recipes.value)
+        low, high = found.recipes.interval()
+        held += low <= 4 <= high
+        paired.append(high - low)
+        apart.append(np.diff(unpaired.recipes.interval())[0])
+    assert 0.92 < held / 300 < 0.985
+    assert np.median(paired) < 0.8 * np.median(apart)
 
 
 def test_a_missing_score_neither_drops_its_item_nor_shifts_the_gap():

@@ -353,12 +353,16 @@ def test_an_open_recipe_difference_keeps_a_located_cause_from_being_named(pair: 
     assert next(one for one in found.causes if one.id == "recipe-rate").status == "supported"
 
 
-def test_the_base_run_is_the_unit_where_a_side_has_several(pair: Any, make_record: Make) -> None:
-    chances = {"a1": 0.75, "a2": 0.6, "b1": 0.6, "b2": 0.45}
-    runs = []
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_base_run_is_the_unit_where_a_side_has_several(pair: Any, make_record: Make, shared: bool) -> None:
+    chances = {"a1": 0.75, "a2": 0.6, "b1": 0.6, "b2": 0.55 if shared else 0.45}
+    runs, bases = [], {}
     for number, (name, chance) in enumerate(chances.items()):
-        decay = 0.1 if name.startswith("a") else 0.2
-        record = make_record(base=base(pair.folder, name, seed=number, weight_decay=decay))
+        of = f"base{number % 2}" if shared else name
+        decay = 0.1 if name.startswith("a") or shared else 0.2
+        if of not in bases:
+            bases[of] = base(pair.folder, of, seed=number, weight_decay=decay)
+        record = make_record(base=bases[of], **({"lr": 1e-5} if shared and name.startswith("b") else {}))
         for seed in (1, 2, 3):
             run = f"{name[0]}.s{3 * (number % 2) + seed}"
             runs.append(pair.answers(run, lambda i, chance=chance: chance, 10 * number + seed))
@@ -370,7 +374,8 @@ def test_the_base_run_is_the_unit_where_a_side_has_several(pair: Any, make_recor
     assert found.questions.bases.low > 0
     assert found.questions.recipes.low < 0 < found.questions.recipes.high
     assert found.verdict.kind == "underpowered"
-    assert "These base models do differ" in found.verdict.sentence
+    says = "On these base runs the recipes do differ" if shared else "These base models do differ"
+    assert says in found.verdict.sentence
 
 
 def test_one_pretraining_run_a_side_settles_nothing_by_elimination(pair: Any, make_record: Make) -> None:
