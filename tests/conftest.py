@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import random
 import shlex
 import signal
+import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +81,49 @@ def program(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
         return Outcome(int(stop.value.code or 0), captured.out, captured.err)
 
     return run
+
+
+KillAgain = Callable[..., list[Path]]
+
+
+@pytest.fixture
+def kill_again(tmp_path: Path) -> KillAgain:
+    """Kill a command at random moments and run it again to its end, in one fresh directory after another.
+
+    `kill_again(start, progress, kills)`: `start(directory)` starts the command, `progress(directory)` is what changes
+    whenever there is more to go on from. Most kills come a moment after it has changed once to three times, a fifth at
+    any moment from the start. Returns the directories, in which `kills` were killed in all; each ended with 0.
+    """
+
+    def kill(
+        start: Callable[[Path], subprocess.Popen[bytes]], progress: Callable[[Path], object], kills: int, seed: int = 0
+    ) -> list[Path]:
+        draw, done, directories = random.Random(seed), 0, list[Path]()
+        while done < kills:
+            directory = tmp_path / f"killed-{len(directories)}"
+            directory.mkdir()
+            directories.append(directory)
+            ended = False
+            for number in range(kills):
+                process, before, changes = start(directory), progress(directory), draw.randint(1, 3)
+                if number % 5 == 4:
+                    time.sleep(draw.uniform(0.0, 4.0))
+                else:
+                    while changes and process.poll() is None:
+                        time.sleep(0.002)
+                        if (now := progress(directory)) != before:
+                            before, changes = now, changes - 1
+                    time.sleep(draw.uniform(0.0, 0.2))
+                ended = process.poll() is not None
+                process.kill()
+                assert process.wait(600) in (0, -signal.SIGKILL)
+                done += not ended
+                if ended or done == kills:
+                    break
+            assert ended or start(directory).wait(3600) == 0
+        return directories
+
+    return kill
 
 
 @pytest.fixture(scope="session")

@@ -263,6 +263,49 @@ def test_a_killed_cell_is_started_again(toml: Toml) -> None:
     assert record["attempts"] == 2
 
 
+SLOWLY = """
+import sys, time
+from pathlib import Path
+out, *words = sys.argv[1:]
+text = " ".join(Path(word[1:]).read_text().strip() if word.startswith("@") else word for word in words)
+with open(out, "w") as f:
+    for letter in text + "\\n":
+        f.write(letter)
+        f.flush()
+        time.sleep(0.002)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_killed_at_fifty_moments(kill_again: Any, tmp_path: Path) -> None:
+    (tmp_path / "slowly.py").write_text(SLOWLY)
+    names = [f"c{number}" for number in range(24)]
+    cells, expected = "", dict.fromkeys([""], "")
+    for name, before in zip(names, ["", "", *names], strict=False):
+        reads = [f"{before}.txt"] if before else []
+        words = f"{name}.txt {name} {'@{inputs}' if before else ''}"
+        cells += f'[[cell]]\nname = "{name}"\nrun = "python {{here}}/slowly.py {words}"\n'
+        cells += f'inputs = {json.dumps(reads)}\noutputs = ["{name}.txt"]\n'
+        expected[name] = f"{name} {expected[before]}".strip()
+    del expected[""]
+    file = tmp_path / "s.toml"
+    file.write_text(f'[study]\nname = "s"\n{cells}')
+
+    def begin(directory: Path) -> subprocess.Popen[bytes]:
+        command = [*argv_of(["study", "run", str(file)]), "-o", str(directory), "--jobs", "2"]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def progress(directory: Path) -> object:
+        return [path.name for path in directory.glob("c*.txt")]
+
+    for directory in kill_again(begin, progress, 50):
+        assert {name: (directory / f"{name}.txt").read_text().strip() for name in names} == expected
+        records = [json.loads(path.read_text()) for path in (directory / ".study" / "cells").glob("*.json")]
+        assert [record["status"] for record in records] == ["done"] * len(names)
+        assert not list(directory.rglob("*.tmp"))
+
+
 def test_one_study_at_a_time_in_a_directory(toml: Toml) -> None:
     path = toml(cell("slow", "sleep"))
     process = start(path)

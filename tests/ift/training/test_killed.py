@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,7 @@ import torch
 
 from equiloss.records.response import read_responses
 
-KILLS = 5
+KILLS = 25
 
 
 def start(arguments: list[str], directory: Path) -> subprocess.Popen[bytes]:
@@ -47,7 +44,7 @@ def outcome(directory: Path) -> tuple[dict[str, Any], list[dict[str, Any]], dict
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("phase", ["training", "generation"])
 def test_a_run_killed_again_and_again_ends_bit_equal(
-    phase: str, make_base: Callable[..., Path], items: Path, tmp_path: Path
+    phase: str, kill_again: Any, make_base: Callable[..., Path], items: Path, tmp_path: Path
 ) -> None:
     base = make_base(n_embd=64)
     epochs, new_tokens = (24, 8) if phase == "training" else (2, 110)
@@ -61,46 +58,20 @@ def test_a_run_killed_again_and_again_ends_bit_equal(
             json.dumps([{**row, "instruction": f"{k}: {row['instruction']}"} for k in range(9) for row in rows])
         )
         arguments += ["--set", "split.test=0.8", "--set", "split.train=0.15"]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    for directory in (whole, broken):
-        directory.mkdir()
+    whole = tmp_path / "whole"
+    whole.mkdir()
     assert start(arguments, whole).wait(1800) == 0
     expected = outcome(whole)
 
-    model = broken / "runs" / "ift" / "one"
-    draw = random.Random(7)
-
-    kept = model / ("state.pt" if phase == "training" else "answers.jsonl")
-
-    def progress() -> tuple[int, int] | None:
-        """What changes whenever there is more to go on from."""
+    def progress(directory: Path) -> object:
+        kept = directory / "runs" / "ift" / "one" / ("state.pt" if phase == "training" else "answers.jsonl")
         return (kept.stat().st_mtime_ns, kept.stat().st_size) if kept.exists() else None
 
-    reached = []
-    for number in range(1, KILLS + 1):
-        before, steps = progress(), number % 2 and draw.randint(1, 3)
-        process = start(arguments, broken)
-        try:
-            if not steps:  # anywhere: while it starts, reads, or works
-                time.sleep(draw.uniform(1.0, 8.0))
-            while steps and process.poll() is None:
-                time.sleep(0.001)
-                if progress() != before:
-                    before, steps = progress(), steps - 1
-            time.sleep(draw.uniform(0.0, 0.05))
-            ended = process.poll() is not None
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait(600)
-        if ended:
-            break
-        reached.append(progress())
-    assert len(set(reached)) >= 3, "the kills must leave something to go on from"
-    assert start(arguments, broken).wait(1800) == 0
-
-    found = outcome(broken)
-    assert found[0] == expected[0]
-    assert found[1] == expected[1]
-    for name, value in expected[2].items():
-        assert torch.equal(found[2][name], value), name
-    assert sorted(path.name for path in model.iterdir()) == ["checkpoint.pt", "curve.png"]
+    for directory in kill_again(lambda directory: start(arguments, directory), progress, KILLS):
+        found = outcome(directory)
+        assert found[0] == expected[0]
+        assert found[1] == expected[1]
+        for name, value in expected[2].items():
+            assert torch.equal(found[2][name], value), name
+        model = directory / "runs" / "ift" / "one"
+        assert sorted(path.name for path in model.iterdir()) == ["checkpoint.pt", "curve.png"]
