@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, TypeVar, cast, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from equiloss.errors import InputError
-from equiloss.files import MAX_DEPTH, read_text, reading
+from equiloss.files import LARGEST, MAX_DEPTH, read_text, reading
 
 
 class Config(BaseModel):
@@ -79,8 +78,8 @@ def _check_bounds(value: Any, depth: int = 0) -> None:
     """Raises: ValueError where a number has more than 64 bits, is infinite or none, or for too deep a nesting."""
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError("a number of more than 64 bits")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value} is no number")
+    if isinstance(value, float) and not abs(value) <= LARGEST:
+        raise ValueError(f"{value} is no number, or too large")
     if depth > MAX_DEPTH:
         raise ValueError("nested too deeply")
     inner: list[Any] = [*value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []  # pyright: ignore

@@ -8,40 +8,51 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from equiloss.files import plain
-from equiloss.redaction import scrub, visible
+from equiloss.redaction import CONTROL, scrub, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
 
+def _console(**options: Any) -> Console:
+    """A console that shows control characters of texts as escapes, and no secret."""
+    from rich.console import Console
+
+    class VisibleConsole(Console):
+        """See `equiloss.redaction.visible`."""
+
+        @override
+        def print(self, *objects: Any, **options: Any) -> None:
+            super().print(*(visible(part) if isinstance(part, str) else part for part in objects), **options)
+
+    return VisibleConsole(highlight=False, **options)
+
+
 @cache
 def err() -> Console:
     """The console for messages and progress (stderr). Honours NO_COLOR."""
-    from rich.console import Console
-
-    return Console(stderr=True, soft_wrap=True, highlight=False)
+    return _console(stderr=True, soft_wrap=True)
 
 
 @cache
 def out() -> Console:
     """The console for tables (stdout); plain and unwrapped when it is not a terminal."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else 200
-    return Console(highlight=False, width=width)
+    return _console(width=None if sys.stdout.isatty() else 200)
 
 
 def say(*messages: str) -> None:
     """Lines for the person on stderr. Square brackets stay text: data is never markup."""
     for message in messages:
-        err().print(visible(message), markup=False)
+        err().print(message, markup=False)
 
 
 def warn(message: str) -> None:
     """A warning on stderr that the person should act on."""
-    err().print(f"warning: {visible(message)}", markup=False, style="yellow")
+    err().print(f"warning: {message}", markup=False, style="yellow")
 
 
 def read_line(prompt: str = "> ") -> str | None:
@@ -61,7 +72,7 @@ def write(text: str) -> None:
 def emit_json(document: Any) -> None:
     """Print one JSON document on stdout: what `--json` promises."""
     text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False, default=plain)
-    sys.stdout.write(scrub(text).encode("utf-8", "replace").decode() + "\n")
+    sys.stdout.write(CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", scrub(text)) + "\n")
 
 
 def emit_table(table: Table) -> None:
@@ -81,11 +92,14 @@ def table(
     from rich.text import Text
 
     shown = Table(
-        title=escape(visible(title)), title_justify="left", caption=caption and escape(caption), caption_justify="left"
+        title=escape(visible(title)),
+        title_justify="left",
+        caption=caption and escape(visible(caption)),
+        caption_justify="left",
     )
     for letter, heading in zip(align, headings, strict=True):
         shown.add_column(
-            Text(heading), justify="right" if letter == "r" else "left", no_wrap=letter == "w", overflow="fold"
+            Text(visible(heading)), justify="right" if letter == "r" else "left", no_wrap=letter == "w", overflow="fold"
         )
     for row in rows:
         shown.add_row(*(Text(visible(cell)) for _, cell in zip(align, row, strict=True)))

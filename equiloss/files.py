@@ -8,7 +8,6 @@ import gzip
 import hashlib
 import io
 import json
-import math
 import os
 import re
 import socket
@@ -35,6 +34,8 @@ MAX_BYTES = 2 << 30
 MAX_DEPTH = 100
 """How deep lists and objects may stand in each other."""
 MAX_NAME_BYTES = 200
+LARGEST = 1e100
+"""The largest number of a file: no quantity is larger, and the squares of larger ones would be infinite."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 GZIP, ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 LINE_HINT = "mend or delete that line"
@@ -354,7 +355,7 @@ def _integer(text: str) -> int | float:
 
 def _finite(text: str) -> float:
     value = float(text)
-    if math.isinf(value):
+    if abs(value) > LARGEST:
         raise ValueError(f"the number {text[:20]}{'…' * (len(text) > 20)} is too large")
     return value
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from equiloss.console import err, say
 from equiloss.numerals import duration, learning_rate, number
+from equiloss.redaction import visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -44,7 +45,7 @@ class ProgressBar:
             name = TextColumn("{task.description}", markup=False)
             text = TextColumn("{task.fields[text]}", markup=False, table_column=Column(no_wrap=True))
             self._bar = Progress(name, BarColumn(24), text, console=err(), auto_refresh=False, transient=not self._kept)
-            self._task = self._bar.add_task(self._name, total=self._total, completed=self._done, text="")
+            self._task = self._bar.add_task(visible(self._name), total=self._total, completed=self._done, text="")
             self._bar.start()
         return self
 
@@ -94,7 +95,7 @@ class ProgressBar:
     def begin(self, part: str, note: Callable[[], str] = str) -> None:
         """A part starts to run; `note` says what it is at."""
         if self._bar is not None:
-            self._parts[part] = (self._bar.add_task(part, total=None, text=""), time.monotonic(), note)
+            self._parts[part] = (self._bar.add_task(visible(part), total=None, text=""), time.monotonic(), note)
 
     def end(self, part: str) -> None:
         """A part runs no more."""
@@ -125,7 +126,7 @@ class ProgressBar:
         count = [] if self._total is None else [f"{self._done}/{self._total}"]
         self._bar.update(self._task, completed=self._done, text="  ".join([*count, *self._texts()]))
         for task, start_s, note in self._parts.values():
-            self._bar.update(task, text=f"{duration(time.monotonic() - start_s)}  {note()}")
+            self._bar.update(task, text=f"{duration(time.monotonic() - start_s)}  {visible(note())}")
         self._bar.refresh()
 
 

@@ -20,6 +20,7 @@ from equiloss.errors import IncompleteError, InputError
 from equiloss.files import claim, locked, write_text
 from equiloss.numerals import duration
 from equiloss.progress import ProgressBar
+from equiloss.redaction import scrub
 from study.cache import CacheKey, CellCache
 from study.executors.base import Executor, Job, JobEnd
 from study.executors.local import LocalExecutor
@@ -266,6 +267,10 @@ class _Runner:
     def _finish(self, running: _Running, end: JobEnd) -> None:
         cell = running.cell
         log, out = self.logs / f"{cell.name}.log", self.logs / f"{cell.name}.out"
+        for path in (log, out):
+            text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+            if scrub(text) != text:  # a cell that is not one of the programs may print the environment
+                write_text(path, text)
         if end.returncode == 0 and cell.stdout:
             write_text(self.directory / cell.stdout, out.read_text(encoding="utf-8", errors="replace"))
         wrong = self.cache.finish(cell, running.key, running.attempt, end.returncode, end.seconds_s)

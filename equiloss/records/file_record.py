@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
+    model_validator,
 )
 
 from equiloss.errors import InputError
@@ -23,23 +24,35 @@ from equiloss.files import read_json
 R = TypeVar("R", bound=BaseModel)
 
 
-def _number(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("true and false are no numbers")
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-"""A finite number: not true or false, which pydantic would take for 1 and 0."""
+Number = Annotated[float, Field(allow_inf_nan=False)]
+"""A finite number."""
 
 
 class FileRecord(BaseModel):
     """Base of what passes between stages in a file: frozen, and fields that another version wrote are kept.
 
+    Fields that are numbers are refused where a file says true or false, which pydantic would take for 1 and 0.
     A record with a field `format` is accepted by `parse` only where the file says the same.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True, serialize_by_alias=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flags_are_no_numbers(cls, data: Any) -> Any:
+        flags = [name for name, value in data.items() if isinstance(value, bool)] if isinstance(data, dict) else ()  # pyright: ignore
+        for name in flags:
+            if name in _numbers_of(cls):
+                raise ValueError(f"{name}: true and false are no numbers")
+        return data
+
+
+@cache
+def _numbers_of(cls: type[BaseModel]) -> set[str]:
+    """The fields of a record that are numbers, or may be, by their names in a file; those that may be flags apart."""
+    fields = {field.alias or name: field.annotation for name, field in cls.model_fields.items()}
+    kinds = {name: {kind, *get_args(kind)} for name, kind in fields.items()}
+    return {name for name, either in kinds.items() if either & {int, float} and bool not in either}
 
 
 class SparseRecord(FileRecord):

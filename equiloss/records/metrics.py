@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from equiloss.errors import InputError
 from equiloss.files import read_jsonl
 from equiloss.records.file_record import FileRecord, parse
 
@@ -53,7 +54,7 @@ class SampledText(FileRecord):
 def read_metrics(path: Path) -> tuple[list[TrainingMetrics], list[ValidationMetrics]]:
     """The lines of a metrics.jsonl by their kind, in their order.
 
-    Raises: InputError when the file is missing, or a line is neither.
+    Raises: InputError when the file is missing, a line is neither, or steps do not go up.
     """
     train: list[TrainingMetrics] = []
     validation: list[ValidationMetrics] = []
@@ -61,8 +62,12 @@ def read_metrics(path: Path) -> tuple[list[TrainingMetrics], list[ValidationMetr
         where = f"{path}: line {number}"
         if isinstance(row, dict) and "validation_loss" in row:
             validation.append(parse(ValidationMetrics, row, where, HINT))
+            rows = validation
         else:
             train.append(parse(TrainingMetrics, row, where, HINT))
+            rows = train
+        if len(rows) > 1 and rows[-1].step <= rows[-2].step:
+            raise InputError(f"{where}: step {rows[-1].step} after step {rows[-2].step}", HINT)
     return train, validation
 
 

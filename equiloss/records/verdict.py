@@ -7,27 +7,25 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from equiloss.errors import InputError
 from equiloss.files import json_lines, sha256_of, write_jsonl
-from equiloss.records.file_record import Number, wrong_fields
+from equiloss.records.file_record import FileRecord, Number, wrong_fields
 
 VERDICT_SCHEMA = "equiloss.verdict.v1"
 FAILURE_SCHEMA = "equiloss.failure.v1"
 CONTROL_SCHEMA = "equiloss.canary.v1"
 
 
-class Usage(BaseModel):
+class Usage(FileRecord):
     """Tokens of the request that a verdict came from, as the endpoint counted them (shared by all its verdicts)."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int = Field(default=0, ge=0)
+    completion_tokens: int = Field(default=0, ge=0)
 
 
-class Verdict(BaseModel):
+class Verdict(FileRecord):
     """A score. `position` counts from 0 in the prompt; `group` names the answers shown together, in their order.
 
     `usage` and `cost_usd` are those of the whole request divided by the answers in it, so that they add up.
@@ -36,9 +34,7 @@ class Verdict(BaseModel):
     are kept.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="allow", populate_by_name=True, serialize_by_alias=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(allow_inf_nan=False)
 
     id: str
     generator: str
@@ -54,7 +50,7 @@ class Verdict(BaseModel):
     judge_resolved: str
     request_sha: str
     usage: Usage = Field(default_factory=Usage)
-    cost_usd: float | None = None
+    cost_usd: float | None = Field(default=None, ge=0)
     schema_: str = Field(default=VERDICT_SCHEMA, alias="schema")
     scale: tuple[float, float] | None = None
     weight: float | None = None
@@ -68,12 +64,10 @@ class Verdict(BaseModel):
         return self
 
 
-class Failure(BaseModel):
+class Failure(FileRecord):
     """A request that gave no usable verdict: never a score. `reason`: refusal, truncated, unparsable, error."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="allow", populate_by_name=True, serialize_by_alias=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(allow_inf_nan=False)
 
     id: str
     generator: str

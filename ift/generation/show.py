@@ -84,7 +84,7 @@ def preview(source: str, template: str, tokenizer: str, loss_on: LossOn, count: 
 
 def preview_text(row: dict[str, Any]) -> Text:
     """An item's tokens, cut by bars; those that carry loss stand between « and » (and are green on a terminal)."""
-    text = Text(f"{row['id']}: {row['n_tokens']} tokens, {row['loss_tokens']} with loss\n", style="bold")
+    text = Text(f"{visible(row['id'])}: {row['n_tokens']} tokens, {row['loss_tokens']} with loss\n", style="bold")
     inside = False
     for token in row["tokens"]:
         if token["loss"] != inside:

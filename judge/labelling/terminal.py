@@ -13,14 +13,15 @@ from judge.labelling.label import LabellingSession, scale_words
 
 def prompt(session: LabellingSession) -> Callable[[Response, int, int], float | None]:
     """A function that shows an answer and reads its score on the rubric's scale; None when the person stops."""
-    front = session.rubric.front
-    typer.echo(front.description, err=True)
-    for criterion in front.criteria:
-        typer.echo(f"  {criterion.name}: {criterion.description}", err=True)
-    scale = scale_words(front.scale)
 
     def show(text: str) -> None:
-        typer.echo("\n".join(map(visible, text.split("\n"))), err=True)
+        typer.echo(visible(text), err=True)
+
+    front = session.rubric.front
+    show(front.description)
+    for criterion in front.criteria:
+        show(f"  {criterion.name}: {criterion.description}")
+    scale = scale_words(front.scale)
 
     def ask(response: Response, place: int, total: int) -> float | None:
         show(f"\n--- {place} of {total} ---\n{response.instruction}")

@@ -104,6 +104,6 @@ def zoo(
         console.emit_json(counted.model_dump(mode="json"))
     else:
         emit_count(counted)
-        print(page)
+        console.write(str(page))
     counted.require_complete(output)
     result.require_complete()

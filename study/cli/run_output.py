@@ -19,7 +19,7 @@ def emit_plan(study: Study, directory: Path, again: Sequence[str], *, as_json: b
         console.emit_json(plan_document(study, directory, plan))
         return
     for cell, why in plan:
-        print(f"{cell.name}  [{'runs: ' + why if why else 'finished'}]\n    {cell.command}")
+        console.write(f"{cell.name}  [{'runs: ' + why if why else 'finished'}]\n    {cell.command}")
     console.say(f"{sum(bool(why) for _, why in plan)} of {len(plan)} cells would run")
 
 
@@ -29,6 +29,6 @@ def emit_result(result: runner.StudyResult, *, as_json: bool) -> None:
         console.emit_json(result_document(result))
         return
     for text in shown(result).values():
-        print(text.rstrip("\n"))
+        console.write(text.rstrip("\n"))
     for path in closing_files(result):
-        print(os.path.relpath(result.directory / path))
+        console.write(os.path.relpath(result.directory / path))

@@ -13,7 +13,7 @@ from equiloss.errors import InputError
 from equiloss.files import write_text
 from pretrain.config import RunConfig, load_run_config, presets
 
-scalars = st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats(allow_nan=False, allow_infinity=False)
+scalars = st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats(-1e100, 1e100)
 values = scalars | st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])).filter(lambda s: s != "none")
 names = st.from_regex(r"[a-z_]{1,8}", fullmatch=True)
 

@@ -137,3 +137,21 @@ def test_a_run_configuration_with_what_is_no_number(value: str, here: Path, prog
         path.read_text().replace("[train]\n", f"[train]\nlr = {value}\n", 1).replace("\nlr = 0", "\n# lr = 0")
     )
     refused(program("pretrain", "compare", "runs/base", "-o", "x.html"), "is no number")
+
+
+@pytest.mark.parametrize("change", [{"step": 2}, {"loss": 1e200}, {"loss": True}], ids=str)
+def test_metrics_that_no_run_writes(change: dict[str, object], here: Path, program: Program) -> None:
+    path = here / "runs" / "base" / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    last = max(number for number, row in enumerate(rows) if "loss" in row)
+    rows[last] |= change
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    refused(program("pretrain", "compare", "runs/base", "-o", "x.html"), f"line {last + 1}")
+
+
+@pytest.mark.parametrize("change", [{"repeat": True}, {"cost_usd": -1}, {"usage": {"prompt_tokens": True}}], ids=str)
+def test_verdicts_with_flags_for_numbers(change: dict[str, object], here: Path, program: Program) -> None:
+    path = here / "results" / "gentle.s1.correctness.sim.jsonl"
+    first, *rest = path.read_text().splitlines(keepends=True)
+    path.write_text(json.dumps(json.loads(first) | change) + "\n" + "".join(rest))
+    refused(program("judge", "compare", *PAIR), "line 1")
