@@ -54,7 +54,8 @@ class CacheKey(FileRecord):
 class CellRecord(FileRecord):
     """A cell's last attempt: what was asked for, and how it ended. `outputs` are hashes of the files written.
 
-    `claims`: the paths that the attempt wrote or cleared, which a later one may therefore replace.
+    `claims`: the paths that the attempt wrote or cleared, which a later one may therefore replace; `contents`: the
+    files in those that are directories.
     """
 
     format: str = FORMAT
@@ -64,6 +65,7 @@ class CellRecord(FileRecord):
     attempts: int
     outputs: dict[str, str] = Field(default_factory=dict)
     claims: tuple[str, ...] = ()
+    contents: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     returncode: int | None = None
     seconds_s: float | None = None
     provenance: Provenance = Field(default_factory=provenance)
@@ -139,6 +141,7 @@ class CellCache:
             attempts=attempt,
             claims=_claims(cell),
             outputs={p: self.content(p) for p in cell.outputs if done and (self.directory / p).is_file()},
+            contents={p: tuple(self._files(p)) for p in cell.outputs if done and (self.directory / p).is_dir()},
             returncode=returncode,
             seconds_s=round(seconds_s, 3),
         )
@@ -156,6 +159,16 @@ class CellCache:
                 if path in (*record.claims, *record.outputs):
                     return True
         return False
+
+    def strangers(self, cell: Cell, path: str) -> list[str]:
+        """The files in a directory that a cell made which neither it nor another cell of the study put there."""
+        record = self.record(cell)
+        known = record.contents.get(path) if record else None
+        return [] if known is None else [p for p in self._files(path) if p not in known and not self.made(cell, p)]
+
+    def _files(self, path: str) -> list[str]:
+        files = (file for file in (self.directory / path).rglob("*") if file.is_file() or file.is_symlink())
+        return sorted(file.relative_to(self.directory).as_posix() for file in files)
 
     def forget(self, cell: Cell) -> None:
         """Drop a cell's record, so that it runs again."""

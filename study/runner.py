@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
@@ -239,10 +240,18 @@ class _Runner:
         return env
 
     def _clear(self, cell: Cell) -> None:
-        """Remove what an older command left under this cell's outputs, so that it can never pass for this one's."""
+        """Remove what an older command left under this cell's outputs, so that it can never pass for this one's.
+
+        What somebody else has put into a directory among them is set aside.
+        """
         for path in (*cell.outputs, *cell.clears):
             whole = self.directory / path
             check_place(self.cache, cell, path)
+            for stranger in self.cache.strangers(cell, path):
+                aside = self.directory / ".study" / "aside" / str(time.time_ns()) / stranger
+                aside.parent.mkdir(parents=True)
+                (self.directory / stranger).replace(aside)
+                self.show.line(f"{cell.name}: {stranger} is not this study's: set aside as {aside}")
             if whole.is_dir() and not whole.is_symlink():
                 shutil.rmtree(whole)
             else:

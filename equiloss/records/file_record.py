@@ -40,11 +40,13 @@ class FileRecord(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _flags_are_no_numbers(cls, data: Any) -> Any:
-        flags = [name for name, value in data.items() if isinstance(value, bool)] if isinstance(data, dict) else ()  # pyright: ignore
-        for name in flags:
-            if name in _numbers_of(cls):
-                raise ValueError(f"{name}: true and false are no numbers")
+        if name := next((name for name in _flags_of(data) if name in _numbers_of(cls)), None):
+            raise ValueError(f"{name}: true and false are no numbers")
         return data
+
+
+def _flags_of(data: Any) -> list[str]:
+    return [name for name, value in data.items() if isinstance(value, bool)] if isinstance(data, dict) else []  # pyright: ignore
 
 
 @cache

@@ -41,6 +41,7 @@ def run(
     """
     from dataclasses import replace
 
+    from equiloss.files import child
     from study import graph, runner, spec
     from study.cli.run_output import emit_plan, emit_result
     from study.executors import executor_for
@@ -48,7 +49,7 @@ def run(
     study = spec.read(file, sets)
     if only:
         study = replace(study, cells=graph.only(study.cells, only))
-    directory = output or Path(study.name)
+    directory = output or child(Path(), study.name)
     runner.check_inputs(study, directory)
     if dry_run:
         emit_plan(study, directory, again, as_json=as_json)

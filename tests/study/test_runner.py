@@ -306,6 +306,19 @@ def test_killed_at_fifty_moments(kill_again: Any, tmp_path: Path) -> None:
         assert not list(directory.rglob("*.tmp"))
 
 
+def test_what_somebody_put_into_an_output_is_set_aside(toml: Toml) -> None:
+    first = cell("a", "one").replace("a.txt", "d/a.txt").replace('outputs = ["d/a.txt"]', 'outputs = ["d"]')
+    assert study(toml(first)).returncode == 0
+    out = toml(first).parent / "out"
+    (out / "d" / "thesis.txt").write_text("mine")
+    again = study(toml(first.replace("one", "two")))
+    assert again.returncode == 0, again.stderr
+    assert "thesis.txt is not this study's: set aside" in again.stderr
+    assert (out / "d" / "a.txt").read_text() == "two\n"
+    assert not (out / "d" / "thesis.txt").exists()
+    assert [path.read_text() for path in (out / ".study" / "aside").rglob("thesis.txt")] == ["mine"]
+
+
 def test_one_study_at_a_time_in_a_directory(toml: Toml) -> None:
     path = toml(cell("slow", "sleep"))
     process = start(path)
