@@ -215,7 +215,7 @@ def _save(
         "model": {name: value.detach().cpu() for name, value in model.state_dict().items()},
         "best": best,
         "optimizer": optimizers.state(),
-        "result": {**vars(result), "epochs": [one.model_dump() for one in result.epochs]},
+        "result": {**vars(result), "epochs": [one.model_dump(exclude_unset=True) for one in result.epochs]},
     }
     with atomic(path, "wb") as f:
         torch.save(document, f)
