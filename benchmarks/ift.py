@@ -2,6 +2,7 @@
 
     python benchmarks/ift.py                         # both shapes, about ten minutes on two cores
     python benchmarks/ift.py --shapes tiny --json ift.json
+    python benchmarks/ift.py --base-kind llama --data alpaca.json    # a Llama of 135 M beside TRL and transformers
     python benchmarks/ift.py --shapes gpt2-small --contenders trl "trl, packing" --rounds 1 --json ift.json --add
 
 All train a model of the same shape on the same items (Stanford's template, loss on the answers alone, AdamW, fp32),
@@ -12,6 +13,8 @@ counts. Without `--data` the items are made up, with the lengths of real ones.
 
 from __future__ import annotations
 
+import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -27,9 +30,12 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
 from benchmarks.side_by_side import CLOCKS, Target, parser, report, take_turns  # noqa: E402
+from equiloss.files import write_json  # noqa: E402
+from equiloss.provenance import provenance  # noqa: E402
 from equiloss.records.response import Example  # noqa: E402
 from equiloss.tokenizer import gpt2  # noqa: E402
 from ift.data.formats import read_examples  # noqa: E402
+from ift.prompts import Tokens  # noqa: E402
 from ift.prompts import load as load_template  # noqa: E402
 from ift.training.batches import Batch, Encoded, encode_examples  # noqa: E402
 from pretrain.config import ModelConfig  # noqa: E402
@@ -123,15 +129,12 @@ def own_rate(contender: Any, batches: Sequence[Sequence[Encoded]], clock: Clock)
     return sum(map(len, batches)) / (clock() - start)
 
 
-def trl_rate(config: ModelConfig, items: Sequence[Encoded], packing: bool, steps: int, clock: Clock) -> float:
-    """Items per second of TRL's SFTTrainer on the same token ids, from the end of its first step on."""
-    from datasets import Dataset  # pyright: ignore[reportMissingImports]
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, TrainerCallback
-    from trl.trainer.sft_config import SFTConfig  # pyright: ignore[reportMissingImports]
-    from trl.trainer.sft_trainer import SFTTrainer  # pyright: ignore[reportMissingImports]
+def hugging_face(config: ModelConfig) -> Any:
+    """transformers' model of a shape."""
+    from transformers import GPT2Config, GPT2LMHeadModel
 
     own: Any = config
-    model = GPT2LMHeadModel(
+    return GPT2LMHeadModel(
         GPT2Config(
             vocab_size=own.vocab_size,
             n_positions=own.context,
@@ -146,7 +149,18 @@ def trl_rate(config: ModelConfig, items: Sequence[Encoded], packing: bool, steps
             eos_token_id=END,
         )
     )
-    rows = [{"input_ids": one.tokens.ids, "completion_mask": [int(x) for x in one.tokens.loss]} for one in items]
+
+
+def trl_rate(
+    model: Any, context: int, items: Sequence[Tokens], packing: bool, steps: int, clock: Clock, precision: str = "fp32"
+) -> float:
+    """Items per second of TRL's SFTTrainer on the same token ids, from the end of its first step on."""
+    from datasets import Dataset  # pyright: ignore[reportMissingImports]
+    from transformers import PreTrainedTokenizerFast, TrainerCallback
+    from trl.trainer.sft_config import SFTConfig  # pyright: ignore[reportMissingImports]
+    from trl.trainer.sft_trainer import SFTTrainer  # pyright: ignore[reportMissingImports]
+
+    rows = [{"input_ids": one.ids, "completion_mask": [int(x) for x in one.loss]} for one in items]
     per_item = sum(len(row["input_ids"]) for row in rows) / len(rows)
     marks: list[float] = []
     seen: list[int] = []
@@ -158,21 +172,21 @@ def trl_rate(config: ModelConfig, items: Sequence[Encoded], packing: bool, steps
     with tempfile.TemporaryDirectory() as directory:
         settings: dict[str, Any] = {
             "output_dir": directory,
-            "use_cpu": True,
+            "use_cpu": next(model.parameters()).device.type == "cpu" and not torch.cuda.is_available(),
             "max_steps": steps + 1,
             "learning_rate": 1e-4,
             "lr_scheduler_type": "constant",
             "completion_only_loss": True,
             "packing": packing,
-            "max_length": own.context,
+            "max_length": context,
             # The same number of items in a step, packed or not.
-            "per_device_train_batch_size": max(1, round(BATCH * per_item / own.context)) if packing else BATCH,
+            "per_device_train_batch_size": max(1, round(BATCH * per_item / context)) if packing else BATCH,
             "gradient_checkpointing": False,
             "logging_strategy": "no",
             "save_strategy": "no",
             "report_to": "none",
             "disable_tqdm": True,
-            "bf16": False,
+            "bf16": precision == "bf16",
             "dataset_num_proc": None,
         }
         trainer = SFTTrainer(
@@ -208,14 +222,15 @@ def _tokenizer(kind: Any) -> Any:
 def measure(name: str, items: Sequence[Encoded], arguments: Any) -> dict[str, Any]:
     """The contenders on one shape, in turns; items per second."""
     config, clock = SHAPES[name], CLOCKS[arguments.clock]
+    tokens = [one.tokens for one in items]
     steps = arguments.steps or {"tiny": 20, "gpt2-small": 3}[name]
     batches = [items[i * BATCH : (i + 1) * BATCH] for i in range(steps)]
     runs: dict[str, Callable[[], float]] = {
         "equiloss": lambda: own_rate(Ours(config), batches, clock),
         "equiloss, beginnings not shared": lambda: own_rate(Ours(config, share=False), batches, clock),
         "textbook": lambda: own_rate(Textbook(config), batches, clock),
-        "trl": lambda: trl_rate(config, items, False, steps, clock),
-        "trl, packing": lambda: trl_rate(config, items, True, steps, clock),
+        "trl": lambda: trl_rate(hugging_face(config), config.context, tokens, False, steps, clock),
+        "trl, packing": lambda: trl_rate(hugging_face(config), config.context, tokens, True, steps, clock),
     }
     wanted = set(arguments.contenders)
     if wanted & set(TRL) and not find_spec("trl"):
@@ -228,7 +243,17 @@ def main() -> None:
     """Measure and print."""
     options = parser(__doc__, list(SHAPES), CONTENDERS, rounds=3)
     options.add_argument("--data", help="instruction data to take the items from")
-    options.add_argument("--steps", type=int, help="steps of a round (default: 20 tiny, 3 gpt2-small)")
+    options.add_argument("--steps", type=int, help="steps of a round (default: 20 tiny, 3 gpt2-small, 3 llama)")
+    options.add_argument("--base-kind", choices=["own", "llama"], default="own")
+    llama = options.add_argument_group("--base-kind llama")
+    llama.add_argument("--shape", choices=["smollm2", "tiny"], default="smollm2")
+    llama.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    llama.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
+    llama.add_argument("--only", dest="contenders_of_llama", nargs="+", metavar="NAME", help="these contenders")
+    llama.add_argument("--prompts", type=int, default=110)
+    llama.add_argument("--new-tokens", type=int, default=64)
+    llama.add_argument("--one", help=argparse.SUPPRESS)
+    llama.add_argument("--precision", help=argparse.SUPPRESS)
     arguments = options.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -237,6 +262,17 @@ def main() -> None:
     items, _ = encode_examples(examples, load_template("alpaca"), encoding.encode_ordinary, END, 512)
     order = np.random.default_rng(1).permutation(len(items))
     items = [items[i] for i in order]
+    if arguments.base_kind == "llama":
+        from benchmarks.peers import llama_base
+
+        arguments.steps, arguments.contenders = arguments.steps or 3, arguments.contenders_of_llama
+        if arguments.one:
+            print(json.dumps(llama_base.one_round(arguments, [one.tokens for one in items])))
+            return
+        found = llama_base.measure(arguments, Path(__file__))
+        if arguments.json:
+            write_json(arguments.json, {**found, "data": arguments.data, "provenance": provenance().model_dump()})
+        return
     tokens, with_loss = (
         sum(len(one.tokens.ids) for one in items) / len(items),
         sum(one.loss_tokens for one in items) / len(items),

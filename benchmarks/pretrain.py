@@ -3,6 +3,7 @@
     python benchmarks/pretrain.py                          # both shapes, both precisions
     python benchmarks/pretrain.py --shapes tiny --json pretrain.json
     python benchmarks/pretrain.py --parts                  # where the time of this trainer's step goes
+    python benchmarks/pretrain.py --device cuda            # GPT-2 small at context 1024 in bf16 (benchmarks/gpu.sh)
 
 All train a GPT-2 of the same shape on the same random ids with AdamW and clipping, in turns; a contender's figure is
 its best round, since another program's load can only slow it down. Peers run as they come out of the box: a textbook
@@ -38,10 +39,15 @@ from pretrain.config import ModelConfig, RunConfig, TrainConfig  # noqa: E402
 SHAPES = {
     "tiny": (ModelConfig(n_layer=4, n_head=4, n_embd=128, context=128, vocab_size=50257), 16),
     "gpt2-small": (ModelConfig(n_layer=12, n_head=12, n_embd=768, context=256, vocab_size=50257), 4),
+    "gpt2-small-1024": (ModelConfig(n_layer=12, n_head=12, n_embd=768, context=1024, vocab_size=50304), 16),
 }
+STEPS = {"tiny": 8, "gpt2-small": 3, "gpt2-small-1024": 20}
 PRECISIONS = ("fp32", "bf16")
 CONTENDERS = ("equiloss", "textbook", "transformers", "litgpt")
+ON_GPU = ("equiloss", "equiloss-compiled", "nanogpt", "nanogpt-compiled", "transformers")
+"""nanogpt: fused queries, keys and values, torch's fused attention, every logit, a vocabulary padded to 50,304."""
 WANTED = {"tiny": {"equal precision": 1.3, "best fp32 peer": 2.2}, "gpt2-small": {"bf16": 1.15, "best fp32 peer": 2.0}}
+WANTED["gpt2-small-1024"] = {"bf16": 1.0}
 Step = Callable[[Tensor, Tensor], object]
 
 
@@ -67,43 +73,60 @@ class TextbookBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
+class FusedBlock(nn.Module):
+    """A pre-norm block with one matrix for queries, keys and values, and torch's fused attention."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, self.heads = config.n_embd, config.n_head
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).transpose(1, 3).unbind(2)
+        x = x + self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+        return x + self.mlp(self.norm2(x))
+
+
 class Textbook(nn.Module):
     """GPT-2 as tutorials write it: every logit is formed, then cross_entropy."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, block: type[nn.Module] = TextbookBlock) -> None:
         super().__init__()
         assert config.vocab_size
         self.tokens = nn.Embedding(config.vocab_size, config.n_embd)
         self.positions = nn.Embedding(config.context, config.n_embd)
-        self.blocks = nn.Sequential(*(TextbookBlock(config) for _ in range(config.n_layer)))
+        self.blocks = nn.Sequential(*(block(config) for _ in range(config.n_layer)))
         self.norm = nn.LayerNorm(config.n_embd)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.head.weight = self.tokens.weight
         nn.init.normal_(self.tokens.weight, std=0.02)
 
     def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
-        x = self.tokens(ids) + self.positions(torch.arange(ids.shape[1]))
+        x = self.tokens(ids) + self.positions(torch.arange(ids.shape[1], device=ids.device))
         logits = self.head(self.norm(self.blocks(x)))
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
 def plain_step(model: nn.Module, loss_of: Callable[[Tensor, Tensor], Tensor], precision: str) -> Step:
     """The loop that everyone writes: autocast, backward, clip, AdamW."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    place = next(model.parameters()).device.type
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=place == "cuda")
 
-    def step(ids: Tensor, targets: Tensor) -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+    def step(ids: Tensor, targets: Tensor) -> Tensor:
+        with torch.autocast(place, torch.bfloat16, enabled=precision == "bf16"):
             loss = loss_of(ids, targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        return loss.item()
+        return loss.detach()
 
     return step
 
 
-def ours(config: ModelConfig, batch: int, precision: str) -> Step:
+def ours(config: ModelConfig, batch: int, precision: str, device: str = "cpu", compiled: bool = False) -> Step:
     """What `pretrain run` does in a step."""
     from pretrain.model.decoder import GPT
     from pretrain.training.allocator import keep_freed_memory
@@ -114,12 +137,13 @@ def ours(config: ModelConfig, batch: int, precision: str) -> Step:
     keep_freed_memory()
     settings = TrainConfig.model_validate({"batch_size": batch, "precision": precision, "clip_norm": 1.0})
     run = RunConfig(model=config, train=settings)
-    model = GPT(config).train()
-    stepper = Stepper(model, model, Optimizers(model, settings), run, World(0, 1, torch.device("cpu")))
+    model = GPT(config).train().to(device)
+    forward: Any = torch.compile(model, dynamic=False) if compiled else model
+    stepper = Stepper(model, forward, Optimizers(model, settings), run, World(0, 1, torch.device(device)))
     return lambda ids, targets: stepper(0, ids, targets, 1e-4)
 
 
-def transformers_gpt2(config: ModelConfig, precision: str) -> Step:
+def transformers_gpt2(config: ModelConfig, precision: str, device: str) -> Step:
     """transformers' GPT2LMHeadModel with its own loss."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -132,11 +156,12 @@ def transformers_gpt2(config: ModelConfig, precision: str) -> Step:
     }
     dropout: dict[str, Any] = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     model = GPT2LMHeadModel(GPT2Config(vocab_size=own.vocab_size, use_cache=False, **shape, **dropout)).train()
+    model.to(device)  # pyright: ignore
     # It shifts the labels itself: hand it the ids, as its users do.
     return plain_step(model, lambda ids, _targets: model(input_ids=ids, labels=ids).loss, precision)
 
 
-def litgpt_gpt(config: ModelConfig, precision: str) -> Step:
+def litgpt_gpt(config: ModelConfig, precision: str, device: str) -> Step:
     """litgpt's GPT in GPT-2's size, with its chunked cross-entropy."""
     from litgpt.config import Config  # pyright: ignore[reportMissingImports]
     from litgpt.model import GPT  # pyright: ignore[reportMissingImports]
@@ -144,35 +169,47 @@ def litgpt_gpt(config: ModelConfig, precision: str) -> Step:
 
     shape = {"n_layer": config.n_layer, "n_head": config.n_head, "n_embd": config.n_embd, "block_size": config.context}
     style = {"norm_class_name": "LayerNorm", "mlp_class_name": "GptNeoxMLP", "bias": True, "parallel_residual": False}
-    model = GPT(Config(vocab_size=config.vocab_size, padded_vocab_size=config.vocab_size, **shape, **style)).train()
+    model = (
+        GPT(Config(vocab_size=config.vocab_size, padded_vocab_size=config.vocab_size, **shape, **style))
+        .train()
+        .to(device)
+    )
     return plain_step(model, lambda ids, targets: chunked_cross_entropy(model(ids), targets), precision)
 
 
-def build(contender: str, shape: str, precision: str) -> Step:
+def build(contender: str, shape: str, precision: str, device: str) -> Step:
     """A contender's step on a shape."""
     config, batch = SHAPES[shape]
     torch.manual_seed(0)
-    if contender == "equiloss":
-        return ours(config, batch, precision)
-    if contender == "textbook":
-        model = Textbook(config).train()
-        return plain_step(model, model, precision)
-    return (transformers_gpt2 if contender == "transformers" else litgpt_gpt)(config, precision)
+    name, _, compiled = contender.partition("-")
+    if name == "equiloss":
+        return ours(config, batch, precision, device, bool(compiled))
+    if name in ("textbook", "nanogpt"):
+        model = Textbook(config, TextbookBlock if name == "textbook" else FusedBlock).train().to(device)
+        return plain_step(model, torch.compile(model) if compiled else model, precision)
+    return (transformers_gpt2 if name == "transformers" else litgpt_gpt)(config, precision, device)
 
 
-def one_round(contender: str, shape: str, precision: str, steps: int) -> dict[str, float]:
-    """Tokens per second over `steps` steps after two to warm up, and the process's peak memory in MB."""
+def one_round(contender: str, shape: str, precision: str, steps: int, device: str) -> dict[str, float]:
+    """Tokens per second over `steps` steps after two to warm up, and the peak memory in MB (the device's on a GPU)."""
     config, batch = SHAPES[shape]
-    step = build(contender, shape, precision)
+    step = build(contender, shape, precision, device)
+    on_gpu = device == "cuda"
     generator = torch.Generator().manual_seed(1)
     windows = torch.randint(config.vocab_size or 0, (steps + 2, batch, config.context + 1), generator=generator)
+    windows = windows.to(device)
     for window in windows[:2]:
         step(window[:, :-1], window[:, 1:])
+    if on_gpu:
+        torch.cuda.synchronize()
     start = time.perf_counter()
     for window in windows[2:]:
         step(window[:, :-1], window[:, 1:])
+    if on_gpu:
+        torch.cuda.synchronize()
     rate = steps * batch * config.context / (time.perf_counter() - start)
-    return {"tokens_per_s": rate, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"tokens_per_s": rate, "peak_mb": peak / 2**20}
 
 
 def parts(shape: str, precision: str, rounds: int = 4) -> dict[str, float]:
@@ -217,30 +254,35 @@ def flops_per_token(config: ModelConfig) -> float:
     return 6 * weights + 12 * config.n_layer * config.context * config.n_embd
 
 
-def matmul_peak(precision: str, size: int = 1536) -> float:
-    """The fastest of five square matrix products, in FLOP/s."""
-    a = torch.randn(size, size, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+def matmul_peak(precision: str, device: str) -> float:
+    """The fastest of five square matrix products, in FLOP/s: what the card reaches, a little below its data sheet."""
+    size = 8192 if device == "cuda" else 1536
+    a = torch.randn(size, size, dtype=torch.bfloat16 if precision == "bf16" else torch.float32, device=device)
     times: list[float] = []
     for _ in range(6):
         start = time.perf_counter()
         torch.mm(a, a)
+        if device == "cuda":
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return 2 * size**3 / min(times[1:])
 
 
-def measure(shape: str, steps: int, rounds: int) -> dict[str, Any]:
-    """All contenders at both precisions, in turns, each round a process of its own."""
+def measure(shape: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """All contenders at both precisions (bf16 alone on a GPU), in turns, each round a process of its own."""
+    steps, rounds, device = arguments.steps or STEPS[shape], arguments.rounds, arguments.device
     best: dict[str, dict[str, float]] = {}
-    peaks: dict[str, float] = dict.fromkeys(PRECISIONS, 0.0)
+    precisions: list[str] = arguments.precisions
+    peaks: dict[str, float] = dict.fromkeys(precisions, 0.0)
     missing: set[str] = set()
     for _ in range(rounds):
-        for precision in PRECISIONS:
-            peaks[precision] = max(peaks[precision], matmul_peak(precision))
-        for contender in CONTENDERS:
-            for precision in PRECISIONS:
+        for precision in precisions:
+            peaks[precision] = max(peaks[precision], matmul_peak(precision, device))
+        for contender in arguments.contenders:
+            for precision in precisions:
                 if contender in missing:
                     continue
-                command = [sys.executable, __file__, "--round", contender, shape, precision, str(steps)]
+                command = [sys.executable, __file__, "--round", contender, shape, precision, str(steps), device]
                 run = subprocess.run(command, capture_output=True, text=True)
                 if run.returncode:
                     missing.add(contender)
@@ -260,27 +302,38 @@ def measure(shape: str, steps: int, rounds: int) -> dict[str, Any]:
 def ratios(best: dict[str, dict[str, float]]) -> dict[str, float]:
     """Ours over the best peer: at each precision, and our faster precision over the best fp32 peer."""
     rate = {name: found["tokens_per_s"] for name, found in best.items()}
-    peers = {
-        p: max(v for name, v in rate.items() if name.endswith(p) and not name.startswith("equi")) for p in PRECISIONS
-    }
-    result = {precision: rate[f"equiloss, {precision}"] / peers[precision] for precision in PRECISIONS}
-    result["best fp32 peer"] = max(rate[f"equiloss, {precision}"] for precision in PRECISIONS) / peers["fp32"]
-    result["equal precision"] = min(result[precision] for precision in PRECISIONS)
-    return result
+    own, peers = (
+        {
+            p: max(v for name, v in rate.items() if name.endswith(p) and name.startswith("equi") == is_own)
+            for p in PRECISIONS
+            if any(name.endswith(p) for name in rate)
+        }
+        for is_own in (True, False)
+    )
+    result = {precision: value / peers[precision] for precision, value in own.items()}
+    result["equal precision"] = min(result.values())
+    return result if "fp32" not in peers else {**result, "best fp32 peer": max(own.values()) / peers["fp32"]}
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
+    parser.add_argument("--shapes", nargs="+", choices=list(SHAPES))
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--contenders", nargs="+", choices=sorted({*CONTENDERS, *ON_GPU}))
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, help="steps of a round (default: 8 tiny, 3 gpt2-small)")
+    parser.add_argument("--steps", type=int, help="steps of a round (default: 8 tiny, 3 gpt2-small, 20 on a GPU)")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument(
-        "--round", nargs=4, metavar=("CONTENDER", "SHAPE", "PRECISION", "STEPS"), help=argparse.SUPPRESS
+        "--round", nargs=5, metavar=("CONTENDER", "SHAPE", "PRECISION", "STEPS", "DEVICE"), help=argparse.SUPPRESS
     )
     parser.add_argument("--parts", action="store_true", help="where the time of this trainer's step goes, alone")
     arguments = parser.parse_args()
+    on_gpu = arguments.device == "cuda"
+    arguments.shapes = arguments.shapes or (["gpt2-small-1024"] if on_gpu else ["tiny", "gpt2-small"])
+    arguments.contenders = arguments.contenders or (ON_GPU if on_gpu else CONTENDERS)
+    arguments.precisions = arguments.precisions or (["bf16"] if on_gpu else PRECISIONS)
     if arguments.parts:
         for shape in arguments.shapes:
             for precision in PRECISIONS:
@@ -291,18 +344,24 @@ def main() -> None:
                 print(f"{shape:12} {precision} {found['step'] * 1e3:6.0f} ms a step: {shares}")
         return
     if arguments.round:
-        contender, shape, precision, steps = arguments.round
-        print(json.dumps(one_round(contender, shape, precision, int(steps))))
+        contender, shape, precision, steps, device = arguments.round
+        print(json.dumps(one_round(contender, shape, precision, int(steps), device)))
         return
-    results: dict[str, Any] = {"threads": torch.get_num_threads(), "provenance": provenance(), "shapes": {}}
+    card = torch.cuda.get_device_name() if on_gpu else "cpu"
+    results: dict[str, Any] = {
+        "device": card,
+        "threads": torch.get_num_threads(),
+        "provenance": provenance(),
+        "shapes": {},
+    }
     for shape in arguments.shapes:
-        steps = arguments.steps or {"tiny": 8, "gpt2-small": 3}[shape]
-        found = results["shapes"][shape] = measure(shape, steps, arguments.rounds)
+        found = results["shapes"][shape] = measure(shape, arguments)
         for name, one in found["best"].items():
             share = f"{one['share_of_peak']:6.1%} of the peak"
             print(f"{shape:12} {name:22} {one['tokens_per_s']:9.0f} tokens/s {share} {one['peak_mb']:7.0f} MB")
         for name, wanted in WANTED[shape].items():
-            ratio = found["ratios"][name]
+            if (ratio := found["ratios"].get(name)) is None:
+                continue
             print(f"{shape:12} {ratio:.2f} x {name} (wanted {wanted}: {'yes' if ratio >= wanted else 'NO'})")
     if arguments.json:
         write_json(arguments.json, results)
