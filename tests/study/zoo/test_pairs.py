@@ -21,7 +21,7 @@ from equiloss.records.diagnosis import (
 )
 from equiloss.statistics.estimate import Estimate
 from study.zoo.counting import PlantedFactor, Proportion, checks, count, outcome
-from study.zoo.pairs import read_pairs
+from study.zoo.pairs import known, read_pairs
 from study.zoo.plan import study_of
 
 PAIR = """
@@ -74,6 +74,29 @@ def test_every_shipped_pair_plans_and_ends_with_its_diagnosis() -> None:
             last = cells[f"s{seed}-{pair.name}-diagnose"]
             assert last.command.startswith("judge diagnose")
             assert last.needs
+
+
+def test_the_pairs_on_a_real_model_share_its_bases_and_are_made_only_when_named() -> None:
+    names = [name for name in known() if name.startswith("real/")]
+    pairs = read_pairs(["real/*"])
+    assert [f"real/{pair.name}" for pair in pairs] == names
+    assert {"rate", "lora", "template", "eos", "position", "drift", "leaked", "seeds", "copy", "two", "decoy"} <= {
+        pair.name for pair in pairs
+    }
+    assert not {pair.path for pair in pairs} & {pair.path for pair in read_pairs(())}
+    study = study_of(pairs, [0], ["count=24", "answer=8", "runs=[1,2]"])
+    commands = {cell.name: cell.command for cell in study.cells}
+    sides = [name for name in commands if name.startswith("s0-shared-arm-plain-")]
+    assert len(sides) == len(set(sides))
+    assert sum(name.endswith("-diagnose") for name in commands) == len(pairs)
+    assert "--count 24 --split" in commands["s0-shared-items"]
+    assert all(
+        "max_new_tokens=8" in command
+        for command in commands.values()
+        if command.startswith("ift run --base s0/shared/bases/plain --data s0/shared/items")
+    )
+    with pytest.raises(InputError, match="share no cells"):
+        read_pairs(["real/rate", "recipe-rate"])
 
 
 def test_what_pairs_share_is_made_once_a_seed_and_only_when_needed() -> None:
