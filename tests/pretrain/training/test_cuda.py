@@ -89,9 +89,8 @@ def test_greedy_answers_are_those_of_the_cpu() -> None:
 def test_ddp_on_one_device_has_the_gradients_of_the_model_alone(tmp_path: Path) -> None:
     alone, shared = GPT(SHAPE).to(DEVICE), GPT(SHAPE).to(DEVICE)
     ids = torch.randint(300, (4, 33), device=DEVICE)
-    dist.init_process_group(
-        "nccl" if DEVICE == "cuda" else "gloo", store=dist.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1
-    )
+    store = dist.FileStore(str(tmp_path / "store"), 1)  # pyright: ignore[reportPrivateImportUsage]
+    dist.init_process_group("nccl" if DEVICE == "cuda" else "gloo", store=store, rank=0, world_size=1)
     try:
         wrapped = torch.nn.parallel.DistributedDataParallel(shared, gradient_as_bucket_view=True)
         for model in (alone, wrapped):
