@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
@@ -55,6 +56,23 @@ def _numbers_of(cls: type[BaseModel]) -> set[str]:
     fields = {field.alias or name: field.annotation for name, field in cls.model_fields.items()}
     kinds = {name: {kind, *get_args(kind)} for name, kind in fields.items()}
     return {name for name, either in kinds.items() if either & {int, float} and bool not in either}
+
+
+def share(record: BaseModel, pool: dict[object, Any]) -> None:
+    """Let a record hold values that others in `pool` hold, too: thousands of lines that say the same take little room.
+
+    Texts of up to 300 characters and what pydantic keeps beside the fields are shared; nothing of the record changes.
+    """
+    values = record.__dict__
+    for name, value in values.items():
+        if type(value) is str:
+            values[name] = value if len(value) > 300 else sys.intern(value)
+        elif isinstance(value, list) or (isinstance(value, BaseModel) and not value.model_extra):
+            values[name] = pool.setdefault((name, repr(value) if isinstance(value, list) else repr(vars(value))), value)  # pyright: ignore
+    fields = frozenset(record.model_fields_set)
+    object.__setattr__(record, "__pydantic_fields_set__", pool.setdefault(fields, set(fields)))
+    if not record.model_extra:
+        object.__setattr__(record, "__pydantic_extra__", pool.setdefault((), {}))
 
 
 class SparseRecord(FileRecord):

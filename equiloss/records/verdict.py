@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import ConfigDict, Field, model_validator
 
 from equiloss.errors import InputError
 from equiloss.files import json_lines, sha256_of, write_jsonl
-from equiloss.records.file_record import FileRecord, Number, wrong_fields
+from equiloss.records.file_record import FileRecord, Number, share, wrong_fields
 
 VERDICT_SCHEMA = "equiloss.verdict.v1"
 FAILURE_SCHEMA = "equiloss.failure.v1"
@@ -154,10 +154,13 @@ def verdict_row(verdict: Verdict | Failure) -> dict[str, object]:
 def _read(path: Path, kind: type[Line]) -> list[Line]:
     schema = str(kind.model_fields["schema_"].default).rpartition(".")[0]  # of any version
     lines: list[Line] = []
+    pool: dict[object, Any] = {}
     for where, row in json_lines(path):
         if not (isinstance(row, dict) and str(row.get("schema", "")).startswith(schema)):  # pyright: ignore
             what = schema.rpartition(".")[2]
             raise InputError(f"{where} is not a {what}", "name a file that `judge score` wrote")
         with wrong_fields(where, "judge the answers again"):
-            lines.append(kind.model_validate(row))
+            line = kind.model_validate(row)
+        share(line, pool)
+        lines.append(line)
     return lines

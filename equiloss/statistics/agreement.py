@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from equiloss.statistics.bootstrap import Floats, percentile, resampled_means
+from equiloss.statistics.bootstrap import GROUPS, Floats, percentile, resampled_means
 from equiloss.statistics.estimate import CONFIDENCE, Interval
 
 
@@ -143,12 +144,21 @@ def pair_interval(
     draws: int = 1000,
     seed: int = 0,
 ) -> Interval | None:
-    """Percentile bootstrap interval over pairs of a statistic such as `spearman` or `weighted_kappa`."""
-    if statistic(first, second) is None:
+    """Percentile bootstrap interval over pairs of a statistic such as `spearman` or `weighted_kappa`.
+
+    Of more than `bootstrap.GROUPS` pairs m are drawn, not all n, and the deviations multiplied by sqrt(m / n).
+    """
+    whole = statistic(first, second)
+    if whole is None:
         return None
     rng = np.random.default_rng([seed, 3])
-    picks = (rng.integers(0, len(first), len(first)) for _ in range(draws))
-    return _percentile_of_known([statistic(first[pick], second[pick]) for pick in picks], confidence)
+    size = min(len(first), GROUPS)
+    picks = (rng.integers(0, len(first), size) for _ in range(draws))
+    replicates = [statistic(first[pick], second[pick]) for pick in picks]
+    if size < len(first):
+        scale = math.sqrt(size / len(first))
+        replicates = [None if value is None else whole + scale * (value - whole) for value in replicates]
+    return _percentile_of_known(replicates, confidence)
 
 
 def _percentile_of_known(replicates: Sequence[float | None], confidence: float) -> Interval | None:

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Any
 
 from equiloss.errors import InputError
 from equiloss.files import json_document, json_lines, packed, parse_json
+from equiloss.records.file_record import share
 from equiloss.records.response import Response, number_repeats, response_from_row, stem_of
 from judge.rubrics import Item
 
@@ -23,8 +24,10 @@ class AnswerFile(Mapping[str, Response]):
     `equiloss.records.response.number_repeats`.
     """
 
-    def __init__(self, path: Path, generator: str = "") -> None:
+    def __init__(self, path: Path, generator: str = "", keep: bool = False) -> None:
         """Check every line and index it by item id; `generator` names the model whatever the lines say.
+
+        With `keep` the answers stay in memory, in `kept`, and the file may be closed.
 
         Raises: InputError when the file is missing, empty, broken, or holds something else, with the line.
         """
@@ -35,6 +38,8 @@ class AnswerFile(Mapping[str, Response]):
         ids: list[str] = []
         places: list[tuple[int, int]] = []  # of each id: where its line begins, in bytes, and its number
         asked: list[tuple[int, int]] = []  # of each id: hashes of what is asked, and of the reference
+        answers: list[Response] = []
+        pool: dict[object, Any] = {}
         start = 0
         for number, raw in enumerate(self._stream, start=1):
             if raw.strip():
@@ -48,9 +53,13 @@ class AnswerFile(Mapping[str, Response]):
                     )
                 ids.append(response.id)
                 places.append((start, number))
+                if keep:
+                    share(response, pool)
+                    answers.append(response)
                 asked.append((hash((response.instruction, response.input)), hash(response.reference.strip())))
             start += len(raw)
         ids = number_repeats(ids)
+        self.kept = {id: _named(response, id) for id, response in zip(ids, answers, strict=False)}
         self._index, self._asked = dict(zip(ids, places, strict=True)), dict(zip(ids, asked, strict=True))
 
     def __enter__(self) -> AnswerFile:
@@ -71,8 +80,7 @@ class AnswerFile(Mapping[str, Response]):
     def __getitem__(self, id: str) -> Response:
         start, number = self._index[id]
         self._stream.seek(start)
-        response = self._parse(self._stream.readline(), number)
-        return response if response.id == id else response.model_copy(update={"id": id})
+        return _named(self._parse(self._stream.readline(), number), id)
 
     def differs(self, id: str, other: AnswerFile) -> tuple[bool, bool]:
         """Whether another file asks something else under an id, and whether it has another reference there."""
@@ -93,6 +101,10 @@ class AnswerFile(Mapping[str, Response]):
             raise InputError(f"{where} is a verdict, not an answer", "name the results file that was judged")
         response = response_from_row(row, self.stem, where)  # pyright: ignore[reportUnknownArgumentType]
         return response.model_copy(update={"generator": self._given}) if self._given else response
+
+
+def _named(response: Response, id: str) -> Response:
+    return response if response.id == id else response.model_copy(update={"id": id})
 
 
 @dataclass(frozen=True)

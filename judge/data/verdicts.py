@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +95,7 @@ class Judged:
 
     def verdicts_of(self, panel: Panel) -> list[Verdict]:
         """The panel's verdicts, in the order of the files."""
-        return [verdict for verdict in self.verdicts if panel.has(verdict)]
+        return list(filter(panel.has, self.verdicts))
 
     def failures_of(self, panel: Panel) -> list[Failure]:
         """The requests of the panel that gave no verdict."""
@@ -121,7 +120,7 @@ def load_judged(paths: Iterable[Path]) -> list[Judged]:
             raise InputError(f"{path}: is a run's record, not its answers", "name the .jsonl file beside it")
         kind, generator = _look_into(path)
         if kind == "responses":
-            file = AnswerFile(path)
+            file = AnswerFile(path, keep=True)
             other = answers.setdefault(file.generator, file)
             if other.path.resolve() != path.resolve():
                 raise InputError(
@@ -176,18 +175,19 @@ def _join(generator: str, answers: AnswerFile | None, named: Sequence[Path]) -> 
     if other := next((line.generator for line in (*verdicts, *failures) if line.generator != generator), None):
         raise InputError(f"a verdict file of {generator!r} holds verdicts on {other!r}", "judge the answers again")
     # An answer may stand in several prompts of a repeat: beside other answers each time, or in another order.
-    counts = Counter(
-        (line.id, line.criterion, line.repeat, line.rubric, line.judge, tuple(line.group)) for line in verdicts
-    )
-    if twins := next((key for key, count in counts.items() if count > 1), None):
-        raise InputError(
-            f"{generator}: two verdicts on item {twins[0]} ({twins[1]}, repeat {twins[2]}) by {twins[4]}",
-            "delete one of them, or judge the answers again",
-        )
+    seen: set[int] = set()
+    for line in verdicts:
+        key = hash((line.id, line.criterion, line.repeat, line.rubric, line.judge, tuple(line.group)))
+        if key in seen:
+            raise InputError(
+                f"{generator}: two verdicts on item {line.id} ({line.criterion}, repeat {line.repeat}) by {line.judge}",
+                "delete one of them, or judge the answers again",
+            )
+        seen.add(key)
     path, responses, run_files = None, {}, list[Path]()
     if answers is not None:
         with answers:
-            path, responses = answers.path, dict(answers)
+            path, responses = answers.path, answers.kept
         run_files = [file for file in (path.with_name(answers.stem + ".run.json"),) if file.exists()]
     return Judged(
         generator=generator,
@@ -222,7 +222,7 @@ def _find_answers(generator: str, verdict_files: Sequence[Path]) -> AnswerFile |
             and kind_of(file) == "responses"
         ]
         for file in sorted(fitting, key=lambda file: -len(file.name)):
-            answers = AnswerFile(file)
+            answers = AnswerFile(file, keep=True)
             if answers.generator == generator:
                 return answers
             answers.close()

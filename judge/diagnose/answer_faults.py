@@ -55,8 +55,10 @@ def look(response: Response) -> Look:
 
 def looping(words: list[str]) -> bool:
     """Whether immediate repeats (of 1 to 8 words) make up half of 6 or more words, or a third of fewer."""
-    lost = len(words) - len(collapse(words))
-    return lost > 0 and lost >= len(words) / (2 if len(words) >= 6 else 3)
+    enough = len(words) / (2 if len(words) >= 6 else 3)
+    if not words or len(words) - len(set(words)) < enough:  # what is lost is said elsewhere
+        return False
+    return len(words) - len(collapse(words)) >= enough
 
 
 def collapse(words: list[str]) -> list[str]:

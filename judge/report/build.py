@@ -60,6 +60,7 @@ def build(
     ]
     people = [overview.people(comparison, scale)] if labels else []
     parts = (overview.scores(comparison, scores, judged, scale), *people, *sections, *filter(None, own))
+    by_item = items.scores_of(judged, scores)
     document = ReportDocument(
         title=title or " · ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else ""),
         question=question or _question(names),
@@ -68,13 +69,13 @@ def build(
         cautions=tuple(comparison.warnings),
         ladder=tuple(ladder),
         sections={section.id: section.data for section in parts},
-        items=tuple(items.scores_of(judged, scores)),
+        items=tuple(by_item),
         provenance=_provenance(judged, comparison),
         comparison=comparison,
         diagnosis=diagnosis,
     )
     explanation = f"{further} {headline}".strip() if answer else ""
-    return Report(document, explanation, parts, items.browser(judged, scores, scale, runs))
+    return Report(document, explanation, parts, items.browser(judged, by_item, panel, scale, runs))
 
 
 def write(report: Report, directory: Path) -> tuple[Path, Path]:
@@ -85,7 +86,7 @@ def write(report: Report, directory: Path) -> tuple[Path, Path]:
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory}: is not a directory", "name a directory with -o")
     json_path, html_path = directory / "report.json", directory / "report.html"
-    files.write_json(json_path, report.document)
+    files.write_json(json_path, report.document, indent=2 if len(report.document.items) <= items.PLAIN else None)
     files.write_text(html_path, html(report))
     return json_path, html_path
 

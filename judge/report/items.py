@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
+import zlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
+from equiloss.redaction import scrub
+
 from equiloss.records.file_record import FileRecord
+from equiloss.records.verdict import Line
 from judge.data.scores import Scores
-from judge.data.verdicts import Judged
+from judge.data.verdicts import Judged, Panel
 
 _UNSAFE = re.compile("[<>&\u2028\u2029]")
+PLAIN = 1000
+"""More items than this are packed, in chunks that the page unpacks as they are looked at."""
+CHUNK = 250
 
 
 class ItemScores(FileRecord):
@@ -26,40 +34,71 @@ class ItemScores(FileRecord):
 
 
 def browser(
-    judged: Sequence[Judged], scores: Scores, scale: tuple[float, float], place: Mapping[str, int]
+    judged: Sequence[Judged],
+    items: Sequence[ItemScores],
+    panel: Panel,
+    scale: tuple[float, float],
+    place: Mapping[str, int],
 ) -> dict[str, object]:
-    """The items that were judged, compactly: lists run by run in the order of `runs`; `place` is a run's colour."""
-    verdicts: dict[tuple[str, str], list[dict[str, object]]] = defaultdict(list)
-    failures: dict[tuple[str, str], list[dict[str, object]]] = defaultdict(list)
-    for run in judged:
-        for line in run.verdicts_of(scores.panel):
-            row = {"c": line.criterion, "v": line.value, "e": line.explanation, "r": line.repeat, "p": line.position}
-            verdicts[run.generator, line.id].append({**row, "n": len(line.group)})
-        for line in run.failures_of(scores.panel):
-            failures[run.generator, line.id].append(
-                {"reason": line.reason, "text": line.text or line.detail, "r": line.repeat}
-            )
-    items: list[dict[str, object]] = []
-    for item in scores_of(judged, scores):
+    """The items that were judged: what is sorted and filtered by, and chunks of the rest, packed where there are many.
+
+    Lists are run by run in the order of `runs`; `place` is a run's colour.
+    """
+    verdicts = [_by_item(run.verdicts_of(panel)) for run in judged]
+    failures = [_by_item(run.failures_of(panel)) for run in judged]
+
+    def shown(item: ItemScores) -> dict[str, object]:
         responses = [run.responses.get(item.id) for run in judged]
         first = next((response for response in responses if response), None)
-        items.append(
-            {
-                "id": item.id,
-                "instruction": first.instruction if first else "",
-                "input": first.input if first else "",
-                "reference": first.reference if first else "",
-                "category": item.category,
-                "answers": [response and response.output for response in responses],
-                "finish": [response and response.finish_reason for response in responses],
-                "tokens": [response and response.n_tokens for response in responses],
-                "scores": list(item.scores.values()),
-                "verdicts": [verdicts[run.generator, item.id] for run in judged],
-                "failures": [failures[run.generator, item.id] for run in judged],
-            }
-        )
-    runs = [run.generator for run in judged]
-    return {"runs": runs, "places": [place[run] for run in runs], "scale": scale, "items": items}
+        return {
+            "id": item.id,
+            "instruction": first.instruction if first else "",
+            "input": first.input if first else "",
+            "reference": first.reference if first else "",
+            "answers": [response and response.output for response in responses],
+            "finish": [response and response.finish_reason for response in responses],
+            "tokens": [response and response.n_tokens for response in responses],
+            "verdicts": [
+                [
+                    {"c": v.criterion, "v": v.value, "e": v.explanation, "r": v.repeat, "p": v.position, "n": len(v.group)}
+                    for v in lines[item.id]
+                ]
+                for lines in verdicts
+            ],
+            "failures": [
+                [{"reason": f.reason, "text": f.text or f.detail, "r": f.repeat} for f in lines[item.id]]
+                for lines in failures
+            ],
+        }
+
+    def longest(item: ItemScores) -> int:
+        return max(len(run.responses[item.id].output) if item.id in run.responses else 0 for run in judged)
+
+    put = packed if len(items) > PLAIN else lambda document: document
+    index = [[item.category, longest(item), *item.scores.values()] for item in items]
+    chunks = (items[first : first + CHUNK] for first in range(0, len(items), CHUNK))
+    return {
+        "runs": [run.generator for run in judged],
+        "places": [place[run.generator] for run in judged],
+        "scale": scale,
+        "size": CHUNK,
+        "index": put(index),
+        "chunks": [put([shown(item) for item in chunk]) for chunk in chunks],
+    }
+
+
+def _by_item(lines: Iterable[Line]) -> Mapping[str, list[Line]]:
+    grouped: dict[str, list[Line]] = defaultdict(list)
+    for line in lines:
+        grouped[line.id].append(line)
+    return grouped
+
+
+def packed(document: object) -> str:
+    """JSON without secrets as deflate packs it, in base64: what a browser's DecompressionStream reads."""
+    text = scrub(json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+    deflate = zlib.compressobj(9, wbits=-15)
+    return base64.b64encode(deflate.compress(text.encode("utf-8", "replace")) + deflate.flush()).decode()
 
 
 def scores_of(judged: Sequence[Judged], scores: Scores) -> list[ItemScores]:

@@ -1,8 +1,8 @@
 "use strict";
-(() => {
+(async () => {
   const $ = (id) => document.getElementById(id);
   const data = JSON.parse($("data").textContent);
-  const { runs, items, scale } = data;
+  const { runs, scale } = data;
   const PAGE = 150;
   const SHAPES = [
     "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0-10 0z", "M-4.5-4.5h9v9h-9z", "M0-6.2L6.2 0L0 6.2L-6.2 0z",
@@ -52,12 +52,26 @@
   const number = (value) => value === null ? "–" :
     (Number.isInteger(value) ? String(value) : value.toFixed(Math.max(1, digits))).replace("-", "−");
 
-  // ---- what is searched: prepared once, lower-cased ----
-  const haystack = items.map((item) => [
-    item.instruction, item.input, item.reference, item.category ?? "", item.id, ...item.answers.map((a) => a ?? ""),
-    ...item.verdicts.flat().map((v) => v.e), ...item.failures.flat().map((f) => `${f.reason} ${f.text}`),
-  ].join("\n").toLowerCase());
-  const lengths = items.map((item) => Math.max(0, ...item.answers.map((a) => a?.length ?? 0)));
+  // ---- the items: what they are sorted and filtered by is there; the rest is unpacked, chunk by chunk, when it is looked at ----
+  if (typeof data.index === "string" && !window.DecompressionStream) { $("packed").hidden = false; return; }
+  const unpack = async (block) => {
+    if (typeof block !== "string") return block;
+    const bytes = Uint8Array.from(atob(block), (character) => character.charCodeAt(0));
+    return JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"))).text());
+  };
+  const items = (await unpack(data.index)).map(([category, length, ...scores]) => ({ category, length, scores }));
+  const chunks = [];
+  const whole = async (index) => {
+    const at = Math.floor(index / data.size);
+    return Object.assign(items[index], (await (chunks[at] ??= unpack(data.chunks[at])))[index % data.size]);
+  };
+  const searched = async (index) => {
+    const item = await whole(index);
+    return item.text ??= [
+      item.instruction, item.input, item.reference, item.category ?? "", item.id, ...item.answers.map((a) => a ?? ""),
+      ...item.verdicts.flat().map((v) => v.e), ...item.failures.flat().map((f) => `${f.reason} ${f.text}`),
+    ].join("\n").toLowerCase();
+  };
 
   // ---- controls ----
   const option = (select, value, text) => select.append(new Option(text, value));
@@ -122,24 +136,36 @@
     spread: descending((i) => { const s = present(items[i]); return s.length ? Math.max(...s) - Math.min(...s) : null; }),
     low: (x, y) => extreme(Math.min, Infinity)(x) - extreme(Math.min, Infinity)(y) || x - y,
     high: descending(extreme(Math.max, null)),
-    long: descending((i) => lengths[i]),
+    long: descending((i) => items[i].length),
   };
-  const update = (keep = true) => {
+  let turn = 0;  // what was begun before the last change is dropped
+  const update = async (keep = true) => {
+    const mine = ++turn;
     terms = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
     const category = $("category").value === "" ? null : categories[Number($("category").value)];
-    found = items.map((_, index) => index).filter((index) =>
+    let fitting = items.map((_, index) => index).filter((index) =>
       (category === null || items[index].category === category) &&
-      outcomes[$("outcome").value](items[index]) &&
-      terms.every((term) => haystack[index].includes(term)));
+      outcomes[$("outcome").value](items[index]));
+    if (terms.length) {
+      const [wanted, candidates] = [terms, fitting];
+      fitting = [];
+      for (const index of candidates) {
+        const text = items[index].text ?? await searched(index);
+        if (mine !== turn) return;
+        if (wanted.every((term) => text.includes(term))) fitting.push(index);
+      }
+    }
+    found = fitting;
     found.sort(orders[$("sort").value]);
     $("count").textContent = found.length === items.length ? `${items.length.toLocaleString("en")} items` :
       `${found.length.toLocaleString("en")} of ${items.length.toLocaleString("en")} items`;
     $("list").replaceChildren();
     shown = 0;
-    showMore();
+    await showMore();
+    if (mine !== turn) return;
     if (!found.length) $("list").append(make("li", "nothing", "No item fits. Clear the search or choose other filters."));
     document.querySelector(".list-pane").scrollTop = 0;
-    select(keep && found.includes(current) ? current : found[0] ?? null);
+    await select(keep && found.includes(current) ? current : found[0] ?? null);
   };
 
   // ---- the list ----
@@ -162,16 +188,19 @@
     li.append(button);
     return li;
   };
-  const showMore = () => {
+  const showMore = async () => {
+    const mine = turn;
     const next = found.slice(shown, shown + PAGE);
-    $("list").append(...next.map(row));
     shown += next.length;
+    for (const index of next) await whole(index);
+    if (mine !== turn) return;
+    $("list").append(...next.map(row));
     $("more").hidden = shown >= found.length;
     $("more").textContent = `Show ${Math.min(PAGE, found.length - shown)} more of ${found.length - shown}`;
   };
-  $("more").addEventListener("click", () => {
+  $("more").addEventListener("click", async () => {
     const from = shown;
-    showMore();
+    await showMore();
     $("list").children[from]?.querySelector("button").focus();
     mark();
   });
@@ -230,9 +259,11 @@
     if (words.childNodes.length) node.append(words);
     return node;
   };
-  const select = (index, focus = false) => {
+  const select = async (index, focus = false) => {
     current = index;
     mark();
+    if (index !== null) await whole(index);
+    if (current !== index) return;
     const detail = $("detail");
     detail.replaceChildren();
     detail.scrollTop = 0;
@@ -246,7 +277,7 @@
       button.type = "button";
       button.setAttribute("aria-label", words);
       button.disabled = found[at + by] === undefined;
-      button.addEventListener("click", () => { step(by); $("detail").focus(); });
+      button.addEventListener("click", async () => { await step(by); $("detail").focus(); });
       steps.append(button);
     }
     const about = make("span", "", `Item ${index + 1}${item.category !== null ? ` · ${item.category}` : ""} · `);
@@ -259,11 +290,11 @@
     detail.setAttribute("aria-label", `Item ${index + 1}`);
     if (focus) buttonOf(index)?.focus({ preventScroll: true });
   };
-  const step = (by) => {
+  const step = async (by) => {
     const next = found[found.indexOf(current) + by];
     if (next === undefined) return false;
-    while (!buttonOf(next) && shown < found.length) showMore();
-    select(next);
+    while (!buttonOf(next) && shown < found.length) await showMore();
+    await select(next);
     const pane = document.querySelector(".list-pane");
     const button = buttonOf(next);
     const [box, outer] = [button.getBoundingClientRect(), pane.getBoundingClientRect()];
@@ -279,7 +310,7 @@
   $("sort").addEventListener("change", () => update(false));
   for (const id of ["first", "second"]) $(id).addEventListener("change", () => { fillDependent(); update(); });
   $("controls").addEventListener("submit", (event) => event.preventDefault());
-  document.addEventListener("keydown", (event) => {
+  document.addEventListener("keydown", async (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const typing = ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName);
     if (event.key === "Escape" && event.target === $("search")) { $("search").value = ""; update(); return; }
@@ -291,11 +322,11 @@
     const inList = $("list").contains(event.target);
     const by = event.key === "j" || (inList && event.key === "ArrowDown") ? 1 : event.key === "k" || (inList && event.key === "ArrowUp") ? -1 : 0;
     if (by && inList && event.target.dataset.index !== undefined) current = Number(event.target.dataset.index);
-    if (by) { event.preventDefault(); if (step(by) && inList) buttonOf(current)?.focus({ preventScroll: true }); }
+    if (by) { event.preventDefault(); if (await step(by) && inList) buttonOf(current)?.focus({ preventScroll: true }); }
   });
 
   $("controls").hidden = false;
   $("browser").hidden = false;
   document.querySelector(".keys").hidden = false;
-  update();
+  await update();
 })();
