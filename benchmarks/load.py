@@ -3,11 +3,11 @@
     python benchmarks/load.py
     python benchmarks/load.py --items 5000 --keep /tmp/load
 
-The answers are made here: random words as frequent as a language's, as long as the diary's instructions and answers (46
-and 50 characters in the mean), a judge's verdict on each with a sentence of explanation. Memory is the greatest resident size of a command's
-process and its children, processor seconds are its own and theirs, as the kernel counts them (wait4). The page is written with
-all items in it. Planning is what `judge score` does before it asks: it is measured alone, on the same files. It fails
-above 10 MB of page, 400 MB, 15 s or 1 ms an item.
+The answers are made here: random words as frequent as a language's, about as long as the diary's instructions and
+answers, a judge's verdict on each with a sentence of explanation. Memory is the greatest resident size of a command's
+process and its children, processor seconds are its own and theirs, as the kernel counts them (wait4). The page is
+written with all items in it. Planning is what `judge score` does before it asks: it is measured alone, on the same
+files. It fails above 10 MB of page, 400 MB, 15 s or 1 ms an item.
 """
 
 from __future__ import annotations

@@ -58,15 +58,15 @@ def _numbers_of(cls: type[BaseModel]) -> set[str]:
     return {name for name, either in kinds.items() if either & {int, float} and bool not in either}
 
 
-def share(record: BaseModel, pool: dict[object, Any]) -> None:
+def share(record: BaseModel, pool: dict[object, Any], own: tuple[str, ...]) -> None:
     """Let a record hold values that others in `pool` hold, too: thousands of lines that say the same take little room.
 
-    Texts of up to 300 characters and what pydantic keeps beside the fields are shared; nothing of the record changes.
+    Texts but those of the fields `own`, lists, and what pydantic keeps beside the fields are shared.
     """
     values = record.__dict__
     for name, value in values.items():
         if type(value) is str:
-            values[name] = value if len(value) > 300 else sys.intern(value)
+            values[name] = value if name in own else sys.intern(value)
         elif isinstance(value, list) or (isinstance(value, BaseModel) and not value.model_extra):
             values[name] = pool.setdefault((name, repr(value) if isinstance(value, list) else repr(vars(value))), value)  # pyright: ignore
     fields = frozenset(record.model_fields_set)

@@ -161,6 +161,6 @@ def _read(path: Path, kind: type[Line]) -> list[Line]:
             raise InputError(f"{where} is not a {what}", "name a file that `judge score` wrote")
         with wrong_fields(where, "judge the answers again"):
             line = kind.model_validate(row)
-        share(line, pool)
+        share(line, pool, ("explanation", "text", "detail", "request_sha"))
         lines.append(line)
     return lines

@@ -15,7 +15,7 @@ Floats: TypeAlias = NDArray[np.float64]
 DRAWS = 10_000
 GROUPS = 5_000
 """More units than this are drawn in as many groups, made at random: the means vary as much, to a hundredth."""
-_CHUNK_VALUES = 1_000_000
+_CHUNK_VALUES = 250_000
 
 
 def resampled_means(

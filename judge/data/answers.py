@@ -27,7 +27,7 @@ class AnswerFile(Mapping[str, Response]):
     def __init__(self, path: Path, generator: str = "", keep: bool = False) -> None:
         """Check every line and index it by item id; `generator` names the model whatever the lines say.
 
-        With `keep` the answers stay in memory, in `kept`, and the file may be closed.
+        With `keep` the answers stay in memory, and the file is closed.
 
         Raises: InputError when the file is missing, empty, broken, or holds something else, with the line.
         """
@@ -52,15 +52,19 @@ class AnswerFile(Mapping[str, Response]):
                         "split it into one file a model",
                     )
                 ids.append(response.id)
-                places.append((start, number))
                 if keep:
-                    share(response, pool)
+                    share(response, pool, ("output",))
                     answers.append(response)
-                asked.append((hash((response.instruction, response.input)), hash(response.reference.strip())))
+                else:
+                    places.append((start, number))
+                    asked.append((hash((response.instruction, response.input)), hash(response.reference.strip())))
             start += len(raw)
         ids = number_repeats(ids)
-        self.kept = {id: _named(response, id) for id, response in zip(ids, answers, strict=False)}
-        self._index, self._asked = dict(zip(ids, places, strict=True)), dict(zip(ids, asked, strict=True))
+        kept = (_named(response, id) for id, response in zip(ids, answers, strict=False))
+        self._index: dict[str, tuple[int, int] | Response] = dict(zip(ids, kept if keep else places, strict=True))
+        self._asked = dict(zip(ids, asked, strict=False))
+        if keep:
+            self.close()
 
     def __enter__(self) -> AnswerFile:
         return self
@@ -78,7 +82,10 @@ class AnswerFile(Mapping[str, Response]):
         return id in self._index
 
     def __getitem__(self, id: str) -> Response:
-        start, number = self._index[id]
+        place = self._index[id]
+        if isinstance(place, Response):
+            return place
+        start, number = place
         self._stream.seek(start)
         return _named(self._parse(self._stream.readline(), number), id)
 

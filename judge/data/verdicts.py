@@ -186,8 +186,7 @@ def _join(generator: str, answers: AnswerFile | None, named: Sequence[Path]) -> 
         seen.add(key)
     path, responses, run_files = None, {}, list[Path]()
     if answers is not None:
-        with answers:
-            path, responses = answers.path, answers.kept
+        path, responses = answers.path, dict(answers)
         run_files = [file for file in (path.with_name(answers.stem + ".run.json"),) if file.exists()]
     return Judged(
         generator=generator,
@@ -225,7 +224,6 @@ def _find_answers(generator: str, verdict_files: Sequence[Path]) -> AnswerFile |
             answers = AnswerFile(file, keep=True)
             if answers.generator == generator:
                 return answers
-            answers.close()
     return None
 
 

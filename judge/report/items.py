@@ -12,10 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
-from equiloss.redaction import scrub
-
 from equiloss.records.file_record import FileRecord
 from equiloss.records.verdict import Line
+from equiloss.redaction import scrub
 from judge.data.scores import Scores
 from judge.data.verdicts import Judged, Panel
 
@@ -60,7 +59,14 @@ def browser(
             "tokens": [response and response.n_tokens for response in responses],
             "verdicts": [
                 [
-                    {"c": v.criterion, "v": v.value, "e": v.explanation, "r": v.repeat, "p": v.position, "n": len(v.group)}
+                    {
+                        "c": v.criterion,
+                        "v": v.value,
+                        "e": v.explanation,
+                        "r": v.repeat,
+                        "p": v.position,
+                        "n": len(v.group),
+                    }
                     for v in lines[item.id]
                 ]
                 for lines in verdicts

@@ -80,9 +80,11 @@ def fit(
     from pretrain.training import capacity
 
     settings = load_run_config(config, sets)
-    vocab_size = None if data is None else Shards.open(data).tokenizer.n_vocab
+    shards = None if data is None else Shards.open(data)
+    vocab_size = shards and shards.tokenizer.n_vocab
     fitted = capacity.fit(settings, vocab_size, None if memory is None else int(memory * 2**30))
-    estimate = capacity.estimate(fitted, devices, usd_per_hour)
+    validation = shards and len(shards.split("validation").tokens)
+    estimate = capacity.estimate(fitted, devices, usd_per_hour, validation)
     console.say(*capacity.lines(fitted, estimate))
     if as_json:
         console.emit_json(capacity.document(fitted, estimate))

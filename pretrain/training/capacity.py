@@ -18,9 +18,11 @@ import torch
 from equiloss.errors import EquilossError, InputError
 from equiloss.numerals import binary_size, duration, number
 from pretrain.config import RunConfig
+from pretrain.data.order import evenly_spaced
 from pretrain.model.decoder import GPT
 from pretrain.model.device import pick_device
 from pretrain.model.precision import resolve_precision, set_matmul_precision
+from pretrain.training.defaults import eval_every
 from pretrain.training.distributed import World
 from pretrain.training.memory import available_bytes, forget_peak, peak_bytes
 from pretrain.training.optimizers import Optimizers
@@ -60,6 +62,9 @@ class FittedBatch:
     tokens_per_s: float
     trials: list[Trial]
     config: RunConfig
+    step_s: float | None = None
+    """A step as the run makes it, with its micro-batches; None where it was not measured: it would take too long."""
+    evaluated_tokens_per_s: float | None = None
 
 
 def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | None = None) -> FittedBatch:
@@ -99,6 +104,8 @@ def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | No
     batch = max(size for size in range(1, min(whole, largest) + 1) if whole % size == 0)
     best = max(trials, key=lambda trial: trial.batch_size / trial.step_s)
     train = config.train.model_copy(update={"batch_size": batch, "accumulate": whole // batch})
+    timely = whole * trials[-1].step_s / trials[-1].batch_size < PATIENCE_S
+    step_s = bench(batch, whole // batch).step_s if timely else None
     return FittedBatch(
         largest_batch_size=largest,
         measured=measured,
@@ -110,6 +117,8 @@ def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | No
         tokens_per_s=best.batch_size * resolved.model.context / best.step_s,
         trials=trials,
         config=RunConfig(model=config.model, train=train),
+        step_s=step_s,
+        evaluated_tokens_per_s=bench.evaluated_tokens_per_s(batch),
     )
 
 
@@ -121,13 +130,9 @@ class Bench:
         self.model = GPT(config.model, dropout=config.model.dropout).to(device).train()
         self.optimizers = Optimizers(self.model, config.train)
 
-    def __call__(self, batch_size: int) -> Trial:
-        """A step of `batch_size` sequences, forward, backward and update, after one to warm up."""
-        train = self.config.train.model_copy(update={"batch_size": batch_size, "accumulate": 1})
-        config = RunConfig(model=self.config.model, train=train)
-        stepper = Stepper(self.model, self.model, self.optimizers, config, World(0, 1, self.device))
-        assert config.model.vocab_size is not None
-        ids = torch.randint(config.model.vocab_size, (batch_size, config.model.context + 1), device=self.device)
+    def __call__(self, batch_size: int, accumulate: int = 1) -> Trial:
+        """A step of `accumulate` times `batch_size` sequences: forward, backward, update, after one to warm up."""
+        stepper, ids = self._stepper(batch_size, accumulate)
         forget_peak(self.device)
         seconds: list[float] = []
         for step in range(2):
@@ -135,6 +140,21 @@ class Bench:
             stepper(step, ids[:, :-1], ids[:, 1:], lr=0.0)  # ends in a wait for the device
             seconds.append(time.perf_counter() - start)
         return Trial(batch_size, peak_bytes(self.device), min(seconds))
+
+    def evaluated_tokens_per_s(self, batch_size: int) -> float:
+        """How fast validation reads."""
+        stepper, ids = self._stepper(batch_size, 1)
+        start = time.perf_counter()
+        stepper.evaluate(ids[:, :-1], ids[:, 1:])  # ends in a wait for the device
+        return batch_size * self.config.model.context / (time.perf_counter() - start)
+
+    def _stepper(self, batch_size: int, accumulate: int) -> tuple[Stepper, torch.Tensor]:
+        train = self.config.train.model_copy(update={"batch_size": batch_size, "accumulate": accumulate})
+        config = RunConfig(model=self.config.model, train=train)
+        assert config.model.vocab_size is not None
+        shape = (batch_size * accumulate, config.model.context + 1)
+        ids = torch.randint(config.model.vocab_size, shape, device=self.device)
+        return Stepper(self.model, self.model, self.optimizers, config, World(0, 1, self.device)), ids
 
 
 def search(bench: Callable[[int], Trial], limit: int, floor: float = 0.0, known: float = 0.0) -> list[Trial]:
@@ -165,7 +185,8 @@ def line(trials: list[Trial], floor: float = 0.0, known: float = 0.0) -> tuple[f
         return fixed, max(trials[0].peak_bytes - fixed, floor)
     growth = [(b.peak_bytes - a.peak_bytes) / (b.batch_size - a.batch_size) for a, b in pairwise(trials)]
     slope = max(*growth, floor, 1.0)
-    return trials[-1].peak_bytes - slope * trials[-1].batch_size, slope
+    least = min(known, float(trials[-1].peak_bytes))
+    return max(trials[-1].peak_bytes - slope * trials[-1].batch_size, least), slope
 
 
 def largest_that_fits(fixed: float, slope: float, limit: int) -> int:
@@ -220,9 +241,15 @@ class RunCost:
     state_bytes: int
 
 
-def estimate(fitted: FittedBatch, devices: int = 1, usd_per_hour: float | None = None) -> RunCost:
+def estimate(
+    fitted: FittedBatch,
+    devices: int = 1,
+    usd_per_hour: float | None = None,
+    validation_tokens: int | None = None,
+) -> RunCost:
     """Time and cost of the run on `devices` such devices, each at the measured speed; `usd_per_hour` for each.
 
+    `validation_tokens`: how long the validation split is; None: as long as train.eval_tokens.
     Raises: InputError for fewer than one device.
     """
     if devices < 1:
@@ -231,9 +258,15 @@ def estimate(fitted: FittedBatch, devices: int = 1, usd_per_hour: float | None =
     per_step = fitted.config.tokens_per_step
     steps = train.steps if train.tokens is None else math.ceil(train.tokens / per_step)
     tokens = steps * per_step
-    validations = 11 if train.eval_every is None else steps // train.eval_every + 1
-    # A validation token costs a third of a training token: a forward pass.
-    hours = (tokens + validations * train.eval_tokens / 3) / (fitted.tokens_per_s * devices) / 3600
+    every = train.eval_every or eval_every(fitted.config, steps)
+    there = train.eval_tokens + 1 if validation_tokens is None else validation_tokens
+    context = fitted.config.model.context
+    # Validations as the run makes them: every so many steps and at the end, on the windows that the split has.
+    evaluated = len(evenly_spaced(there, context, train.eval_tokens)) * context if there > context else 0
+    # A validation token costs a third of a training token, a forward pass, where that was not measured.
+    evaluation_s = math.ceil(steps / every) * evaluated / (fitted.evaluated_tokens_per_s or 3 * fitted.tokens_per_s)
+    step_s = per_step / fitted.tokens_per_s if fitted.step_s is None else fitted.step_s
+    hours = (steps * step_s + evaluation_s) / devices / 3600
     cost = None if usd_per_hour is None else hours * devices * usd_per_hour
     moments = 4 if train.optimizer == "muon" else 8
     return RunCost(steps, tokens, hours, cost, 4 * fitted.parameters, (4 + moments) * fitted.parameters)

@@ -39,13 +39,13 @@ def resolve(config: RunConfig, shards: Shards, peers: World) -> RunConfig:
             "init_seed": train.seed if train.init_seed is None else train.init_seed,
             "order_seed": train.seed if train.order_seed is None else train.order_seed,
             "dropout_seed": train.seed if train.dropout_seed is None else train.dropout_seed,
-            "eval_every": _eval_every(config, steps) if train.eval_every is None else train.eval_every,
+            "eval_every": eval_every(config, steps) if train.eval_every is None else train.eval_every,
         }
     )
     return RunConfig(model=model, train=train)
 
 
-def _eval_every(config: RunConfig, steps: int) -> int:
+def eval_every(config: RunConfig, steps: int) -> int:
     """A tenth of the run, or more where validation (a forward pass: a third of a step) would cost over a tenth."""
     least = math.ceil(config.train.eval_tokens / 3 / (0.1 * config.tokens_per_step))
     return min(steps, max(math.ceil(steps / 10), least))

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -166,7 +167,12 @@ def test_the_estimate_counts_devices_validation_and_tokens() -> None:
     one, two = estimate(found), estimate(found, devices=2, usd_per_hour=3.0)
     assert one.steps == -(-1_000_000 // (16 * 16))
     validations = one.steps // 100 + 1
-    assert one.hours == pytest.approx((one.tokens + validations * 1000) / 500 / 3600)
+    assert one.hours == pytest.approx((one.tokens + validations * 2992 / 3) / 500 / 3600)  # 187 windows of 16
+    short = estimate(found, validation_tokens=100)  # 6 windows
+    assert short.hours == pytest.approx((one.tokens + validations * 96 / 3) / 500 / 3600)
+    assert estimate(found, validation_tokens=16).hours == pytest.approx(one.tokens / 500 / 3600)
+    steps = replace(found, step_s=2.0, evaluated_tokens_per_s=748.0)
+    assert estimate(steps).hours == pytest.approx((2.0 * one.steps + validations * 4) / 3600)
     assert two.hours == pytest.approx(one.hours / 2)
     assert one.cost_usd is None
     assert two.cost_usd == pytest.approx(two.hours * 6)
