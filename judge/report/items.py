@@ -58,17 +58,7 @@ def browser(
             "finish": [response and response.finish_reason for response in responses],
             "tokens": [response and response.n_tokens for response in responses],
             "verdicts": [
-                [
-                    {
-                        "c": v.criterion,
-                        "v": v.value,
-                        "e": v.explanation,
-                        "r": v.repeat,
-                        "p": v.position,
-                        "n": len(v.group),
-                    }
-                    for v in lines[item.id]
-                ]
+                [[v.criterion, v.value, v.explanation, v.repeat, v.position, len(v.group)] for v in lines[item.id]]
                 for lines in verdicts
             ],
             "failures": [
@@ -89,8 +79,13 @@ def browser(
         "scale": scale,
         "size": CHUNK,
         "index": put(index),
-        "chunks": [put([shown(item) for item in chunk]) for chunk in chunks],
+        "chunks": [put(_columns([shown(item) for item in chunk])) for chunk in chunks],
     }
+
+
+def _columns(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]:
+    """Rows as columns, which pack better."""
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def _by_item(lines: Iterable[Line]) -> Mapping[str, list[Line]]:

@@ -63,7 +63,11 @@
   const chunks = [];
   const whole = async (index) => {
     const at = Math.floor(index / data.size);
-    return Object.assign(items[index], (await (chunks[at] ??= unpack(data.chunks[at])))[index % data.size]);
+    const [item, columns] = [items[index], await (chunks[at] ??= unpack(data.chunks[at]))];
+    if (item.id !== undefined) return item;
+    for (const [name, column] of Object.entries(columns)) item[name] = column[index % data.size];
+    item.verdicts = item.verdicts.map((lines) => lines.map(([c, v, e, r, p, n]) => ({ c, v, e, r, p, n })));
+    return item;
   };
   const searched = async (index) => {
     const item = await whole(index);

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -199,4 +200,38 @@ def test_the_page_in_a_browser(report):
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         assert problems == []
         assert requests == [report.as_uri()]
+        browser.close()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found")
+def test_items_of_a_large_report_are_unpacked_as_they_are_looked_at(write_run, tmp_path, monkeypatch):
+    from playwright.sync_api import expect, sync_playwright
+
+    monkeypatch.setattr(items, "PLAIN", 10)
+    monkeypatch.setattr(items, "CHUNK", 7)
+    monkeypatch.setenv("SOME_API_KEY", "planted-secret")
+    judged = load_judged([write_run("a", [[float(k)] for k in range(40)])])
+    responses = {id: one.model_copy(update={"output": "planted-secret é"}) for id, one in judged[0].responses.items()}
+    report = build.build([replace(judged[0], responses=responses)])
+    assert all(isinstance(block, str) for block in [report.items["index"], *report.items["chunks"]])
+    page_path, page_text = tmp_path / "report.html", build.html(report)
+    page_path.write_text(page_text)
+    assert "planted-secret" not in page_text
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(page_path.as_uri())
+        expect(page.locator("#count")).to_have_text("40 items")
+        expect(page.locator("#list button")).to_have_count(40)
+        expect(page.locator(".answer-text").first).to_have_text("*** é")
+        page.fill("#search", "39?")
+        expect(page.locator("#count")).to_have_text("1 of 40 items")
+        expect(page.locator("#detail")).to_contain_text("Question 39?")
+        page.add_init_script("delete window.DecompressionStream")
+        page.reload()
+        expect(page.locator("#packed")).to_be_visible()
+        assert problems == []
         browser.close()
