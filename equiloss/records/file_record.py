@@ -63,7 +63,7 @@ def share(record: BaseModel, pool: dict[object, Any], own: tuple[str, ...]) -> N
 
     Texts but those of the fields `own`, lists, and what pydantic keeps beside the fields are shared.
     """
-    values = record.__dict__
+    values: dict[str, object] = record.__dict__  # pyright: ignore[reportAssignmentType]
     for name, value in values.items():
         if type(value) is str:
             values[name] = value if name in own else sys.intern(value)

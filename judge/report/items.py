@@ -70,7 +70,9 @@ def browser(
     def longest(item: ItemScores) -> int:
         return max(len(run.responses[item.id].output) if item.id in run.responses else 0 for run in judged)
 
-    put = packed if len(items) > PLAIN else lambda document: document
+    def put(document: object) -> object:
+        return packed(document) if len(items) > PLAIN else document
+
     index = [[item.category, longest(item), *item.scores.values()] for item in items]
     chunks = (items[first : first + CHUNK] for first in range(0, len(items), CHUNK))
     return {
