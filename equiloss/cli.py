@@ -1,5 +1,6 @@
 """What the four programs share: how they are put together and run, exit codes, and the options that several take."""
 
+import errno
 import math
 import os
 import sys
@@ -169,8 +170,9 @@ def run(program: typer.Typer, name: str) -> NoReturn:
         if os.environ.get("EQUILOSS_TRACEBACK"):
             raise
         where = f"{error.filename}: " if error.filename else ""
-        full = disk_is_full(error, Path())
-        _fail(f"{where}{error.strerror or error}", "make room" if full else "", code=3 if full else 1)
+        full, locked = disk_is_full(error, Path()), error.errno == errno.EROFS
+        hint = "make room" if full else "make it writable; the same command then goes on" if locked else ""
+        _fail(f"{where}{error.strerror or error}", hint, code=3 if full or locked else 1)
     except MemoryError:
         _fail("out of memory", "use a smaller model, batch or file", code=1)
     sys.exit(0)

@@ -36,6 +36,11 @@ def raising(error: BaseException) -> typer.Typer:
         (EquilossError("it broke", "try again"), 1, "error: it broke. try again\n"),
         (InputError("a.json: not JSON.", "mend it"), 2, "error: a.json: not JSON. mend it\n"),
         (IncompleteError("half done"), 3, "error: half done\n"),
+        (
+            OSError(30, "Read-only file system"),
+            3,
+            "error: Read-only file system. make it writable; the same command then goes on\n",
+        ),
         (BudgetError("stopped at $1"), 4, "error: stopped at $1\n"),
         (GateError("A is worse"), 5, "error: A is worse\n"),
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
