@@ -63,10 +63,11 @@ def ift_run(
     *,
     seeds: int | None = None,
     sets: Mapping[str, object] | None = None,
+    skip_bad: bool = False,
 ) -> str:
     """Fine-tune a base model."""
     options = {"base": base or CHECKPOINT, "data": data or DATA, "name": name, "seeds": seeds}
-    return _line("ift run", [], options, sets)
+    return _line("ift run", [], options, sets, flags=["--skip-bad"] if skip_bad else [])
 
 
 def ift_respond(model: Word | None, data: Word | None, name: str, output: Word | None = None, **options: Value) -> str:

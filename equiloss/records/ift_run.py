@@ -88,7 +88,10 @@ class Overlap(FileRecord):
 
 
 class RunData(FileRecord):
-    """The instruction data. `items`, `split` and `too_long` are by part: train, validation, test."""
+    """The instruction data. `items`, `split` and `too_long` are by part: train, validation, test.
+
+    `skip_bad`: items that could not be read, or had no answer, were left out.
+    """
 
     source: str | None = None
     sha256: str | None = None
@@ -96,6 +99,7 @@ class RunData(FileRecord):
     split: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     too_long: dict[str, tuple[TooLong, ...]] = Field(default_factory=dict)
     overlap: Overlap | None = None
+    skip_bad: bool = False
 
 
 class RunTemplate(FileRecord):

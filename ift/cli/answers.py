@@ -8,7 +8,7 @@ from typer import Argument, Option, Typer
 
 from equiloss import console
 from equiloss.cli import JsonFlag, Overwrite, positive
-from ift.cli.options import Data, Model, Results, Template
+from ift.cli.options import Data, Model, Results, SkipBad, Template
 from pretrain.cli.options import COUNT, MAX_NEW_TOKENS, TEMPERATURE, TOP_K, TOP_P, Device, Seed
 
 commands = Typer()
@@ -19,6 +19,7 @@ def respond(
     model: Model,
     data: Data,
     name: Annotated[str | None, Option(help="The generator's name.", show_default="MODEL-DATA")] = None,
+    skip_bad: SkipBad = False,
     output: Results = Path("results"),
     template: Template = None,
     seed: Seed = 0,
@@ -59,6 +60,7 @@ def respond(
     answers = answer(
         model,
         data=data,
+        skip_bad=skip_bad,
         name=name,
         results=output,
         template=template,

@@ -7,7 +7,7 @@ from typer import Option, Typer
 
 from equiloss import console
 from equiloss.cli import JsonFlag, Overwrite, Sets
-from ift.cli.options import Results
+from ift.cli.options import Results, SkipBad
 from pretrain.cli.options import Seed
 
 commands = Typer()
@@ -25,6 +25,7 @@ def run(
     seeds: Annotated[int | None, Option(min=1, help="Run N seeds: NAME.s1, ... (seed --seed + 1, ...).")] = None,
     recipe: Annotated[str, Option(help="default, diary, tiny, or a TOML file.")] = "default",
     lr_sweep: Annotated[str | None, Option(metavar="FROM:TO:N", help="Pick the rate by validation loss.")] = None,
+    skip_bad: SkipBad = False,
     overlap: Annotated[Path | None, Option(help="Shards of the pretraining text: report the test items in it.")] = None,
     sets: Sets,
     _overwrite: Overwrite = False,
@@ -59,6 +60,7 @@ def run(
         sets=sets,
         lr_sweep=lr_sweep,
         overlap=overlap,
+        skip_bad=skip_bad,
     )
     console.say(*(summary.of_runs(runs) if runs else ()))
     if as_json and runs:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from equiloss.console import say
+from equiloss.console import say, warn
 from equiloss.errors import InputError
 from equiloss.records.response import Example, Turn, conversation_id, number_repeats, read_rows
 from pretrain.data.rows import HUB, Row, hub_rows, parquet_rows
@@ -26,20 +26,35 @@ ASIDE = {"id", "category", "split", "system", "history", "dataset", "generator",
 HINT = "an item needs instruction and output (Alpaca), conversations (ShareGPT) or messages"
 
 
-def read_examples(source: str) -> list[Example]:
+def read_examples(source: str, *, skip_bad: bool = False) -> list[Example]:
     """Read instruction data: a JSON, JSON Lines or Parquet file, `hub:NAME` on the Hub, or `world:NAME`, built in.
 
-    The layout is recognised item by item. Items that ask the same are kept, with numbered ids.
+    The layout is recognised item by item. Items that ask the same are kept, with numbered ids. `skip_bad`: leave out,
+    with a count, the items that cannot be read or have no answer, in every split.
     Raises: InputError when there is no such data or an item cannot be read, naming the item.
     """
     examples: list[Example] = []
+    skipped: list[str] = []
     renamed: dict[str, None] = {}
     for number, row in enumerate(_rows(source), start=1):
-        examples.append(example(row, f"{source}: item {number}"))
+        where = f"{source}: item {number}"
+        try:
+            one = example(row, where)
+        except InputError as error:
+            if not skip_bad:
+                raise
+            skipped.append(error.message)
+            continue
+        if skip_bad and not one.reference.strip():
+            skipped.append(f"{where} has no answer")
+            continue
+        examples.append(one)
         if not row.keys() & CONVERSATIONS.keys():
             renamed |= {f"{name} as {part}": None for part, name in _columns(row).items() if name != part}
     if not examples:
         raise InputError(f"{source}: holds no items", HINT)
+    if skipped:
+        warn(f"{len(skipped)} items are left out: {'; '.join(skipped[:3])}{' …' if len(skipped) > 3 else ''}")
     if renamed:
         say(f"{source}: reading {', '.join(renamed)}")
     ids = number_repeats([one.id for one in examples])

@@ -35,6 +35,7 @@ def respond(
     model: str,
     *,
     data: str,
+    skip_bad: bool = False,
     name: str | None,
     results: Path,
     template: str | None,
@@ -48,7 +49,7 @@ def respond(
     """
     with world(device) as peers:
         answerer = open_answerer(model, template, decoding, peers.device)
-        examples, unanswerable = answerer.answerable(formats.read_examples(data))
+        examples, unanswerable = answerer.answerable(formats.read_examples(data, skip_bad=skip_bad))
         if unanswerable and peers.main:
             first = next(iter(unanswerable))
             warn(f"{len(unanswerable)} items are longer than the model's context and get no answer: {first} …")

@@ -38,6 +38,7 @@ def fine_tune(
     sets: Sequence[str] = (),
     lr_sweep: str | None = None,
     overlap: Path | None = None,
+    skip_bad: bool = False,
 ) -> list[FinishedRun]:
     """`ift run` (see its help): the runs, one for each seed; none in all processes of torchrun but the first.
 
@@ -54,7 +55,7 @@ def fine_tune(
         source, why = (data, "") if data is not None else default_data(loaded)
         if peers.main:
             say(*([why] if why else ()), *(f"note: {note}" for note in loaded.notes))
-        prepared = prepare(loaded, source, chosen, overlap)
+        prepared = prepare(loaded, source, chosen, overlap, skip_bad=skip_bad)
         if peers.main:
             doubts = [too_fast(prepared.recipe.lr, loaded.model)] if rates is None else []
             for line in [*_remarks(prepared), *doubts]:

@@ -104,8 +104,13 @@ def last_lr(base: LoadedModel) -> float:
     raise InputError(f"{base.path}: its record has no last learning rate", "give lr as a number")
 
 
-def prepare(base: LoadedModel, source: str, recipe: Recipe, against: Path | None = None) -> Prepared:
-    """Read, split and encode the data for a base model. `against`: shards of the pretraining text, to find overlap.
+def prepare(
+    base: LoadedModel, source: str, recipe: Recipe, against: Path | None = None, *, skip_bad: bool = False
+) -> Prepared:
+    """Read, split and encode the data for a base model.
+
+    `against`: shards of the pretraining text, to find overlap. `skip_bad`: leave out items that cannot be read or have
+    no answer.
 
     Raises: InputError when the data, the template or the recipe does not fit.
     """
@@ -119,7 +124,7 @@ def prepare(base: LoadedModel, source: str, recipe: Recipe, against: Path | None
         recipe = recipe.model_copy(update={"lr": rate, "lr_of_base": None})
     context = recipe.context or base.model.context
     template = load_template(recipe.template, model=base)
-    examples = formats.read_examples(source)
+    examples = formats.read_examples(source, skip_bad=skip_bad)
     parts = splits.split_examples(examples, recipe.split)
     for part in ("train", "validation") if recipe.loss_on == "response" else ():
         blank = [examples.index(one) + 1 for one in parts[part] if not one.reference.strip()]
@@ -161,5 +166,6 @@ def prepare(base: LoadedModel, source: str, recipe: Recipe, against: Path | None
         split={part: tuple(one.id for one in items) for part, items in parts.items()},
         too_long={part: tuple(items) for part, items in too_long.items()},
         overlap=found,
+        skip_bad=skip_bad,
     )
     return Prepared(base, recipe, template, context, parts, encoded["train"], encoded["validation"], about_data)

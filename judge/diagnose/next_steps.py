@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from equiloss import commands
-from equiloss.records.ift_run import IftRespond
+from equiloss.records.ift_run import IftRespond, RunData
 from judge import rubrics
 from judge.diagnose.case import Arm, Base, Case
 from judge.diagnose.differences import Difference, decoding_of
@@ -65,8 +65,8 @@ def more_seeds(case: Case) -> str:
 
 
 def _fine_tuning(arm: Arm, seeds: int | None = None) -> str:
-    data = arm.record.data.source if arm.record else None
-    return commands.ift_run(arm.base.path, data, arm.name, seeds=seeds)
+    data = arm.record.data if arm.record else RunData()
+    return commands.ift_run(arm.base.path, data.source, arm.name, seeds=seeds, skip_bad=data.skip_bad)
 
 
 def evaluate(case: Case) -> str:

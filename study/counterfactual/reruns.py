@@ -144,6 +144,7 @@ class Reruns:
         path = self.work / f"{name}.toml"
         write_text(path, to_toml(changed_recipe(record.recipe, values)))
         argv = ["ift", "run", "--base", str(base or base_path(arm)), "--data", source, "--name", name]
+        argv += ["--skip-bad"] if record.data.skip_bad else []
         argv += ["-o", str(self.work), "--models", str(self.work / "models")]
         argv += ["--seeds", str(seeds), "--recipe", str(path)]
         argv += ["--set", f"threads={threads}"] if threads else []

@@ -46,6 +46,33 @@ def fields(record: dict[str, Any]) -> set[str]:
     return {name for name in names if not name.startswith(aside)}
 
 
+def test_bad_items_are_left_out_of_every_split_on_request(base: Path, tmp_path: Path, capsys: Any) -> None:
+    rows: list[Any] = [
+        {"instruction": f"Say {i}.", "output": f"{i}", "split": ("train", "validation", "test")[i % 3]}
+        for i in range(12)
+    ]
+    rows += [
+        {"instruction": "", "output": "x", "split": "train"},
+        {"note": "no item"},
+        {"instruction": 7, "output": []},
+    ]
+    rows += [{"instruction": "Say it.", "output": " ", "split": split} for split in ("train", "validation", "test")]
+    (tmp_path / "items.json").write_text(json.dumps(rows))
+    arguments = ["run", "--base", base, "--data", "items.json", *QUICK, "--set", "split.by=given"]
+    with pytest.raises(InputError, match="item 13: the instruction is empty"):
+        ift(*arguments)
+    result = CliRunner().invoke(program, [*map(str, arguments), "--skip-bad", "--json"])
+    assert result.exit_code == 0, result.exception
+    assert "6 items are left out: items.json: item 13: the instruction is empty; items.json: item 14" in result.stderr
+    (record,) = json.loads(result.stdout)["runs"]
+    assert record["data"]["items"] == {"train": 4, "validation": 4, "test": 4}
+    assert record["data"]["skip_bad"]
+    answered = ift(
+        "respond", "--model", base, "--data", "items.json", "--skip-bad", "--name", "again", "--template", "plain"
+    )
+    assert answered["runs"][0]["answers"]["all"]["items"] == 12
+
+
 def test_the_answers_of_every_epoch_can_be_judged(base: Path, items: Path, tmp_path: Path) -> None:
     arguments = [
         "run",

@@ -22,6 +22,7 @@ from equiloss.tokenizer import train_bpe
 from pretrain.config import RunConfig, load_run_config
 from pretrain.data.document import Document
 from pretrain.data.shard_writer import write_shards
+from pretrain.data.shards import Shards
 from pretrain.model import checkpoint
 from pretrain.model.decoder import GPT
 from pretrain.training.distributed import World
@@ -267,6 +268,41 @@ def test_steps_with_nonfinite_gradients_leave_the_weights_alone_and_are_counted(
     seen[:] = []
     with pytest.raises(EquilossError, match=r"gradients of 2 steps in a row are not finite at step 4"):
         train(small(max_skipped=2), shards_directory, tmp_path / "b")
+
+
+def test_a_run_that_skipped_more_than_half_of_its_steps_has_failed(
+    program: Callable[..., Any], shards_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Stepper._update
+    spoiled: set[int] = set()
+    steps = [0]
+
+    def spoil(self: Stepper, total: torch.Tensor, scale: float, lr: float) -> Any:
+        gradient = next(self.model.parameters()).grad
+        assert gradient is not None
+        if steps[0] in spoiled:
+            gradient[0] = float("inf")
+        steps[0] += 1
+        return original(self, total, scale, lr)
+
+    monkeypatch.setattr(Stepper, "_update", spoil)
+    sets = [f"--set=model.{key}={value}" for key, value in SMALL["model"].items()]
+    sets += [f"--set=train.{key}={value}" for key, value in SMALL["train"].items()]
+    for name, bad, code in (("half", range(6), 0), ("more", range(7), 1)):
+        steps[0], spoiled = 0, set(bad)
+        done = program("pretrain", "run", "tiny", "--data", shards_directory, "-o", tmp_path, "--name", name, *sets)
+        assert done.code == code, done.err
+    assert "7 of 12 steps" in done.err
+    assert (tmp_path / "more" / "checkpoint.pt").is_file()
+
+
+def test_the_best_weights_need_a_validation_loss_to_be_chosen_by(shards_directory: Path, tmp_path: Path) -> None:
+    shards = Shards.open(shards_directory)
+    context = len(shards.split("validation").tokens)
+    assert context < len(shards.split("train").tokens) - 1
+    with pytest.raises(InputError, match=r"train\.checkpoint is best, but the validation split"):
+        train(small(context=context, batch_size=1, checkpoint="best"), shards_directory, tmp_path / "a")
+    assert not (tmp_path / "a").exists()
 
 
 def test_fp16_finds_its_scale(shards_directory: Path, tmp_path: Path) -> None:
