@@ -77,7 +77,9 @@ def claim_outputs(*paths: Path) -> None:
     Those that carry its own mark may be replaced: its name, its options but for UNMARKED, and where it was called.
     Records have the mark in their provenance, pages in their head. Raises: InputError naming another file.
     """
-    context = _running.get()
+    context = _running.get(None)
+    if context is None:  # no command is at work: a program of the user's own calls
+        return
     options = {name: str(value) for name, value in context.params.items() if name not in UNMARKED}
     called = os.path.relpath(Path.cwd(), paths[0].absolute().parent)
     mark = f"{context.command_path} {sha256_of([options, called])[:16]}"

@@ -22,6 +22,7 @@ LIBRARIES = (
 
 def provenance() -> Provenance:
     """What makes the files of this process: versions of package and libraries, commit, platform, time."""
+    mark = made_for.get()
     return Provenance(
         equiloss=package_version(),
         git_commit=git_commit(),
@@ -29,7 +30,7 @@ def provenance() -> Provenance:
         platform=f"{sys.platform}-{platform.machine()}",
         libraries=library_versions(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        made_for=made_for.get(),
+        **({"made_for": mark} if mark else {}),
     )
 
 

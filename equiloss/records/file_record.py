@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -54,8 +54,13 @@ def _flags_of(data: Any) -> list[str]:
 def _numbers_of(cls: type[BaseModel]) -> set[str]:
     """The fields of a record that are numbers, or may be, by their names in a file; those that may be flags apart."""
     fields = {field.alias or name: field.annotation for name, field in cls.model_fields.items()}
-    kinds = {name: {kind, *get_args(kind)} for name, kind in fields.items()}
+    kinds = {name: {kind, *map(_bare, get_args(kind))} for name, kind in fields.items()}
     return {name for name, either in kinds.items() if either & {int, float} and bool not in either}
+
+
+def _bare(kind: Any) -> Any:
+    """A type without what `Annotated` says of it."""
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def share(record: BaseModel, pool: dict[object, Any], own: tuple[str, ...]) -> None:

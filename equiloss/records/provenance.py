@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from equiloss.records.file_record import FileRecord
+from equiloss.records.file_record import SparseRecord
 
 
-class Provenance(FileRecord):
+class Provenance(SparseRecord):
     """Versions, platform and time. `git_commit` ends in "+" where the checkout had changes; `created` is UTC.
 
     `made_for`: the command that writes it, with a hash of its options; it alone may replace the file unasked.

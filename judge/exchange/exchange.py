@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from equiloss import console
 from equiloss.errors import InputError
 from equiloss.files import claim, read_json
+from equiloss.records.file_record import first_error
 from equiloss.records.response import stem_of
 from judge.data.verdicts import load_judged
 from judge.exchange.collected import Collected, Source
@@ -122,6 +123,5 @@ def _of_kind(known: Mapping[str, T], kind: str, option: str) -> T:
 
 def _why(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return first_error(error)
     return f"has no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0][:160]

@@ -149,6 +149,7 @@ def test_a_run_writes_answers_record_and_model(base: Path, items: Path, tmp_path
         "recipe.answer_every_epoch",
         "recipe.untie_head",
         "recipe.lr_of_base",
+        "data.skip_bad",
     }
     assert fields(on_disk) == fields(golden) | added, (
         "what is written now is what was written first, and what came later"

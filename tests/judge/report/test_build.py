@@ -211,7 +211,7 @@ def test_items_of_a_large_report_are_unpacked_as_they_are_looked_at(write_run, t
     monkeypatch.setattr(items, "PLAIN", 10)
     monkeypatch.setattr(items, "CHUNK", 7)
     monkeypatch.setenv("SOME_API_KEY", "planted-secret")
-    judged = load_judged([write_run("a", [[float(k)] for k in range(40)])])
+    judged = load_judged([write_run("a", [[float(k) for k in range(40)]])])
     responses = {id: one.model_copy(update={"output": "planted-secret é"}) for id, one in judged[0].responses.items()}
     report = build.build([replace(judged[0], responses=responses)])
     assert isinstance(report.items["index"], str)

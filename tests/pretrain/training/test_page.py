@@ -248,5 +248,5 @@ def test_runs_that_read_other_data_are_not_set_side_by_side(program: Callable[..
     assert done.out.count("training loss") == 2
     assert "the runs read other data" in done.err
     assert "data: sha256 111111111111 (a, c); sha256 222222222222 (b)" in done.out
-    done = program("pretrain", "compare", tmp_path / "a", tmp_path / "c", "--json")
+    done = program("pretrain", "compare", tmp_path / "a", tmp_path / "c", "--json", "--overwrite")
     assert json.loads(done.out)["comparable"]
