@@ -40,7 +40,7 @@ COMMANDS = {
     "pretrain world": "demo?people=50 -o new/items.json",
     "pretrain overlap": "data/world data/world",
     "pretrain run": f"runs/base/config.toml --data data/world --name r -o new/runs {SMALL}",
-    "pretrain fit": f"runs/base/config.toml --data data/world --memory 1 {SMALL}",
+    "pretrain fit": f"runs/base/config.toml --data data/world --memory 64 {SMALL}",
     "pretrain compare": "runs/base -o new/compare.html",
     "pretrain eval": f"{CHECKPOINT} --data data/world -o new/evals --documents 2",
     "pretrain probe": f"{CHECKPOINT} --data data/world --only weights -o new/x.probe.json",
