@@ -251,7 +251,7 @@ def nested_gap(a: SideScores, b: SideScores, clusters: Clusters | None = None) -
     return NestedGap(
         answers=answers,
         bases=over_units_and_items(strata, clusters),
-        recipes=over_units_and_items(_on_shared_bases(a, b, kept) or recipes, clusters),
+        recipes=over_units_and_items(_on_shared_bases(a, b, recipes) or recipes, clusters),
         **_components(strata, recipes, _residual(a, b), a.scores.shape[2]),
         n_bases=(len(a.rows_of), len(b.rows_of)),
         n_seeds=(len(a.cells), len(b.cells)),
@@ -260,12 +260,12 @@ def nested_gap(a: SideScores, b: SideScores, clusters: Clusters | None = None) -
     )
 
 
-def _on_shared_bases(a: SideScores, b: SideScores, kept: NDArray[np.bool_]) -> list[Stratum]:
-    """A minus B on each base run (bases, items kept), where both sides start from the same ones; else nothing."""
+def _on_shared_bases(a: SideScores, b: SideScores, recipes: Sequence[Stratum]) -> list[Stratum]:
+    """A minus B on each base run (see `by_base`), where both sides start from the same ones; else nothing."""
     if set(a.rows_of) != set(b.rows_of) or None in a.rows_of:
         return []
-    means = [[side.cells[side.rows_of[base]][:, kept].mean(axis=0) for base in a.rows_of] for side in (a, b)]
-    return [Stratum(np.array(means[0]) - np.array(means[1]), 1.0)]
+    order = [list(b.rows_of).index(base) for base in a.rows_of]
+    return [Stratum(recipes[0].values - recipes[1].values[order], 1.0)]
 
 
 def by_base(strata: Sequence[Stratum]) -> list[Stratum]:
