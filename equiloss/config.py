@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterable, Sequence
+from datetime import date, time
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
@@ -64,14 +65,14 @@ def _nearest(key: str, known: Iterable[str]) -> str:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file; "none" stands for None, which TOML lacks.
+    """Read a TOML file; "none" stands for None, which TOML lacks, and dates and times for their text.
 
     Raises: InputError when it is missing, empty or broken.
     """
     with reading(path, "TOML", "mend the file"):
         data = tomllib.loads(read_text(path))
         _check_bounds(data)
-        return _without_none(data)
+        return _as_json(data)
 
 
 def _check_bounds(value: Any, depth: int = 0) -> None:
@@ -87,15 +88,17 @@ def _check_bounds(value: Any, depth: int = 0) -> None:
         _check_bounds(part, depth + 1)
 
 
-def _without_none(data: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_none(cast("dict[str, Any]", value)) if isinstance(value, dict) else _none(value)
-        for key, value in data.items()
-    }
+def _as_json(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: None if value == "none" else _plain(value) for key, value in data.items()}
 
 
-def _none(value: Any) -> Any:
-    return None if isinstance(value, str) and value == "none" else value
+def _plain(value: Any) -> Any:
+    """A value of TOML as JSON knows it."""
+    if isinstance(value, dict):
+        return _as_json(cast("dict[str, Any]", value))
+    if isinstance(value, list):
+        return [_plain(part) for part in cast("list[Any]", value)]
+    return value.isoformat() if isinstance(value, date | time) else value
 
 
 def apply_sets(data: dict[str, Any], sets: Sequence[str]) -> dict[str, Any]:
@@ -121,7 +124,7 @@ def apply_sets(data: dict[str, Any], sets: Sequence[str]) -> dict[str, Any]:
             if not isinstance(inner, dict):
                 raise InputError(f"--set {item!r}: {part!r} is not a section", "check the key")
             table = cast("dict[str, Any]", inner)
-        table[parts[-1]] = _none(value)
+        table[parts[-1]] = None if value == "none" else _plain(value)
     return result
 
 

@@ -209,15 +209,15 @@ def claim(path: Path, ours: bool, hint: str = "choose another name, or add --ove
 
 
 @contextmanager
-def locked(path: Path, what: str) -> Generator[None]:
+def locked(path: Path, what: str, wait: bool = False) -> Generator[None]:
     """Hold a lock file with this process's host and number in it; a lock whose owner has died is free.
 
-    Raises: InputError when another process holds it: `what` is at work there.
+    `wait`: until another process lets it go. Raises: InputError when one holds it otherwise: `what` is at work there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as f:
         try:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(f, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
             f.seek(0)
             owner = f.read(200).strip()

@@ -31,7 +31,8 @@ def of_runs(runs: Sequence[FinishedRun]) -> list[str]:
             + f"; {duration(record.environment.wall_s)}"
         )
         lines += [f"  {line}" for line in of_statistics(record.answers)]
-        lines.append(f"  answers {paths.responses}, record {paths.record}, model {paths.model}/")
+        model = f", model {paths.model}/" if record.files.model else ""
+        lines.append(f"  answers {paths.responses}, record {paths.record}{model}")
     epochs = [epoch.responses for one in runs for epoch in one.record.epochs if epoch.responses]
     return [*lines, f"next: {judge_score(epochs or [one.paths.responses for one in runs])}"]
 

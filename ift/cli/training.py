@@ -26,6 +26,7 @@ def run(
     recipe: Annotated[str, Option(help="default, diary, tiny, or a TOML file.")] = "default",
     lr_sweep: Annotated[str | None, Option(metavar="FROM:TO:N", help="Pick the rate by validation loss.")] = None,
     skip_bad: SkipBad = False,
+    drop_model: Annotated[bool, Option("--drop-model", help="Keep the answers, not the fine-tuned model.")] = False,
     overlap: Annotated[Path | None, Option(help="Shards of the pretraining text: report the test items in it.")] = None,
     sets: Sets,
     _overwrite: Overwrite = False,
@@ -61,6 +62,7 @@ def run(
         lr_sweep=lr_sweep,
         overlap=overlap,
         skip_bad=skip_bad,
+        drop_model=drop_model,
     )
     console.say(*(summary.of_runs(runs) if runs else ()))
     if as_json and runs:

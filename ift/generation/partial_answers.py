@@ -38,8 +38,14 @@ def answer_resumably(
     if mine:
         own = path if world.rank == 0 else path.with_name(f"{path.stem}.{world.rank}{path.suffix}")
         rows = [one.model_dump(by_alias=True) for one in kept.get(own, ())]
-        write_jsonl(own, [{"fingerprint": fingerprint}, *rows])  # without what a kill left half written
-        fresh = answerer.answer(mine, generator, seed, lambda one: append_jsonl(own, one.model_dump(by_alias=True)))
+        begin = iter([[{"fingerprint": fingerprint}, *rows]])
+
+        def keep(one: Response) -> None:
+            for known in begin:  # at the first answer, which a prompt that is too long never reaches
+                write_jsonl(own, known)  # without what a kill left half written
+            append_jsonl(own, one.model_dump(by_alias=True))
+
+        fresh = answerer.answer(mine, generator, seed, keep)
     for rows in world.collect([one.model_dump(by_alias=True) for one in fresh]):
         done |= {row["id"]: Response.model_validate(row) for row in rows}
     return [done[example.id] for example in examples]

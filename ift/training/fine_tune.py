@@ -39,6 +39,7 @@ def fine_tune(
     lr_sweep: str | None = None,
     overlap: Path | None = None,
     skip_bad: bool = False,
+    drop_model: bool = False,
 ) -> list[FinishedRun]:
     """`ift run` (see its help): the runs, one for each seed; none in all processes of torchrun but the first.
 
@@ -66,7 +67,9 @@ def fine_tune(
         if rates is not None:
             swept = sweep.pick(prepared, rates, names[0][1], peers, models / name)
             prepared = replace(prepared, recipe=prepared.recipe.model_copy(update={"lr": swept.picked}))
-        runs = [FineTuning(prepared, RunPaths(one, results, models), number, peers) for one, number in names]
+        runs = [
+            FineTuning(prepared, RunPaths(one, results, models), number, peers, drop_model) for one, number in names
+        ]
         return [done for one in runs if (done := one.run(swept)) is not None and peers.main]
 
 

@@ -73,12 +73,16 @@ def fingerprint_of(prepared: Prepared, seed: int, without: Sequence[str] = ()) -
 
 @dataclass(frozen=True)
 class FineTuning:
-    """One run: what is trained on what, with which seed, and where its files go."""
+    """One run: what is trained on what, with which seed, and where its files go.
+
+    `drop_model`: whether the fine-tuned model goes once its answers are recorded.
+    """
 
     prepared: Prepared
     paths: RunPaths
     seed: int
     world: World
+    drop_model: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -165,8 +169,8 @@ class FineTuning:
             files=ift_run.RunFiles(
                 responses=str(paths.responses),
                 responses_sha256=sha256_file(paths.responses),
-                model=str(paths.model),
-                model_sha256=saved.sha256,
+                model=None if self.drop_model else str(paths.model),
+                model_sha256=None if self.drop_model else saved.sha256,
             ),
             environment=ift_run.RunEnvironment(
                 device=str(world.device),
@@ -183,6 +187,8 @@ class FineTuning:
             record = record.model_copy(update={"lr_sweep": lr_sweep})
         plot_curve(record, paths.model / "curve.png")
         write_run(paths.record, record)
+        if self.drop_model:
+            self.weights.unlink()
         self._forget()
         world.barrier()
         return FinishedRun(paths, record)

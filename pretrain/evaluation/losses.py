@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from equiloss.errors import EquilossError
+from equiloss.errors import InputError
 from equiloss.records.evaluation import CONFIDENCE_BINS, DECILES
 from pretrain.data.shards import TokenSplit
 from pretrain.model.cross_entropy import CHUNK_ELEMENTS, IGNORE
@@ -115,7 +115,7 @@ def document_sums(
 ) -> dict[str, Array]:
     """The arrays of `equiloss.records.evaluation` that the model makes, for the `chosen` documents (D,) of a split.
 
-    Raises: EquilossError when a loss is not finite.
+    Raises: InputError when a loss is not finite.
     """
     device = model.head_weight.device
     documents = [np.asarray(split.document(int(i)), dtype=np.int64) for i in chosen]
@@ -147,7 +147,7 @@ def document_sums(
             )
         nats, confidence, correct = (x.double().cpu().numpy() for x in statistics)
         if not np.isfinite(nats).all():
-            raise EquilossError("the model gives losses that are not finite", "was its training stopped by NaN?")
+            raise InputError("the model gives losses that are not finite", "was its training stopped by NaN?")
         _add(sums, document, place, deciles[target], nats, confidence, correct)
         done += len(target)
         if on_progress:

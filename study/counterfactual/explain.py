@@ -104,12 +104,14 @@ def explain(
     base_share: float | None = None,
     pretrain: bool = False,
     ask: str | None = None,
+    runs: Path | None = None,
     runner: Runner = run_command,
 ) -> tuple[list[Tried], Path]:
     """Try the factors until one explains the gap; what was tried, and the file that `judge diagnose` reads.
 
     With `base_share` the text of the base models is tried instead, for that share of the steps (see
     `continued_pretraining`), with `pretrain` what differs in the making of the base models (`pretraining_again`).
+    `runs`: a folder of reruns that several explanations share.
     Raises: InputError when there is nothing to try, BudgetError when the budget ends first (the file has what is
     done), EquilossError when a run fails.
     """
@@ -121,7 +123,7 @@ def explain(
     high, low = (case.a, case.b) if case.gap.value > 0 else (case.b, case.a)
     work = child(case.b.folder or case.a.folder or results_dir, f"{case.a.name}.vs.{case.b.name}.explain")
     path = work.with_name(f"{work.name}.json")
-    reruns = Reruns(case, high, low, work, seeds, budget or RerunBudget(), runner, ask)
+    reruns = Reruns(case, high, low, work, seeds, budget or RerunBudget(), runner, ask, runs)
     if case.panel.is_llm:
         _ = reruns.asked_judge  # raises, before anything is trained
     known = {one.cause: one for one in _known(path, reruns.key)}
@@ -142,6 +144,8 @@ def explain(
             keep(known.get(cause) or pretraining_again.attempt(reruns, cause, differences))
         return tried, path
     wanted = factors(case, only)
+    for arm in (low, high):
+        reruns.named(arm, {}, f"{arm.name}.unchanged")
     for factor in wanted:  # equal runs are made once, whichever factor asks for them
         for arm in (low, high):
             reruns.named(arm, factor.values_of(case, reruns.other(arm)), f"{arm.name}.{factor.cause}")

@@ -21,7 +21,7 @@ from pydantic import JsonValue
 
 from equiloss.config import to_toml
 from equiloss.errors import BudgetError, EquilossError, InputError
-from equiloss.files import sha256_of, write_text
+from equiloss.files import locked, sha256_of, write_text
 from equiloss.records.ift_run import RunRecord, Settings, plain_run
 from equiloss.redaction import scrub
 from equiloss.statistics.bootstrap import Floats
@@ -72,9 +72,10 @@ def run_command(argv: Sequence[str], timeout_s: float | None) -> int:
 
 @dataclass
 class Reruns:
-    """The runs of one explanation: the two sides, where runs go, the budget, and who is asked to judge.
+    """The runs of one explanation: the two sides, where their verdicts go, the budget, and who is asked to judge.
 
-    `ask`: the judge as MODEL@URL, where it is no longer where the verdicts came from.
+    `ask`: the judge as MODEL@URL, where it is no longer where the verdicts came from; `runs`: where the runs go, which
+    several explanations may share: what is equal to one that lies there is not made again.
     """
 
     case: Case
@@ -85,6 +86,7 @@ class Reruns:
     budget: RerunBudget
     runner: Runner
     ask: str | None = None
+    runs: Path | None = None
     spent_usd: float = 0.0
     names: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -141,15 +143,17 @@ class Reruns:
         source = record.data.source or ""
         if other is not None and any(field.startswith("data.") for field in values):
             source = other.data.source or source
-        path = self.work / f"{name}.toml"
-        write_text(path, to_toml(changed_recipe(record.recipe, values)))
+        folder = self.runs or self.work
+        path = folder / f"{name}.toml"
         argv = ["ift", "run", "--base", str(base or base_path(arm)), "--data", source, "--name", name]
         argv += ["--skip-bad"] if record.data.skip_bad else []
-        argv += ["-o", str(self.work), "--models", str(self.work / "models")]
-        argv += ["--seeds", str(seeds), "--recipe", str(path)]
+        argv += ["-o", str(folder), "--models", str(folder / "models")]
+        argv += ["--seeds", str(seeds), "--recipe", str(path), "--drop-model"]
         argv += ["--set", f"threads={threads}"] if threads else []
-        self.call(argv, f"fine-tuning {name}")
-        return [self.work / f"{name}.s{seed}.jsonl" for seed in range(1, seeds + 1)]
+        with locked(folder / f"{name}.lock", "study explain", wait=True):
+            write_text(path, to_toml(changed_recipe(record.recipe, values)))
+            self.call(argv, f"fine-tuning {name}")
+        return [folder / f"{name}.s{seed}.jsonl" for seed in range(1, seeds + 1)]
 
     def judged(self, groups: Sequence[Sequence[Path]], name: str) -> list[Floats]:
         """Judge all answers in the same prompts; the scores of each group (seeds, I), items in the order of the case.

@@ -55,6 +55,12 @@ def answer(folder: Path, name: str, recipe: dict[str, Any], seed: int) -> None:
     (folder / f"{name}.run.json").write_text(json.dumps(record))
 
 
+def options_of(argv: Sequence[str]) -> dict[str, str]:
+    """The options of `ift run` that have a value."""
+    valued = [part for part in argv if part != "--drop-model"]
+    return dict(zip(valued[2::2], valued[3::2], strict=True))
+
+
 class Laboratory:
     """Stands in for `ift run`; `judge score` is the real one."""
 
@@ -67,7 +73,7 @@ class Laboratory:
             return run_command(argv, timeout_s)
         if self.fails_with:
             return self.fails_with
-        options = dict(zip(argv[2::2], argv[3::2], strict=True))
+        options = options_of(argv)
         self.runs.append(options["--name"])
         recipe = read_toml(Path(options["--recipe"]))
         assert options["--data"] == "items.json"
@@ -126,6 +132,15 @@ def test_it_stops_at_the_first_factor_that_explains_the_gap(folder: Path) -> Non
     assert tried[0].in_higher is not None
     assert tried[0].points is not None
     assert tried[0].points.value == pytest.approx((tried[0].in_lower.value + tried[0].in_higher.value) / 2)
+
+
+def test_explanations_may_share_the_folder_of_their_reruns(folder: Path, tmp_path: Path) -> None:
+    lab, shared = Laboratory(), tmp_path / "shared"
+    explain("a", "b", results_dir=folder, seeds=2, only=["recipe-dropout"], runs=shared, runner=lab)
+    assert {path.name for path in shared.glob("a.unchanged.s?.jsonl")} == {
+        f"a.unchanged.s{seed}.jsonl" for seed in (1, 2)
+    }
+    assert not list((folder / "a.vs.b.explain").glob("*.jsonl"))
 
 
 def test_what_cannot_go_on_says_why(folder: Path) -> None:
@@ -272,7 +287,7 @@ class Together(Laboratory):
     def __call__(self, argv: Sequence[str], timeout_s: float | None) -> int:
         if argv[0] == "judge":
             return run_command(argv, timeout_s)
-        options = dict(zip(argv[2::2], argv[3::2], strict=True))
+        options = options_of(argv)
         self.runs.append(options["--name"])
         recipe = read_toml(Path(options["--recipe"]))
         bad = recipe["dropout"] == 0.4 and recipe["lr"] == 1e-3
@@ -303,7 +318,7 @@ class Additive(Laboratory):
     def __call__(self, argv: Sequence[str], timeout_s: float | None) -> int:
         if argv[0] == "judge":
             return run_command(argv, timeout_s)
-        options = dict(zip(argv[2::2], argv[3::2], strict=True))
+        options = options_of(argv)
         self.runs.append(options["--name"])
         recipe = read_toml(Path(options["--recipe"]))
         lost = 15 * (recipe["dropout"] == 0.4) + 15 * (recipe["lr"] == 1e-3)

@@ -84,12 +84,12 @@ def test_the_pairs_on_a_real_model_share_its_bases_and_are_made_only_when_named(
         pair.name for pair in pairs
     }
     assert not {pair.path for pair in pairs} & {pair.path for pair in read_pairs(())}
-    study = study_of(pairs, [0], ["count=24", "answer=8", "runs=[1,2]"])
+    study = study_of(pairs, [0], ["train=16", "answer=8", "runs=[1,2]"])
     commands = {cell.name: cell.command for cell in study.cells}
     sides = [name for name in commands if name.startswith("s0-shared-arm-plain-")]
     assert len(sides) == len(set(sides))
     assert sum(name.endswith("-diagnose") for name in commands) == len(pairs)
-    assert "--count 24 --split" in commands["s0-shared-items"]
+    assert "--train 16 --validation 20 --test 100" in commands["s0-shared-items"]
     assert all(
         "max_new_tokens=8" in command
         for command in commands.values()
