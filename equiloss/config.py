@@ -40,6 +40,8 @@ def validate(cls: type[C], data: dict[str, Any], where: str) -> C:
             raise InputError(f"{where}: unknown key {key!r}", _nearest(str(first["loc"][-1]), known)) from None
         given = "" if first["type"] == "missing" else f", not {first['input']!r:.60}"
         message = first["msg"][0].lower() + first["msg"][1:]
+        if first["type"] == "value_error":
+            given, message = "", first["msg"].removeprefix("Value error, ")
         raise InputError(
             f"{where}: {key}: {message}{given}" if key else f"{where}: {message}", "mend that field"
         ) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable
 from functools import cache
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from equiloss.files import plain
+from equiloss.files import json_text
 from equiloss.redaction import CONTROL, scrub, visible
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def write(text: str) -> None:
 
 def emit_json(document: Any) -> None:
     """Print one JSON document on stdout: what `--json` promises."""
-    text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False, default=plain)
+    text = json_text(document, indent=2)
     sys.stdout.write(CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", scrub(text)) + "\n")
 
 

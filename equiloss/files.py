@@ -133,7 +133,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, document: Any, indent: int | None = 2) -> None:
     """Write a JSON file whole, indented, with a final newline; without `indent` several times as fast."""
-    write_text(path, json.dumps(document, ensure_ascii=False, indent=indent, allow_nan=False, default=plain) + "\n")
+    write_text(path, json_text(document, indent) + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
@@ -154,7 +154,7 @@ def append_jsonl(path: Path, row: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A record as the data that a file holds: the `default` of every `json.dumps` here, so that records can be nested.
+    """A record as the data that a file holds, so that records can be nested.
 
     Raises: TypeError for anything else that is not JSON.
     """
@@ -163,9 +163,24 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
+def json_text(document: Any, indent: int | None = None) -> str:
+    """A document of plain data and records as JSON.
+
+    Raises: InputError for a number that JSON cannot hold: what was read holds numbers too large to reckon with.
+    """
+    try:
+        return json.dumps(document, ensure_ascii=False, indent=indent, allow_nan=False, default=plain)
+    except ValueError as error:
+        if "Out of range float" not in str(error):
+            raise
+        raise InputError(
+            "a figure comes out infinite, or as no number", "look for such numbers, or far too large ones, in the input"
+        ) from None
+
+
 def json_line(row: Any) -> str:
-    """One compact JSON line. NaN is refused: it is not JSON."""
-    return json.dumps(row, ensure_ascii=False, separators=(", ", ": "), allow_nan=False, default=plain) + "\n"
+    """One compact JSON line. Raises: InputError as `json_text` does."""
+    return json_text(row) + "\n"
 
 
 def child(folder: Path, name: str) -> Path:

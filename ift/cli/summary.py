@@ -48,10 +48,10 @@ def of_answers(answers: Answers) -> list[str]:
 
 def of_statistics(statistics: Mapping[str, AnswerStatistics]) -> list[str]:
     """The answers' statistics in one line, and exact matches by category in another."""
-    total = statistics[ALL]
-    if not total.items:
+    total = statistics.get(ALL)
+    if total is None or not total.items:
         return ["no test items"]
-    line = f"{total.items} answers, {total.finish_reason['length']} unfinished, {total.empty} empty"
+    line = f"{total.items} answers, {total.finish_reason.get('length', 0)} unfinished, {total.empty} empty"
     if total.exact_match is not None:
         line += f"; exact match {percent(total.exact_match, 1)}"
     if total.rouge_l is not None:

@@ -30,10 +30,6 @@ class GPT(LanguageModel):
         super().__init__()
         if config.vocab_size is None:
             raise InputError("model.vocab_size is not set", "take it from the data's tokenizer")
-        if config.n_embd % config.n_head:
-            raise InputError(
-                f"model.n_embd {config.n_embd} is not a multiple of model.n_head {config.n_head}", "change one of them"
-            )
         self.config = config
         self.dropout = dropout
         device = torch.get_default_device()

@@ -14,7 +14,7 @@ import numpy as np
 
 from equiloss.config import flatten, read_toml
 from equiloss.errors import InputError
-from equiloss.files import plain, read_text, write_text
+from equiloss.files import json_text, read_text, write_text
 from equiloss.records.file_record import FileRecord
 from equiloss.records.metrics import SampledText, TrainingMetrics, ValidationMetrics, read_metrics, read_samples
 from equiloss.templates import report_page
@@ -161,7 +161,7 @@ def page(runs: Sequence[LoggedRun], title: str) -> str:
         )
     document = {"title": title, "runs": entries, "differences": differing(runs) if len(runs) > 1 else {}}
     # In a script element only "</" and "<!--" could end or change it: no "<" is left.
-    embedded = json.dumps(document, ensure_ascii=False, allow_nan=False, default=plain).replace("<", "\\u003c")
+    embedded = json_text(document).replace("<", "\\u003c")
     return report_page("run.html", title=title, data=embedded)
 
 

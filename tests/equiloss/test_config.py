@@ -57,6 +57,7 @@ def test_sets_win_and_none_is_none() -> None:
         (["train.learning_rate=1"], "train.learning_rate.*did you mean 'lr'|train.learning_rate.*known keys"),
         (["model.n_heads=2"], "model.n_heads.*did you mean 'n_head'"),
         (["train.lr=-1"], "train.lr.*greater than 0.*not -1"),
+        (["model.n_head=5"], "model: n_embd .* is not a multiple of n_head 5"),
         (["train.precision=int4"], "train.precision.*fp32.*'int4'"),
         (["train.optimizer=sgd"], "adamw.*muon"),
         (["train.lr"], "not KEY=VALUE"),
@@ -85,3 +86,13 @@ def test_differences_are_named_field_by_field() -> None:
 def test_the_diarys_presets_begin_as_its_models_did(preset: str, init: str, norm: str) -> None:
     model = load_run_config(preset).model
     assert (model.init, model.norm, model.out_bias) == (init, norm, True)
+
+
+def test_dates_and_times_are_their_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("day = 2026-01-02\nlist = [07:30:00]\n[t]\nat = 2026-01-02T03:04:05Z\nnone = 'none'\n")
+    assert read_toml(path) == {
+        "day": "2026-01-02",
+        "list": ["07:30:00"],
+        "t": {"at": "2026-01-02T03:04:05+00:00", "none": None},
+    }

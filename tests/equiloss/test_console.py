@@ -3,13 +3,14 @@ import json
 import pytest
 
 from equiloss import console
+from equiloss.errors import InputError
 from equiloss.progress import ProgressBar
 
 
 def test_json_on_stdout_refuses_nan(capsys):
     console.emit_json({"ä": 1})
     assert capsys.readouterr().out == '{\n  "ä": 1\n}\n'
-    with pytest.raises(ValueError, match="not JSON compliant"):
+    with pytest.raises(InputError, match="comes out infinite, or as no number"):
         console.emit_json({"x": float("nan")})
 
 

@@ -165,6 +165,8 @@ def damaged(**changes: object) -> dict[str, object]:
         (damaged(special_tokens={"<|endoftext|>": 5}), "out of order"),
         (damaged(pattern=None, special_tokens=None), "damaged"),
         (damaged(pattern="(unclosed"), "damaged"),
+        (damaged(pattern=""), "damaged"),
+        (damaged(pattern=r"\p{L}+"), "leaves out parts of a text"),
     ],
 )
 def test_damaged_records_are_refused(record: dict[str, object], message: str) -> None:

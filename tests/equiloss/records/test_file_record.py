@@ -14,11 +14,17 @@ from equiloss.records.file_record import FileRecord, parse, read
 class Sheep(FileRecord):
     format: Literal["sheep.v1"] = "sheep.v1"
     legs: int
+    weight: float = 0.0
 
 
 def test_what_another_version_wrote_is_kept(tmp_path):
     write_json(tmp_path / "a.json", {"format": "sheep.v1", "legs": 4, "wool": True})
-    assert read(Sheep, tmp_path / "a.json", "").model_dump() == {"format": "sheep.v1", "legs": 4, "wool": True}
+    assert read(Sheep, tmp_path / "a.json", "").model_dump() == {
+        "format": "sheep.v1",
+        "legs": 4,
+        "weight": 0.0,
+        "wool": True,
+    }
 
 
 @pytest.mark.parametrize(
@@ -29,6 +35,9 @@ def test_what_another_version_wrote_is_kept(tmp_path):
         ([1], "farm: not of the format sheep.v1. shear"),
         ({"format": "sheep.v1"}, "farm: legs: Field required. shear"),
         ({"format": "sheep.v1", "legs": "many"}, "farm: legs: Input should be a valid integer"),
+        ({"format": "sheep.v1", "legs": True}, "legs: true is no number"),
+        ({"format": "sheep.v1", "legs": 4, "weight": "NaN"}, 'weight: "NaN" is no number'),
+        ({"format": "sheep.v1", "legs": 4, "weight": " -Infinity"}, 'weight: " -Infinity" is no number'),
     ],
 )
 def test_an_error_names_the_place_and_the_field(document, message):

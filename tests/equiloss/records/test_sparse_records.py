@@ -10,6 +10,7 @@ import pytest
 
 from equiloss.errors import InputError
 from equiloss.records import evaluation
+from equiloss.records.base_run import RunProgress
 from equiloss.records.ift_run import IftRespond, read_run
 
 
@@ -44,3 +45,11 @@ def test_an_evaluation_without_its_means(tmp_path: Path) -> None:
     loaded = evaluation.load(tmp_path / "x.eval.json")
     assert loaded.name == "a"
     assert loaded.record.domains == []
+
+
+@pytest.mark.parametrize("interval", [None, 3, [None], [[[]]], "ab"])
+def test_steps_that_are_no_rows_of_numbers_are_refused(interval: object) -> None:
+    with pytest.raises(ValueError, match="interval"):
+        RunProgress.model_validate({"interval": interval})
+    kept = RunProgress.model_validate({"interval": [[1.0, None]]})
+    assert kept.model_dump(mode="json")["interval"] == [[1.0, None]]

@@ -217,6 +217,22 @@ def test_a_finished_run_is_left_alone_and_a_name_belongs_to_one_run(base: Path, 
         ift(*command, "--seed", 5)
 
 
+def test_a_model_may_go_once_it_has_answered(base: Path, items: Path, tmp_path: Path) -> None:
+    command = ["run", "--base", base, "--data", items, *QUICK]
+    kept, dropped = ift(*command, "--name", "one"), ift(*command, "--name", "two", "--drop-model")
+    assert (tmp_path / "runs" / "ift" / "one" / "checkpoint.pt").exists()
+    assert not (tmp_path / "runs" / "ift" / "two" / "checkpoint.pt").exists()
+    files = [one["runs"][0]["files"]["model"] for one in (kept, dropped)]
+    assert (bool(files[0]), files[1]) == (True, None)
+    answers = [
+        [one.output for one in read_responses(tmp_path / "results" / f"{name}.jsonl")] for name in ("one", "two")
+    ]
+    assert answers[0] == answers[1]
+    before = (tmp_path / "results" / "two.run.json").read_bytes()
+    ift(*command, "--name", "two", "--drop-model")  # finished: left alone
+    assert (tmp_path / "results" / "two.run.json").read_bytes() == before
+
+
 def test_lost_answers_are_written_again_and_changed_ones_refused(base: Path, items: Path, tmp_path: Path) -> None:
     command = ["run", "--base", base, "--data", items, "--name", "one", *QUICK]
     ift(*command)

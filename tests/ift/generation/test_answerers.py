@@ -56,6 +56,13 @@ class Scripted(Answerer):
         return answers
 
 
+def test_nothing_is_left_where_the_first_answer_never_comes(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    with pytest.raises(Killed):
+        answer_resumably(Scripted(str, die_after=0), EXAMPLES, "m", 0, path, "f", ALONE)
+    assert not path.exists()
+
+
 def test_a_killed_generation_goes_on_at_the_last_finished_answer(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from equiloss import loss_comparison, tokenizer  # noqa: E402
-from equiloss.errors import EquilossError, InputError  # noqa: E402
+from equiloss.errors import InputError  # noqa: E402
 from equiloss.files import json_line  # noqa: E402
 from equiloss.records import evaluation  # noqa: E402
 from equiloss.records.base_run import CheckpointRun, TrainingData  # noqa: E402
@@ -164,7 +164,7 @@ def test_broken_weights_are_an_error_not_a_loss(shards: Shards, tmp_path: Path) 
     loaded = checkpoint.load(saved(tmp_path / "checkpoint.pt"))
     with torch.no_grad():
         loaded.model.head_weight.fill_(float("nan"))
-    with pytest.raises(EquilossError, match="not finite"):
+    with pytest.raises(InputError, match="not finite"):
         evaluate(loaded, shards, Method())
 
 

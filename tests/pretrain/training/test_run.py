@@ -358,7 +358,7 @@ def test_best_is_by_validation_loss(shards_directory: Path, tmp_path: Path, monk
     [
         ({"vocab_size": 50257}, "model.vocab_size is 50257, but the tokenizer of .* has 300 tokens"),
         ({"context": 100_000}, "fewer than one window of model.context 100000"),
-        ({"n_head": 3}, "not a multiple of model.n_head"),
+        ({"n_head": 3}, "not a multiple of n_head"),
         ({"device": "tpu9"}, "is no device"),
         ({"device": "cuda"}, "no CUDA device"),
     ],
