@@ -68,9 +68,9 @@ def commands(answers: Sequence[Path], out: Path) -> Iterator[str]:
     print("| command | peak memory | processor | wall clock |\n| --- | ---: | ---: | ---: |")
     for command in (
         ["compare", *names],
-        ["audit", *names, "-o", str(out / "audit")],
-        ["diagnose", *names, "-o", str(out / "diagnose")],
-        ["report", *names, "-o", str(out / "report")],
+        ["audit", *names, "--overwrite", "-o", str(out / "audit")],
+        ["diagnose", *names, "--overwrite", "-o", str(out / "diagnose")],
+        ["report", *names, "--overwrite", "-o", str(out / "report")],
     ):
         run = measure([sys.executable, "-m", "judge", *command])
         label = f"`judge {command[0]}`"

@@ -78,11 +78,13 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _check_bounds(value: Any, depth: int = 0) -> None:
-    """Raises: ValueError where a number has more than 64 bits, is infinite or none, or for too deep a nesting."""
+    """Raises: ValueError for a number of more than 64 bits, infinite or none, NUL in a text, and too deep a nesting."""
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError("a number of more than 64 bits")
     if isinstance(value, float) and not abs(value) <= LARGEST:
         raise ValueError(f"{value} is no number, or too large")
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("a NUL character, which no name, path or command has")
     if depth > MAX_DEPTH:
         raise ValueError("nested too deeply")
     inner: list[Any] = [*value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []  # pyright: ignore
@@ -118,7 +120,7 @@ def apply_sets(data: dict[str, Any], sets: Sequence[str]) -> dict[str, Any]:
             value: Any = tomllib.loads(f"value = {text.strip()}")["value"]
         except (ValueError, RecursionError):
             value = text.strip()
-        with reading("--set", "KEY=VALUE", "choose a smaller value"):
+        with reading("--set", "KEY=VALUE", "choose another value"):
             _check_bounds(value)
         table = result
         for part in parts[:-1]:

@@ -42,17 +42,11 @@ class FileRecord(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _no_numbers(cls, data: Any) -> Any:
-        if name := next((name for name in _doubtful(data) if name in _numbers_of(cls)), None):
-            raise ValueError(f"{name}: {json_text(data[name])} is no number")
+        for name in _numbers_of(cls) if isinstance(data, dict) else ():
+            value: object = data.get(name)  # pyright: ignore
+            if type(value) is bool or (type(value) is str and _infinite(value)):
+                raise ValueError(f"{name}: {json_text(value)} is no number")
         return data
-
-
-def _doubtful(data: Any) -> list[str]:
-    """The fields of a file whose values pydantic would make odd numbers of."""
-    if not isinstance(data, dict):
-        return []
-    values: list[tuple[str, Any]] = [*data.items()]  # pyright: ignore
-    return [name for name, value in values if isinstance(value, bool) or (isinstance(value, str) and _infinite(value))]
 
 
 def _infinite(text: str) -> bool:
@@ -72,21 +66,27 @@ def _bare(kind: Any) -> Any:
     return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
-def share(record: BaseModel, pool: dict[object, Any], own: tuple[str, ...]) -> None:
-    """Let a record hold values that others in `pool` hold, too: thousands of lines that say the same take little room.
+def shared(record: R, pool: dict[object, Any], own: tuple[str, ...]) -> R:
+    """The record with values that others in `pool` hold, too: thousands of lines that say the same take little room.
 
-    Texts but those of the fields `own`, lists, and what pydantic keeps beside the fields are shared.
+    Texts but those of the fields `own`, lists, and what pydantic keeps beside the fields are shared. Fields that are
+    set one by one share their names with those of other records, too, as the fields of any Python object do.
     """
-    values: dict[str, object] = record.__dict__  # pyright: ignore[reportAssignmentType]
-    for name, value in values.items():
-        if type(value) is str:
-            values[name] = value if name in own else sys.intern(value)
+    compact = object.__new__(type(record))
+    for name, value in record.__dict__.items():
+        kind = type(value)
+        if kind is str:
+            value = value if name in own else sys.intern(value)
+        elif kind is float or kind is int or value is None:
+            pass
         elif isinstance(value, list) or (isinstance(value, BaseModel) and not value.model_extra):
-            values[name] = pool.setdefault((name, repr(value) if isinstance(value, list) else repr(vars(value))), value)  # pyright: ignore
+            value = pool.setdefault((name, repr(value) if isinstance(value, list) else repr(vars(value))), value)  # pyright: ignore
+        object.__setattr__(compact, name, value)
     fields = frozenset(record.model_fields_set)
-    object.__setattr__(record, "__pydantic_fields_set__", pool.setdefault(fields, set(fields)))
-    if not record.model_extra:
-        object.__setattr__(record, "__pydantic_extra__", pool.setdefault((), {}))
+    object.__setattr__(compact, "__pydantic_fields_set__", pool.setdefault(fields, set(fields)))
+    object.__setattr__(compact, "__pydantic_extra__", record.model_extra or pool.setdefault((), {}))
+    object.__setattr__(compact, "__pydantic_private__", None)
+    return compact
 
 
 class SparseRecord(FileRecord):

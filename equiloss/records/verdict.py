@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from equiloss.errors import InputError
 from equiloss.files import json_lines, sha256_of, write_jsonl
-from equiloss.records.file_record import FileRecord, Number, share, wrong_fields
+from equiloss.records.file_record import FileRecord, Number, shared, wrong_fields
 
 VERDICT_SCHEMA = "equiloss.verdict.v1"
 FAILURE_SCHEMA = "equiloss.failure.v1"
@@ -161,6 +161,5 @@ def _read(path: Path, kind: type[Line]) -> list[Line]:
             raise InputError(f"{where} is not a {what}", "name a file that `judge score` wrote")
         with wrong_fields(where, "judge the answers again"):
             line = kind.model_validate(row)
-        share(line, pool, ("explanation", "text", "detail", "request_sha"))
-        lines.append(line)
+        lines.append(shared(line, pool, ("explanation", "text", "detail", "request_sha")))
     return lines

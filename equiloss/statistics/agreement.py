@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import fdtri
 
 from equiloss.statistics.bootstrap import GROUPS, Floats, percentile, resampled_means
 from equiloss.statistics.estimate import CONFIDENCE, Interval
@@ -56,8 +56,8 @@ def icc_one_way(ratings: Floats, confidence: float = CONFIDENCE) -> Reliability 
     if squares.within <= 1e-12 * squares.units:
         return Reliability(1.0, (1.0, 1.0), 1.0)
     f, tail = squares.units / squares.within, (1 + confidence) / 2
-    low = f / float(stats.f.ppf(tail, n - 1, n * (k - 1)))
-    high = f * float(stats.f.ppf(tail, n * (k - 1), n - 1))
+    low = f / float(fdtri(n - 1, n * (k - 1), tail))
+    high = f * float(fdtri(n * (k - 1), n - 1, tail))
     single, *ends = ((one - 1) / (one + k - 1) for one in (f, low, high))
     return Reliability(single, (ends[0], ends[1]), k * single / (1 + (k - 1) * single))  # Spearman (1910), Brown (1910)
 
@@ -103,6 +103,8 @@ def kendalls_w(ratings: Floats) -> tuple[float, float] | None:
     Kendall & Babington Smith (1939), by Friedman's test. Units with a missing rating are left out. None for fewer than
     two raters or three units, or where every rater ties everything.
     """
+    from scipy import stats
+
     whole = ratings[:, ~np.isnan(ratings).any(axis=0)]
     raters, units = whole.shape
     if raters < 2 or units < 3:
@@ -133,7 +135,13 @@ def spearman(first: Floats, second: Floats) -> float | None:
     a, b = first[present], second[present]
     if len(a) < 3 or float(np.ptp(a)) == 0 or float(np.ptp(b)) == 0:
         return None
-    return float(stats.spearmanr(a, b).statistic)
+    return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
+
+
+def _ranks(values: Floats) -> Floats:
+    """Ranks of values (N,), equal ones their mean; as scipy's `rankdata`, without the weight of its package."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
 def pair_interval(

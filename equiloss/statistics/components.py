@@ -45,8 +45,8 @@ def standard_deviation(variance: Estimate, unit: str = "points", factor: float =
 
 def _ratios(df: float, confidence: float) -> tuple[float, float]:
     """How far below and above a mean square its true value may lie, as shares of it (chi-square)."""
-    from scipy import stats
+    from scipy.special import chdtri
 
     tail = (1 - confidence) / 2
-    low, high = (df / float(stats.chi2.ppf(level, df)) for level in (1 - tail, tail))
+    low, high = (df / float(chdtri(df, above)) for above in (tail, 1 - tail))
     return 1 - low, high - 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtr
 
 from equiloss.errors import InputError
 from equiloss.statistics.estimate import ClusteredMean, student_interval, student_p
@@ -68,7 +68,7 @@ def equivalence_test(sums: Array, weights: Array, margin_nats: float = MARGIN_NA
         p_equivalence = 0.0 if abs(difference.value) < margin_nats else 1.0
     else:
         t = (margin_nats - abs(difference.value)) / difference.se  # the larger of the two p values
-        p_equivalence = float(stats.t.sf(t, difference.documents - 1))
+        p_equivalence = float(stdtr(difference.documents - 1, -t))
     verdict: EquivalenceVerdict = "undetermined"
     if p_equivalence < 1 - LEVEL:
         verdict = "equivalent"

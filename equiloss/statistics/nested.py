@@ -140,10 +140,11 @@ class NestedGap:
         may be, by as many degrees of freedom as measured it; with one repeat at hand more repeats are not credited.
         Source: Bloom (1995), Minimum detectable effects; with Student's t as in Dong & Maynard (2013).
         """
-        from scipy import optimize, stats
+        from scipy import optimize
+        from scipy.special import stdtrit
 
         if seeds is items is repeats is None:
-            t = stats.t.ppf(1 - alpha / 2, self.df) + stats.t.ppf(power, self.df)
+            t = stdtrit(self.df, 1 - alpha / 2) + stdtrit(self.df, power)
             return float(t) * self.standard_error
         design = self._design(seeds, items, repeats)
         spreads, high = self._spreads(), 1e-9
@@ -182,9 +183,9 @@ class NestedGap:
 
         The SD at which the interval over items and runs just reaches 0; 0 where the interval over items holds 0.
         """
-        from scipy import stats
+        from scipy.special import ndtri
 
-        z = float(stats.norm.ppf((1 + confidence) / 2))
+        z = float(ndtri((1 + confidence) / 2))
         left = (self.answers.value / z) ** 2 - self.answers.items
         return math.sqrt(max(0.0, left) / sum(1 / n for n in self.n_seeds))
 
@@ -195,16 +196,16 @@ class NestedGap:
 
     def _spreads(self, upper: float | None = None) -> Floats:
         """What the variance between seeds may be beside its estimate, as factors: even quantiles, or an upper bound."""
-        from scipy import stats
+        from scipy.special import chdtri
 
         df = sum(self.n_seeds) - sum(self.n_bases)
         if self.seed is None or df < 1:
             return np.ones(1)
-        return df / stats.chi2.ppf((np.arange(32) + 0.5) / 32 if upper is None else np.array([1 - upper]), df)
+        return df / chdtri(df, 1 - (np.arange(32) + 0.5) / 32 if upper is None else np.array([upper]))
 
     def _power(self, effect: float, alpha: float, design: tuple[float, int, int], spreads: Floats) -> float:
         """How often a true gap of this size is found, on average over the spreads between seeds (noncentral t)."""
-        from scipy import stats
+        from scipy.special import nctdtr, stdtrit
 
         own = (self.seed_item + (self.residual or 0.0) / self.n_repeats) / self.n_items
         seeds = [None if self.seed is None else max(0.0, (self.seed + own) * by - own) for by in spreads]
@@ -212,7 +213,7 @@ class NestedGap:
         errors = np.array([math.sqrt(sum(split._parts(*design).values())) for split in splits])
         df = np.array([split._df(*design) for split in splits])
         off = np.minimum(effect / np.maximum(errors, 1e-300), 30.0)  # further off nothing is missed
-        return float(np.mean(stats.nct.sf(stats.t.ppf(1 - alpha / 2, df), np.minimum(df, 1e4), off)))
+        return float(np.mean(1 - nctdtr(np.minimum(df, 1e4), off, stdtrit(df, 1 - alpha / 2))))
 
     def _parts(self, seeds: float, items: int, repeats: int) -> dict[str, float]:
         """The parts of Var(gap) for a design of one base a side."""

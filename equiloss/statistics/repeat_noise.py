@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.estimate import Interval
@@ -57,6 +57,6 @@ def estimate(shares: Floats, shifts: Floats, step: float, confidence: float = 0.
         return Noise(0.0, (0.0, step / 2), int(chosen.sum()))
     m, free = int(chosen.sum()), counts[chosen] - 1
     error = math.sqrt(float(((squares[chosen] - free * variance) ** 2).sum()) * m / (m - 1)) / float(free.sum())
-    half = float(stats.t.ppf((1 + confidence) / 2, m - 1)) * error / (2 * corrected)
+    half = float(stdtrit(m - 1, (1 + confidence) / 2)) * error / (2 * corrected)
     value = math.sqrt(corrected)
     return Noise(value, (value * math.exp(-half), value * math.exp(half)), m)

@@ -9,7 +9,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from equiloss.records.verdict import ControlVerdict
 from equiloss.statistics import agreement, bootstrap, repeat_noise
@@ -163,6 +162,8 @@ def failures(judged: Sequence[Judged], panel: Panel) -> FailureRate:
     given = np.array([len({(line.id, line.request_sha) for line in run.verdicts_of(panel)}) for run in judged])
     p = None
     if len(judged) > 1 and failed.any() and given.any():
+        from scipy import stats
+
         table = np.column_stack([failed, given])
         test = stats.fisher_exact(table) if len(judged) == 2 else stats.chi2_contingency(table)
         p = float(test.pvalue)  # pyright: ignore

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,38 +24,47 @@ if TYPE_CHECKING:
 def verdict_rows(judged: Sequence[Judged], panel: Panel, scale: Interval) -> DataFrame:
     """The panel's verdicts, a row per judged answer, prompt and repeat; several criteria are averaged.
 
-    run (categorical: all runs), id, unit, prompt, repeat: whose answer to which item (or in which comparison, for
-    preferences), shown where, asked how often before; share: the score on 0 to 1; place: 0.5 first in the prompt, -0.5
-    last, 0 alone; order: thousands of prompts before this one; doublings: log2 of the answer's words over the
-    reference's, or over one where answers are compared; agreement: of its text with the reference's (NaN in both: no
-    reference).
+    run, unit (categorical: all runs, all items or comparisons), item, prompt, repeat: whose answer to which item (or
+    in which comparison, for preferences), shown where, asked how often before; share: the score on 0 to 1; place: 0.5
+    first in the prompt, -0.5 last, 0 alone; order: thousands of prompts before this one; doublings: log2 of the
+    answer's words over the reference's, or over one where answers are compared; agreement: of its text with the
+    reference's (NaN in both: no reference).
     """
     import pandas as pd
 
-    paired = are_preferences(line for run in judged for line in run.verdicts_of(panel))
-    lines = [
-        (run.generator, line.id, unit_of(line, paired), line.request_sha, line.repeat, line.value, _place(line))
-        for run in judged
-        for line in run.verdicts_of(panel)
-    ]
-    rows = pd.DataFrame(lines, columns=["run", "id", "unit", "prompt", "repeat", "share", "place"])
-    rows = rows.astype({"repeat": int, "share": float, "place": float})
-    rows["share"] = (rows["share"] - scale[0]) / (scale[1] - scale[0])
-    rows = rows.groupby(["run", "id", "unit", "prompt", "repeat"], sort=False, as_index=False).mean()
-    rows["run"] = pd.Categorical(rows["run"], categories=[run.generator for run in judged])
-    rows["item"] = pd.factorize(rows["id"])[0]
+    lines = [(number, line) for number, run in enumerate(judged) for line in run.verdicts_of(panel)]
+    paired = are_preferences(line for _, line in lines)
+    items, item = _numbered(line.id for _, line in lines)
+    units, unit = _numbered(unit_of(line, paired) for _, line in lines)
+    share = np.array([line.value for _, line in lines], dtype=np.float64)
+    columns = {
+        "run": [number for number, _ in lines],
+        "item": item,
+        "unit": unit,
+        "prompt": _numbered(line.request_sha for _, line in lines)[1],
+        "repeat": [line.repeat for _, line in lines],
+        "share": (share - scale[0]) / (scale[1] - scale[0]),
+        "place": [_place(line) for _, line in lines],
+    }
+    rows = pd.DataFrame(columns).groupby([*columns][:5], sort=False, as_index=False).mean()
     prompts = rows.drop_duplicates("prompt").sort_values(["item", "repeat"], kind="stable")["prompt"]  # as a plan goes
     rows["prompt"] = pd.Categorical(rows["prompt"], categories=prompts).codes
     rows["order"] = rows["prompt"] / 1000
-    answers = [
-        (run.generator, response.id, *_beside_reference(response.output, response.reference))
-        for run in judged
-        for response in run.responses.values()
-        if paired or response.reference.strip()
-    ]
-    measured = pd.DataFrame(answers, columns=["run", "id", "doublings", "agreement"])
-    measured = measured.astype({"run": rows["run"].dtype, "doublings": float, "agreement": float})
-    return rows.merge(measured, how="left", on=["run", "id"])
+    beside = np.full((2, len(judged), len(items)), np.nan)
+    for number, run in enumerate(judged):
+        for response in run.responses.values():
+            if response.id in items and (paired or response.reference.strip()):
+                beside[:, number, items[response.id]] = _beside_reference(response.output, response.reference)
+    rows["doublings"], rows["agreement"] = beside[:, rows["run"], rows["item"]]
+    for name, texts in (("run", [run.generator for run in judged]), ("unit", list(units))):
+        rows[name] = pd.Categorical.from_codes(rows[name].to_numpy(), dtype=pd.CategoricalDtype(texts))
+    return rows
+
+
+def _numbered(texts: Iterable[str]) -> tuple[dict[str, int], list[int]]:
+    """The number of each text, in order of appearance, and the numbers of all."""
+    numbers: dict[str, int] = {}
+    return numbers, [numbers.setdefault(text, len(numbers)) for text in texts]
 
 
 def _place(verdict: Verdict) -> float:

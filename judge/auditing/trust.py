@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from scipy import stats
+from scipy.special import ndtri
 
 from equiloss.statistics.estimate import Estimate, Interval
 from judge.auditing import effects
@@ -34,7 +34,7 @@ def pairs(
         by_noise = None
         if repeats is not None:  # every verdict's noise is its own, so it shrinks with their number
             noise = repeats.standard_deviation if repeats.noise_interval is None else repeats.noise_interval[1]
-            half = float(stats.norm.ppf((1 + confidence) / 2)) * noise * math.sqrt(float((1 / counts).sum()))
+            half = float(ndtri((1 + confidence) / 2)) * noise * math.sqrt(float((1 / counts).sum()))
             by_noise = (-half, half)
         spans = {
             "place": _times(place, nearer) if pair["place"].any() else (0.0, 0.0),  # all shown alone

@@ -68,25 +68,19 @@ def preferences(judged: Sequence[Judged], scores: Scores, panel: Panel) -> Float
 def strengths(wins: Floats) -> Floats:
     """Bradley–Terry strengths from win counts (M, M), as natural logarithms with mean zero: (M,).
 
-    By evalica, in Newman's (2023) iteration, "Efficient computation of rankings from pairwise comparisons". NaN where
-    the maximum does not exist: a model that never wins or never loses, or groups that never meet.
+    By the iteration of Newman (2023), "Efficient computation of rankings from pairwise comparisons", model by model.
+    NaN where the maximum does not exist: a model that never wins or never loses, or groups that never meet.
     """
-    import evalica
-    import pandas as pd
-
     if not _connected(wins):
         return np.full(len(wins), np.nan)
-    winner, loser = np.nonzero(wins)
-    ranked = evalica.bradley_terry(
-        winner,
-        loser,
-        [evalica.Winner.X] * len(winner),
-        index=pd.RangeIndex(len(wins)),
-        weights=wins[winner, loser],
-        tolerance=TOLERANCE,
-        limit=ITERATIONS,
-    )
-    logs = np.log(ranked.scores.sort_index().to_numpy())
+    logs = np.zeros(len(wins))
+    for _ in range(ITERATIONS):
+        before = logs.copy()
+        for model in range(len(wins)):
+            chance = 1 / (1 + np.exp(logs - logs[model]))  # (M,): of this model to win against each
+            logs[model] += np.log(wins[model] @ (1 - chance)) - np.log(wins[:, model] @ chance)
+        if np.abs(logs - before).max() < TOLERANCE:
+            break
     return logs - logs.mean()
 
 

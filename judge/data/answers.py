@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from equiloss.errors import InputError
 from equiloss.files import json_document, json_lines, packed, parse_json
-from equiloss.records.file_record import share
+from equiloss.records.file_record import shared
 from equiloss.records.response import Response, number_repeats, response_from_row, stem_of
 from judge.rubrics import Item
 
@@ -53,8 +53,7 @@ class AnswerFile(Mapping[str, Response]):
                     )
                 ids.append(response.id)
                 if keep:
-                    share(response, pool, ("output",))
-                    answers.append(response)
+                    answers.append(shared(response, pool, ("output",)))
                 else:
                     places.append((start, number))
                     asked.append((hash((response.instruction, response.input)), hash(response.reference.strip())))

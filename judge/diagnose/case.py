@@ -19,6 +19,7 @@ from equiloss.records.ift_run import IftRespond, IftRun, RunBase
 from equiloss.records.noise import Spread
 from equiloss.records.probe import ProbeRecord
 from equiloss.records.response import Response
+from equiloss.statistics.agreement import spearman
 from equiloss.statistics.equivalence import MARGIN_NATS
 from equiloss.statistics.gap import Gap
 from judge.data.reference import agreement
@@ -154,15 +155,13 @@ class Case:
     @cached_property
     def reference_correlation(self) -> float | None:
         """Spearman's correlation of scores and agreement with the reference within runs; None where they never vary."""
-        from scipy import stats
-
         if self.gap is None or self.reference is None:
             return None
         found: list[float] = []
         for scores, agreements in zip([*self.gap.a, *self.gap.b], [*self.reference.a, *self.reference.b], strict=True):
-            known = ~np.isnan(scores) & ~np.isnan(agreements)
-            if known.sum() > 3 and np.ptp(scores[known]) > 0 and np.ptp(agreements[known]) > 0:
-                found.append(float(stats.spearmanr(scores[known], agreements[known]).statistic))
+            correlation = spearman(scores, agreements)
+            if correlation is not None:
+                found.append(correlation)
         return float(np.mean(found)) if found else None
 
     @property

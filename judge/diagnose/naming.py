@@ -75,13 +75,13 @@ def by_rerun(cause: Cause, rerun: Tried, gap: float) -> Cause:
 
 
 def _points_closed(share: Estimate, gap: float) -> Estimate:
-    from scipy import stats
+    from scipy.special import ndtr, ndtri
 
     ends = [share.low, share.high]
     low, high = sorted(end * gap for end in ends if end is not None) if None not in ends else (None, None)
     p = share.p
     if p is None and low is not None and high is not None and high > low:
-        p = float(2 * stats.norm.sf(abs(share.value * gap) / ((high - low) / (2 * stats.norm.ppf(0.975)))))
+        p = float(2 * ndtr(-abs(share.value * gap) / ((high - low) / (2 * ndtri(0.975)))))
     return Estimate(value=share.value * gap, low=low, high=high, unit="points", p=p, method="made equal and run again")
 
 

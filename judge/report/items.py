@@ -9,10 +9,10 @@ import re
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from equiloss.records.file_record import FileRecord
 from equiloss.records.verdict import Line
 from equiloss.redaction import scrub
 from judge.data.scores import Scores
@@ -24,7 +24,8 @@ PLAIN = 1000
 CHUNK = 250
 
 
-class ItemScores(FileRecord):
+@dataclass(frozen=True, slots=True)
+class ItemScores:
     """An item as report.json has it: the score of each run, None where there is none."""
 
     id: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -52,7 +53,7 @@ def _is_free(path: Path, file: AnswerFile, record: Mapping[str, Any]) -> bool:
     of: Any = (
         next((given for given in objects_of(there, "inputs") if given.get("generator") == file.generator), None) or {}
     )
-    is_moved = Path(str(of.get("path"))).resolve() != file.path.resolve()
+    is_moved = str(file.path.resolve()) != os.path.abspath(str(of.get("path")))
     different = "set of answers" if is_moved and of.get("sha256") != sha256_file(file.path) else None
     if part_of(there, "rubric").get("sha256") != record["rubric"]["sha256"]:
         different = "text of the rubric"

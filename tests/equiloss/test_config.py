@@ -96,3 +96,13 @@ def test_dates_and_times_are_their_text(tmp_path: Path) -> None:
         "list": ["07:30:00"],
         "t": {"at": "2026-01-02T03:04:05+00:00", "none": None},
     }
+
+
+@pytest.mark.parametrize("text", ['path = "a\\u0000b"', '[deep]\nlist = ["a", "\\u0000"]'])
+def test_a_text_with_a_character_that_no_path_can_have_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"a\.toml.*NUL"):
+        read_toml(path)
+    with pytest.raises(InputError, match=r"--set.*NUL"):
+        apply_sets({}, ['path="a\\u0000b"'])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 from equiloss.numerals import p_equals, percent, significant
 from equiloss.records.diagnosis import Cause, Evidence
@@ -20,6 +19,8 @@ def test(case: Case, gap: Gap) -> tuple[list[Evidence], Cause | None]:
     rates = [float(one.mean()) for one in missing]
     if not any(rates):
         return [Evidence(name="failures", says="Every answer has a score.", bearing="against", a=0.0, b=0.0)], None
+    from scipy import stats
+
     table = np.array([[int(one.sum()), int((~one).sum())] for one in missing])
     p = float(stats.fisher_exact(table)[1])
     says = (

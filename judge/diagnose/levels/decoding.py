@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from equiloss.numerals import estimated, p_equals, percent, significant
 from equiloss.records.counterfactual import Tried
@@ -123,6 +122,12 @@ def _settings_cause(case: Case, settings: Sequence[Difference], tried: Sequence[
     return cause if rerun is None or case.gap is None else by_rerun(cause, rerun, case.gap.value)
 
 
+def _wilcoxon_p(differences: Floats) -> float:
+    from scipy import stats
+
+    return float(stats.wilcoxon(differences).pvalue)
+
+
 def _fault(
     case: Case, kind: str, faults: Faults, settings: Sequence[Difference]
 ) -> tuple[Row, list[Evidence], Cause | None]:
@@ -132,7 +137,7 @@ def _fault(
     if rate_a == rate_b == 0:
         return row, [], None
     d = faults.a.mean(axis=0) - faults.b.mean(axis=0)
-    p = float(stats.wilcoxon(d).pvalue) if np.any(d != 0) else 1.0
+    p = _wilcoxon_p(d) if np.any(d != 0) else 1.0
     title = TITLES[kind]
     says = f"{title.capitalize()}: {percent(rate_a)} of A's and {percent(rate_b)} of B's"
     evidence = Evidence(name=kind, says=f"{says} (Wilcoxon over items: p {p_equals(p)}).", a=rate_a, b=rate_b)

@@ -511,3 +511,22 @@ def test_a_dry_run_needs_neither_key_nor_endpoint(how, write_answers, monkeypatc
     assert found["to_ask"] == 12
     assert found["tokens"]["prompt"] > 1000
     assert (found["cost_usd"] is not None) == (how == "a model without a key")
+
+
+@pytest.mark.parametrize("path", ["a\0b", "x" * 5000, "~/\ud800", 7, None])
+def test_a_record_that_names_an_odd_file_is_compared_by_its_hash(
+    write_answers: WriteAnswers, tmp_path: Path, path: object
+) -> None:
+    files = write_answers(4)
+    score(None, files, out=tmp_path)
+    record = next(tmp_path.glob("a.*.score.json"))
+    document = json.loads(record.read_text())
+    for given in document["inputs"]:
+        given["path"] = path
+    record.write_text(json.dumps(document))
+    score(None, files, out=tmp_path)  # the same answers: judged again in place
+    for given in document["inputs"]:
+        given["sha256"] = "0" * 64
+    record.write_text(json.dumps(document))
+    with pytest.raises(InputError, match="another set of answers"):
+        score(None, files, out=tmp_path)
