@@ -174,7 +174,7 @@ def run(program: typer.Typer, name: str) -> NoReturn:
         where = f"{error.filename}: " if error.filename else ""
         full, locked = disk_is_full(error, Path()), error.errno == errno.EROFS
         hint = "make room" if full else "make it writable; the same command then goes on" if locked else ""
-        _fail(f"{where}{error.strerror or error}", hint, code=3 if full or locked else 1)
+        _fail(f"{where}{'no space left' if full else error.strerror or error}", hint, code=3 if full or locked else 1)
     except MemoryError:
         _fail("out of memory", "use a smaller model, batch or file", code=1)
     sys.exit(0)

@@ -37,6 +37,7 @@ MAX_NAME_BYTES = 200
 LARGEST = 1e100
 """The largest number of a file: no quantity is larger, and the squares of larger ones would be infinite."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_TEXT = re.compile(rf"os error ({'|'.join(map(str, FULL))})\b|No space left|quota exceeded", re.IGNORECASE)
 GZIP, ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 LINE_HINT = "mend or delete that line"
 
@@ -98,7 +99,7 @@ def disk_is_full(error: BaseException, path: Path) -> bool:
     while link is not None:
         if isinstance(link, OSError) and link.errno is not None:
             return link.errno in FULL
-        if re.search(r"os error (28|122)\b|No space left|quota exceeded", str(link), re.IGNORECASE):
+        if _FULL_TEXT.search(str(link)):
             return True
         link = link.__cause__ or link.__context__
     if not isinstance(error, RuntimeError):
@@ -291,6 +292,11 @@ def packed(path: Path) -> bool:
     """Whether a file is packed by gzip or Zstandard."""
     with path.open("rb") as f:
         return f.read(4).startswith((GZIP, ZSTANDARD))
+
+
+def unpacked_name(path: Path) -> str:
+    """A file's name without the ending that says how it is packed."""
+    return re.sub(r"\.(gz|zst)$", "", path.name, flags=re.IGNORECASE)
 
 
 class _Stream(io.RawIOBase):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from equiloss import commands
 from equiloss.errors import InputError
-from equiloss.files import json_rows, write_jsonl
+from equiloss.files import json_rows, unpacked_name, write_jsonl
 from equiloss.records.file_record import wrong_fields
 
 _FINISH = {
@@ -171,8 +171,8 @@ def response_from_row(row: dict[str, Any], generator: str, where: str) -> Respon
 
 
 def stem_of(path: Path) -> str:
-    """The name of a results file without its ending: `base.jsonl` and `base.json` are both `base`."""
-    name = path.name
+    """The name of a results file without its ending: `base.jsonl`, `base.json` and `base.jsonl.gz` are all `base`."""
+    name = unpacked_name(path)
     for ending in (".jsonl", ".json"):
         name = name.removesuffix(ending)
     return name

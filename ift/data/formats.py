@@ -8,8 +8,8 @@ from typing import Any
 
 from equiloss.console import say, warn
 from equiloss.errors import InputError
-from equiloss.records.response import Example, Turn, conversation_id, number_repeats, read_rows
-from pretrain.data.rows import HUB, Row, hub_rows, parquet_rows
+from equiloss.records.response import Example, Turn, conversation_id, number_repeats
+from pretrain.data.rows import HUB, Row, file_rows, hub_rows
 
 WORLD = "world:"
 CONVERSATIONS = {"messages": ("role", "content"), "conversations": ("from", "value")}
@@ -20,9 +20,10 @@ COLUMNS = {
     "instruction": ("instruction", "question", "prompt", "query"),
     "input": ("input", "context"),
     "output": ("output", "response", "answer", "completion"),
+    "system": ("system", "system_prompt"),
 }
 """What each part of an item is called, Alpaca's name first: Dolly's, those of question answering, of completions."""
-ASIDE = {"id", "category", "split", "system", "history", "dataset", "generator", "reference", "schema"}
+ASIDE = {"id", "category", "split", "history", "dataset", "generator", "reference", "schema"}
 HINT = "an item needs instruction and output (Alpaca), conversations (ShareGPT) or messages"
 
 
@@ -52,7 +53,12 @@ def read_examples(source: str, *, skip_bad: bool = False) -> list[Example]:
         if not row.keys() & CONVERSATIONS.keys():
             renamed |= {f"{name} as {part}": None for part, name in _columns(row).items() if name != part}
     if not examples:
-        raise InputError(f"{source}: holds no items", HINT)
+        none = (
+            f"none of {len(skipped)} items can be used: {skipped[0].removeprefix(f'{source}: ')}"
+            if skipped
+            else "holds no items"
+        )
+        raise InputError(f"{source}: {none}", HINT)
     if skipped:
         warn(f"{len(skipped)} items are left out: {'; '.join(skipped[:3])}{' …' if len(skipped) > 3 else ''}")
     if renamed:
@@ -75,15 +81,15 @@ def _rows(source: str) -> Iterable[Row]:
             return (row for rows in parts.values() for _, row in rows)
         return ({**row, "split": SPLITS.get(part)} for part, rows in parts.items() for _, row in rows)
     path = Path(source)
-    if path.suffix.lower() == ".parquet":
-        return (row for _, row in parquet_rows(path))
     if not path.exists() and "/" in source and not path.suffix:
         raise InputError(f"{source}: no such file", f"for a data set on the Hub write {HUB}{source}")
-    return read_rows(path)
+    return (row for _, row in file_rows(path))
 
 
 def example(row: Row, where: str) -> Example:
-    """One item, whatever its layout. Raises: InputError that says `where`."""
+    """One item, whatever its layout; that of a results file keeps its id. Raises: InputError that says `where`."""
+    if not isinstance(row, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] (a file holds anything)
+        raise InputError(f"{where} is not an object", "each item needs named fields")
     key = next((key for key in CONVERSATIONS if isinstance(row.get(key), (list, tuple))), None)
     if key is None and "instruction" not in _columns(row):
         known = ", ".join(map(str, list(row)[:6])) or "nothing"
@@ -94,9 +100,11 @@ def example(row: Row, where: str) -> Example:
         raise InputError(f"{where}: split is {split!r}", "it may be train, validation or test")
     if not draft.instruction.strip() and not draft.input.strip():
         raise InputError(f"{where}: the instruction is empty", "mend or delete that item")
+    id = row.get("id") if row.keys() & {"generator", "model_response"} else None
+    own = conversation_id(draft.instruction, draft.input, draft.history, draft.system)
     return draft.model_copy(
         update={
-            "id": conversation_id(draft.instruction, draft.input, draft.history, draft.system),
+            "id": str(id) if type(id) in (str, int) else own,
             "category": _text(row.get("category"), f"{where}: category") or None,
             "split": SPLITS.get(split or ""),
         }
@@ -124,7 +132,7 @@ def _alpaca(row: Row, where: str) -> Example:
         instruction=texts["instruction"],
         input=texts.get("input", ""),
         reference=texts.get("output", ""),
-        system=_text(row.get("system"), f"{where}: system"),
+        system=texts.get("system", ""),
         history=tuple(_turns(row.get("history"), f"{where}: history")),
     )
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from equiloss.errors import InputError
-from equiloss.records.response import Example
+from equiloss.records.response import Example, conversation_id
 from ift.recipe import SplitRule
 
 NAMES = ("train", "validation", "test")
@@ -55,8 +55,8 @@ def _by_hash(examples: Sequence[Example], seed: int, wanted: dict[str, int]) -> 
 
 
 def asked(example: Example) -> str:
-    """What an item asks, as a key: its id without the number that tells repeats apart."""
-    return example.id.partition("-")[0]
+    """What an item asks, as a key: its id, but for the ids of others and the number that tells repeats apart."""
+    return conversation_id(example.instruction, example.input, example.history, example.system)
 
 
 def _given(examples: Sequence[Example]) -> dict[str, list[Example]]:

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from equiloss.console import warn
 from equiloss.errors import InputError
-from equiloss.files import overwriting, sha256_file, sha256_of
+from equiloss.files import overwriting, sha256_file, sha256_of, unpacked_name
 from equiloss.provenance import provenance
 from equiloss.records.ift_run import IftRespond, RunData, RunFiles, RunRecord, read_run, write_run
 from equiloss.records.response import write_responses
@@ -55,7 +55,7 @@ def respond(
             warn(f"{len(unanswerable)} items are longer than the model's context and get no answer: {first} …")
         if not examples:
             raise InputError("no item fits the model's context", "choose a shorter template (alpaca-short)")
-        name = name or f"{name_of(Path(model))}-{Path(data).stem}"
+        name = name or f"{name_of(Path(model))}-{Path(unpacked_name(Path(data))).stem}"
         paths = RunPaths(name, results, results)
         record = IftRespond(
             name=name,

@@ -126,6 +126,7 @@ def prepare(
     template = load_template(recipe.template, model=base)
     examples = formats.read_examples(source, skip_bad=skip_bad)
     parts = splits.split_examples(examples, recipe.split)
+    blank: list[int] = []
     for part in ("train", "validation") if recipe.loss_on == "response" else ():
         blank = [examples.index(one) + 1 for one in parts[part] if not one.reference.strip()]
         if blank:
@@ -135,7 +136,8 @@ def prepare(
     if not parts["train"]:
         raise InputError(f"{source}: no training item has an answer to learn", "give each an output")
     if recipe.select == "best" and not parts["validation"]:
-        raise InputError("there are no validation items to select by", "give some, or set select=last")
+        which = "validation item has an answer" if blank else "item is for validation"
+        raise InputError(f"{source}: no {which}, so none can select the epoch", "give some, or set select=last")
     encode, end_id = base.encode_template, base.encoding.eot_token
     encoded: dict[str, list[Encoded]] = {}
     too_long: dict[str, list[TooLong]] = {}

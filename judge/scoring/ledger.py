@@ -57,6 +57,9 @@ SOUND = (
 )
 """Whether a reply's tokens and dollars are amounts: SQLite itself counts a text as 0."""
 DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT)
+FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+"""What SQLite says of a full disk, and of a spent quota."""
+ROOM_HINT = "make room; the same command then goes on from here"
 LEASE_S = 30.0  # how long one on another host may be silent before its requests are taken over
 
 
@@ -121,6 +124,8 @@ class Ledger:
             if version < _VERSION:
                 self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
         except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF in FULL:
+                raise IncompleteError(f"no space left for {path}", ROOM_HINT) from None
             raise InputError(f"{path}: is not a ledger: {error}", "name another with --ledger") from None
 
     @classmethod
@@ -390,7 +395,9 @@ class Ledger:
             if isinstance(error, sqlite3.DatabaseError) and error.sqlite_errorcode & 0xFF in DAMAGED:
                 raise InputError(f"{self.path}: not a ledger, or damaged: {error}", HINT) from None
             if isinstance(error, sqlite3.OperationalError):  # a full disk, a file that may not be written
-                raise IncompleteError(f"{self.path}: {error}", "then the same command goes on from here") from None
+                full = error.sqlite_errorcode & 0xFF in FULL
+                what = f"no space left for {self.path}" if full else f"{self.path}: {error}"
+                raise IncompleteError(what, ROOM_HINT if full else "then the same command goes on from here") from None
             raise
 
     def _register(self) -> None:

@@ -7,6 +7,7 @@ from typer import Argument, Option, Typer
 
 from equiloss import console
 from equiloss.cli import Overwrite, output_option
+from equiloss.errors import EquilossError, IncompleteError
 from pretrain.cli.options import Checkpoint
 
 commands = Typer()
@@ -30,7 +31,10 @@ def export(
     from pretrain.exchange import export as exporting
     from pretrain.model.checkpoint import load
 
-    name = exporting.export(load(checkpoint), directory, template, push)
+    try:
+        name = exporting.export(load(checkpoint), directory, template, push)
+    except IncompleteError as error:  # a full disk: nothing is kept, so there is nothing to go on from
+        raise EquilossError(error.message, error.hint) from None
     console.say(f"wrote {directory} (chat template: {name})")
     if push:
         console.say(f"uploaded to {exporting.push(directory, push, private)}")

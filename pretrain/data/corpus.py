@@ -15,7 +15,7 @@ from equiloss.files import reading
 from equiloss.records.token_data import TextSource
 from pretrain.data import world
 from pretrain.data.document import Document
-from pretrain.data.rows import Row, hub_rows, parquet_rows
+from pretrain.data.rows import Row, file_rows, hub_rows
 from pretrain.data.token_files import RAW, SUFFIX, is_token_source, token_documents
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def read_documents(source: str, fields: Fields | None = None, encoding: Encoding
         raise InputError(f"{source}: no such file or folder", "or write hub:NAME or world:NAME")
     if _suffix(path) not in SUFFIXES:
         raise InputError(f"{source}: not a kind of file that is read", KNOWN)
-    return _file(path, path.name.removesuffix(".gz").removesuffix(".zst").removesuffix(_suffix(path)), fields)
+    return _file(path, Path(runs.unpacked_name(path)).stem, fields)
 
 
 def describe(source: str) -> TextSource:
@@ -87,7 +87,7 @@ def describe(source: str) -> TextSource:
 
 
 def _suffix(path: Path) -> str:
-    return Path(path.name.lower().removesuffix(".gz").removesuffix(".zst")).suffix
+    return Path(runs.unpacked_name(path)).suffix.lower()
 
 
 def _files(folder: Path) -> list[Path]:
@@ -123,11 +123,9 @@ def _folder(folder: Path, fields: Fields) -> Iterator[Document]:
 def _file(path: Path, domain: str, fields: Fields) -> Iterator[Document]:
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty", "was the program that writes it interrupted?")
-    suffix = _suffix(path)
-    if suffix in TEXT:
+    if _suffix(path) in TEXT:
         return (Document(text, domain) for text in _texts(path, fields.separator))
-    read = parquet_rows if suffix == ".parquet" else runs.json_rows
-    return _documents(read(path), domain, fields)
+    return _documents(file_rows(path), domain, fields)
 
 
 def _texts(path: Path, separator: str | None) -> Iterator[str]:

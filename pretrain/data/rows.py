@@ -1,13 +1,16 @@
-"""Rows of Parquet files and of data sets on the Hugging Face Hub, streamed through `datasets`."""
+"""Records of files (JSON or Parquet, packed or not) and of data sets on the Hugging Face Hub, streamed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
+from io import BytesIO
 from itertools import count
+from math import isnan
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from equiloss import files
 from equiloss.errors import InputError
 
 Row: TypeAlias = Mapping[str, Any]
@@ -15,14 +18,23 @@ HUB = "hub:"
 FORM = f"the form is {HUB}NAME[:CONFIG][:SPLIT]"
 
 
-def parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    """The rows of a Parquet file, each with the place to name in errors.
+def file_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """The records of a file, each with the place to name in errors: Parquet by name or first bytes, JSON else.
 
-    Raises: InputError when it is broken or something else.
+    Raises: InputError when it is missing, empty, broken or something else.
     """
-    place, hint = f"{path}: not a Parquet file, or broken", "fetch it again"
-    rows = _load(place, hint, "parquet", data_files=str(path), split="train")
-    return _rows(str(path), hint, rows)
+    with files.reading(path, "a file", "fetch it again"), files.open_bytes(path) as f:
+        parquet = f.read(4) == b"PAR1" or files.unpacked_name(path).lower().endswith(".parquet")
+    return _parquet_rows(path) if parquet else files.json_rows(path)
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    parquet: Any = import_module("pyarrow.parquet")
+    number = count(1)
+    with files.reading(path, "a Parquet file", "fetch it again"), files.open_bytes(path) as f:
+        source = BytesIO(f.read(files.MAX_BYTES)) if files.packed(path) else f
+        for batch in parquet.ParquetFile(source).iter_batches(batch_size=1000):
+            yield from ((f"{path}: row {next(number)}", _without_nan(row)) for row in batch.to_pylist())
 
 
 def hub_rows(source: str, default_split: str | None = None) -> dict[str, Iterator[tuple[str, Row]]]:
@@ -57,7 +69,12 @@ def _rows(source: str, hint: str, rows: Iterable[Row]) -> Iterator[tuple[str, Ro
             return
         except Exception as error:
             raise InputError(f"{source}: row {number}: {_first_line(error)}", hint) from None
-        yield f"{source}: row {number}", row
+        yield f"{source}: row {number}", _without_nan(row)
+
+
+def _without_nan(row: Row) -> Row:
+    """NaN, which pandas writes for what is missing, becomes None."""
+    return {name: None if isinstance(value, float) and isnan(value) else value for name, value in row.items()}
 
 
 def _first_line(error: BaseException) -> str:

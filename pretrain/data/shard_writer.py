@@ -125,7 +125,7 @@ def write_shards(
     splitter = Splitter(seed, fractions)
     batches = _tokenized(_batches(splitter.keep(documents)), encoding, workers or os.cpu_count() or 1)
     dtype_name: Literal["uint16", "uint32"] = "uint16" if encoding.n_vocab <= 1 << 16 else "uint32"
-    with _partial(directory) as partial, ExitStack() as stack:
+    with files.room_for(directory), _partial(directory) as partial, ExitStack() as stack:
         writers: dict[SplitName, _SplitWriter] = {
             name: _SplitWriter(stack.enter_context((partial / f"{name}.bin").open("wb")), DTYPES[dtype_name])
             for name in SPLITS

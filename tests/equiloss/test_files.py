@@ -203,17 +203,20 @@ def test_a_lock_is_held_by_one_and_free_again(tmp_path):
         pass
 
 
-def test_a_full_disk_is_told_whatever_hides_it(tmp_path):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_told_whatever_hides_it(tmp_path: Path, number: int) -> None:
     def write() -> None:
         try:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(number, "of the system")
         except OSError:
             raise RuntimeError("unexpected pos 12 vs 10")  # noqa: B904  (as torch does)
 
     with pytest.raises(IncompleteError, match="no space left"), files.room_for(tmp_path / "x"):
         write()
+    with pytest.raises(IncompleteError, match="no space left"), files.room_for(tmp_path / "x"):
+        raise ValueError(f"I/O error: of the system (os error {number})")  # as libraries in Rust do
     with pytest.raises(RuntimeError), files.room_for(tmp_path / "x"):
-        raise RuntimeError("another fault")
+        raise RuntimeError("another fault (os error 2)")
 
 
 def test_what_nobody_made_is_replaced_only_where_the_person_says_so(tmp_path: Path) -> None:

@@ -73,6 +73,15 @@ def test_bad_items_are_left_out_of_every_split_on_request(base: Path, tmp_path: 
     assert answered["runs"][0]["answers"]["all"]["items"] == 12
 
 
+def test_validation_items_without_answers_cannot_select(base: Path, tmp_path: Path) -> None:
+    rows = [
+        {"instruction": f"Say {i}.", "output": "x" * (i % 2), "split": ("validation", "train")[i % 2]} for i in range(8)
+    ]
+    (tmp_path / "items.json").write_text(json.dumps(rows))
+    with pytest.raises(InputError, match=r"items.json: no validation item has an answer"):
+        ift("run", "--base", base, "--data", "items.json", *QUICK, "--set", "split.by=given")
+
+
 def test_the_answers_of_every_epoch_can_be_judged(base: Path, items: Path, tmp_path: Path) -> None:
     arguments = [
         "run",

@@ -24,6 +24,11 @@ def test_the_usual_names_are_read(row: dict[str, Any], expected: tuple[str, str,
     assert (read.instruction, read.input, read.reference) == expected
 
 
+def test_a_system_prompt_is_read_under_either_name() -> None:
+    for name in ("system", "system_prompt"):
+        assert example({"question": "1 + 2?", "response": "3", name: "Be brief."}, "x").system == "Be brief."
+
+
 def test_what_was_read_as_what_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "dolly.jsonl"
     path.write_text(json.dumps({"instruction": "Sum.", "context": "1, 2", "response": "3"}) + "\n")

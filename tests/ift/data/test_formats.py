@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equiloss.errors import InputError
-from equiloss.records.response import item_id
+from equiloss.files import write_jsonl
+from equiloss.records.response import Turn, item_id, read_responses
 from ift.data import formats
+from ift.data.splits import asked
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 
@@ -55,6 +58,48 @@ def test_parquet(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     (one,) = formats.read_examples(str(path))
     assert (one.reference, one.split) == ("3", "test")
+
+
+@pytest.mark.parametrize("name", ["data.parquet.gz", "data", "data.PARQUET"])
+def test_parquet_is_told_by_its_content_and_nan_is_missing(tmp_path: Path, name: str) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / name
+    table = pyarrow.table({"instruction": ["Add.", "Say."], "input": [float("nan")] * 2, "output": ["3", "a"]})
+    pyarrow.parquet.write_table(table, path)
+    if name.endswith(".gz"):
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    assert [(one.input, one.reference) for one in formats.read_examples(str(path))] == [("", "3"), ("", "a")]
+
+
+def test_a_results_file_read_as_data_keeps_ids_and_histories(tmp_path: Path) -> None:
+    turn = Turn(instruction="And?", response="so")
+    rows = [
+        {"id": id, "instruction": f"Say {n}.", "output": "mine", "reference": "r", "generator": "m", "history": [turn]}
+        for n, id in enumerate(["q-1", "q-2", 7, "q-1"])
+    ]
+    path = tmp_path / "m.jsonl"
+    write_jsonl(path, rows)
+    examples = formats.read_examples(str(path))
+    assert [one.id for one in examples] == [one.id for one in read_responses(path)] == ["q-1", "q-2", "7", "q-1-2"]
+    assert all(one.history == (turn,) and one.reference == "r" for one in examples)
+    assert len({asked(one) for one in examples}) == 4  # ids of others say nothing of what is asked
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"words": "x"}, {"instruction": " "}], "none of 2 items can be used: item 1 has words"),
+        ([{"instruction": "x", "output": " "}], "none of 1 items can be used: item 1 has no answer"),
+        (["x", 5], "none of 2 items can be used: item 1 is not an object"),
+    ],
+)
+def test_only_bad_items_are_told_as_such(tmp_path: Path, rows: Any, message: str) -> None:
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps(rows))
+    with pytest.raises(InputError, match=message):
+        formats.read_examples(str(path), skip_bad=True)
 
 
 def test_conversations_in_parquet(tmp_path: Path) -> None:

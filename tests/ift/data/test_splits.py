@@ -19,7 +19,7 @@ SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "alpaca"
 
 
 def examples(names: list[str]) -> list[Example]:
-    return [Example(id=one, instruction=one) for one in number_repeats(names)]
+    return [Example(id=id, instruction=name) for id, name in zip(number_repeats(names), names, strict=True)]
 
 
 def test_the_diarys_ratio() -> None:

@@ -95,7 +95,15 @@ def as_parquet(path: Path) -> Path:
     return path
 
 
-FORMATS = [as_jsonl, as_gzipped_jsonl, as_json, as_gzipped_json, as_parquet]
+def as_packed_parquet(path: Path) -> Path:
+    plain = as_parquet(path)
+    packed = path / "rows.PARQUET.ZST"
+    packed.write_bytes(arrow.compress(plain.read_bytes(), "zstd", asbytes=True))
+    plain.unlink()
+    return packed
+
+
+FORMATS = [as_jsonl, as_gzipped_jsonl, as_json, as_gzipped_json, as_parquet, as_packed_parquet]
 
 
 @pytest.mark.parametrize("write", FORMATS)

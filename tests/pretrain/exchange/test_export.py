@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from equiloss.errors import EquilossError, InputError  # noqa: E402
 from equiloss.records.base_run import CheckpointRun  # noqa: E402
 from equiloss.records.response import Example  # noqa: E402
 from ift import prompts  # noqa: E402
+from pretrain.cli import exchange  # noqa: E402
 from pretrain.config import ModelConfig  # noqa: E402
 from pretrain.exchange import importing  # noqa: E402
 from pretrain.exchange.export import export, push  # noqa: E402
@@ -46,6 +48,19 @@ def make(path: Path, tie: bool = True, bias: bool = True, encoding: Any = TRAINE
         path, model, tokenizer.to_record(encoding), CheckpointRun.model_validate(run or {"name": "toy", "steps": 5})
     )
     return checkpoint.load(path)
+
+
+def test_a_full_disk_fails_and_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "checkpoint.pt")
+
+    def write(*_: Any) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr("pretrain.exchange.tokenizer_files.write", write)
+    with pytest.raises(EquilossError, match=r"no space left for .*hf") as caught:
+        exchange.export(tmp_path / "checkpoint.pt", tmp_path / "hf")
+    assert caught.value.exit_code == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 @pytest.mark.parametrize("bias", [True, False])
