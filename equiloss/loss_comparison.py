@@ -130,7 +130,12 @@ def mean_over_sets(means: Sequence[ClusteredMean], level: float = LEVEL) -> Clus
 def summary(
     checkpoint: EvaluatedCheckpoint, data: EvaluatedData, method: EvaluationMethod, arrays: Mapping[str, Array]
 ) -> EvaluationRecord:
-    """The record of an evaluation: every mean of its sums by document, with intervals, and the calibration."""
+    """The record of an evaluation: every mean of its sums by document, with intervals, and the calibration.
+
+    Raises: InputError for documents of no bytes.
+    """
+    if not arrays["bytes"].sum() > 0:
+        raise InputError("the documents that are scored have no bytes, by their index", "make the data again")
     tokens, confidence, correct = (arrays[key].sum(0) for key in CONFIDENCE)
     loss = mean_over_tokens(arrays["nats"], arrays["tokens"])
     bins = [

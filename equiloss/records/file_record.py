@@ -42,11 +42,12 @@ class FileRecord(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _no_numbers(cls, data: Any) -> Any:
-        for name in _numbers_of(cls) if isinstance(data, dict) else ():
-            value: object = data.get(name)  # pyright: ignore
+        fields: dict[str, object] = data if isinstance(data, dict) else {}  # pyright: ignore
+        for name in _numbers_of(cls) & fields.keys():
+            value = fields[name]
             if type(value) is bool or (type(value) is str and _infinite(value)):
                 raise ValueError(f"{name}: {json_text(value)} is no number")
-        return data
+        return data  # pyright: ignore[reportUnknownVariableType]
 
 
 def _infinite(text: str) -> bool:
@@ -74,10 +75,9 @@ def shared(record: R, pool: dict[object, Any], own: tuple[str, ...]) -> R:
     """
     compact = object.__new__(type(record))
     for name, value in record.__dict__.items():
-        kind = type(value)
-        if kind is str:
+        if type(value) is str:
             value = value if name in own else sys.intern(value)
-        elif kind is float or kind is int or value is None:
+        elif value is None or type(value) is float or type(value) is int:
             pass
         elif isinstance(value, list) or (isinstance(value, BaseModel) and not value.model_extra):
             value = pool.setdefault((name, repr(value) if isinstance(value, list) else repr(vars(value))), value)  # pyright: ignore

@@ -193,6 +193,8 @@ def load(path: Path | str, device: str | torch.device = "cpu", dropout: float = 
         raise InputError(f"{path}: the checkpoint lacks {', '.join(sorted(missing))}", HINT)
     config = validate(ModelConfig, document["config"], f"{path}: config")
     run = parse(CheckpointRun, document["run"], f"{path}: run", HINT)
+    if not isinstance(document["state_dict"], dict):
+        raise InputError(f"{path}: the checkpoint's state_dict holds no weights by name", HINT)
     layers = {str(name).split(".")[1] for name in document["state_dict"] if str(name).startswith("blocks.")}
     if config.n_layer != len(layers):  # before a model of so many is made
         raise InputError(f"{path}: the weights do not fit the config: {len(layers)} layers, not {config.n_layer}", HINT)

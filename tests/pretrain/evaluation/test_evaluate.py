@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -375,3 +376,14 @@ def test_models_of_different_vocabularies_are_compared_in_bits_per_byte(
     theirs = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum")
     result = evaluate(loaded, shards, Method())
     assert float(result.arrays["nats"][0]) == pytest.approx(float(theirs), rel=1e-5)
+
+
+def test_documents_of_no_bytes_are_a_damaged_index(shards: Shards, tmp_path: Path) -> None:
+    folder = tmp_path / "toy"
+    shutil.copytree(shards.directory, folder)
+    index = dict(np.load(folder / "test.docs.npz"))
+    key = next(name for name in index if "bytes" in name)
+    np.savez(folder / "test.docs.npz", **{**index, key: np.zeros_like(index[key])})
+    loaded = checkpoint.load(saved(tmp_path / "checkpoint.pt"))
+    with pytest.raises(InputError, match="no bytes"):
+        evaluate(loaded, Shards.open(folder), Method())
