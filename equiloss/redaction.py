@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 
 _SECRET_NAME = re.compile(r"(^|_)(API_?KEY|ACCESS_?KEY|SECRET_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD)$", re.IGNORECASE)
 _IN_URL = re.compile(r"(?<=://)[^\s/\"'<>]+(?=@[^\s/@])")
@@ -21,8 +22,13 @@ MASK = "***"
 
 def secrets() -> tuple[str, ...]:
     """The values of the environment's keys, tokens and passwords, and the secrets in its URLs; the longest first."""
-    values = {value for name, value in os.environ.items() if _SECRET_NAME.search(name)}
-    for value in os.environ.values():
+    return _secrets_of(tuple(os.environ.items()))
+
+
+@lru_cache(maxsize=2)
+def _secrets_of(environment: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    values = {value for name, value in environment if _SECRET_NAME.search(name)}
+    for _, value in environment:
         values.update(part for found in _IN_URL.findall(value) for part in (found, *found.split(":", 1)[1:]))
         values.update(secret for query in _QUERY.findall(value) for _, secret in _PARAMETER.findall(query))
     return tuple(sorted((value for value in values if len(value) >= SHORTEST), key=len, reverse=True))

@@ -107,6 +107,10 @@ class CheckpointRun(SparseRecord):
         return (self.config or {}).get("train", {})
 
 
+ROW = 4
+"""Loss, gradient norm, clipped, skipped: what is kept of each step until a line of metrics is written."""
+
+
 class RunProgress(BaseModel):
     """Where a run stands. What is random needs no place here: data order and dropout are functions of the step."""
 
@@ -126,15 +130,18 @@ class RunProgress(BaseModel):
     loss_scale: float | None = None
     good_steps: int = 0
     interval: list[list[float]] = Field(default_factory=list[list[float]])
-    """Loss, gradient norm, clipped, skipped of the steps since the last line of metrics.jsonl."""
+    """Of the steps since the last line of metrics.jsonl (see `ROW`)."""
 
     @field_validator("interval", mode="before")
     @classmethod
     def _infinite(cls, rows: Any) -> Any:
         try:
-            return [[math.inf if value is None else value for value in row] for row in rows]
+            listed = [[math.inf if value is None else value for value in row] for row in rows]
         except TypeError:
             raise ValueError("not a list of lists of numbers") from None
+        if any(len(row) != ROW for row in listed):
+            raise ValueError(f"not {ROW} numbers a step")
+        return listed
 
     @field_serializer("interval")
     def _finite(self, rows: list[list[float]]) -> list[list[float | None]]:

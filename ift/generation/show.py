@@ -86,13 +86,14 @@ def preview_text(row: dict[str, Any]) -> Text:
     """An item's tokens, cut by bars; those that carry loss stand between « and » (and are green on a terminal)."""
     text = Text(f"{visible(row['id'])}: {row['n_tokens']} tokens, {row['loss_tokens']} with loss\n", style="bold")
     inside = False
+    shown = {part: visible(part) for part in {token["text"] for token in row["tokens"]}}
     for token in row["tokens"]:
         if token["loss"] != inside:
             text.append("«" if token["loss"] else "»", style="bold green")
             inside = token["loss"]
         else:
             text.append("|", style="dim")
-        text.append(visible(token["text"]), style="green" if token["loss"] else "")
+        text.append(shown[token["text"]], style="green" if token["loss"] else "")
     if inside:
         text.append("»", style="bold green")
     return text

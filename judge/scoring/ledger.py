@@ -123,8 +123,8 @@ class Ledger:
                 raise InputError(f"{path}: a ledger of a newer version", "update equiloss")
             if version < _VERSION:
                 self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
-        except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode & 0xFF in FULL:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter where a damaged name is in a message
+            if _code(error) in FULL:
                 raise IncompleteError(f"no space left for {path}", ROOM_HINT) from None
             raise InputError(f"{path}: is not a ledger: {error}", "name another with --ledger") from None
 
@@ -359,7 +359,8 @@ class Ledger:
             ).fetchall()
             for table in ("outcomes", "replies", "claims"):
                 self._db.executemany(f"DELETE FROM {table} WHERE request_sha = ?", shas)
-        self._db.execute("VACUUM")
+        with self._written():
+            self._db.execute("VACUUM")
         return len(shas)
 
     def _select(self, query: str, values: Sequence[object] = ()) -> list[Any]:
@@ -385,17 +386,26 @@ class Ledger:
 
     @contextmanager
     def _write(self) -> Generator[None]:
+        with self._written():
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _written(self) -> Generator[None]:
+        """What a damaged file raises in writing, as an InputError; a full disk and the like as an IncompleteError."""
         try:
-            self._db.execute("BEGIN IMMEDIATE")
             yield
-            self._db.execute("COMMIT")
-        except BaseException as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.DatabaseError) and error.sqlite_errorcode & 0xFF in DAMAGED:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if isinstance(error, UnicodeDecodeError) or _code(error) in DAMAGED:
                 raise InputError(f"{self.path}: not a ledger, or damaged: {error}", HINT) from None
             if isinstance(error, sqlite3.OperationalError):  # a full disk, a file that may not be written
-                full = error.sqlite_errorcode & 0xFF in FULL
+                full = _code(error) in FULL
                 what = f"no space left for {self.path}" if full else f"{self.path}: {error}"
                 raise IncompleteError(what, ROOM_HINT if full else "then the same command goes on from here") from None
             raise
@@ -431,6 +441,11 @@ def _start_of(pid: int) -> str | None:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return None
+
+
+def _code(error: Exception) -> int:
+    """The primary result code of SQLite that an error has; 0 of none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _now() -> str:

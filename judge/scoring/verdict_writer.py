@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from equiloss.errors import InputError
 from equiloss.files import atomic, json_line
+from equiloss.records.file_record import wrong_fields
 from equiloss.records.verdict import ControlVerdict, Failure, Usage, Verdict, verdict_row, write_verdicts
 from judge.data.control_answers import INJECTIONS
 from judge.data.verdicts import companion
 from judge.endpoints.provider import Provider
-from judge.scoring.ledger import Ledger, LedgerEntry
+from judge.scoring.ledger import HINT, Ledger, LedgerEntry
 from judge.scoring.parse import Reading
 from judge.scoring.plan import Plan, PlannedRequest
 
@@ -89,7 +91,13 @@ class VerdictWriter:
         """The lines that a request gave, each with the index of the file it is about; none while it is not settled."""
         entry = self.ledger.entry(sha)
         if entry.verdict is not None:
-            yield from self._verdicts(sha, request, entry, entry.verdict)
+            place = f"{self.ledger.path}: request {sha[:8]}"
+            names = {criterion.name for criterion in self.plan.rubric.front.criteria}
+            given = [entry.verdict[label].scores.keys() if label in entry.verdict else () for label in request.labels]
+            if not all(names <= set(scores) for scores in given):
+                raise InputError(f"{place}: not a ledger, or damaged: a verdict without some of its scores", HINT)
+            with wrong_fields(place, HINT):
+                yield from self._verdicts(sha, request, entry, entry.verdict)
         elif failure := entry.failure or ({"reason": "error", "detail": self.lost[sha]} if sha in self.lost else None):
             for position, slot in enumerate(request.slots):
                 for file in slot.files:

@@ -47,9 +47,9 @@ def test_an_evaluation_without_its_means(tmp_path: Path) -> None:
     assert loaded.record.domains == []
 
 
-@pytest.mark.parametrize("interval", [None, 3, [None], [[[]]], "ab"])
+@pytest.mark.parametrize("interval", [None, 3, [None], [[[]]], "ab", [[1.0]]])
 def test_steps_that_are_no_rows_of_numbers_are_refused(interval: object) -> None:
     with pytest.raises(ValueError, match="interval"):
         RunProgress.model_validate({"interval": interval})
-    kept = RunProgress.model_validate({"interval": [[1.0, None]]})
-    assert kept.model_dump(mode="json")["interval"] == [[1.0, None]]
+    kept = RunProgress.model_validate({"interval": [[1.0, None, 0, 0]]})
+    assert kept.model_dump(mode="json")["interval"] == [[1.0, None, 0.0, 0.0]]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -530,3 +532,25 @@ def test_a_record_that_names_an_odd_file_is_compared_by_its_hash(
     record.write_text(json.dumps(document))
     with pytest.raises(InputError, match="another set of answers"):
         score(None, files, out=tmp_path)
+
+
+@pytest.mark.parametrize("change", ["no label", "no score", "off the scale"])
+def test_a_ledger_whose_verdicts_were_changed_is_refused(
+    write_answers: WriteAnswers, tmp_path: Path, change: str
+) -> None:
+    files = write_answers(4)
+    with serving(Service()) as server:
+        score(server, files, out=tmp_path / "o")
+        with closing(sqlite3.connect(tmp_path / "o" / "ledger.sqlite")) as db, db:
+            (name, text) = db.execute("SELECT reply, verdict FROM outcomes WHERE verdict IS NOT NULL").fetchone()
+            verdict = json.loads(text)
+            label = next(iter(verdict))
+            if change == "no label":
+                del verdict[label]
+            elif change == "no score":
+                verdict[label]["scores"] = {}
+            else:
+                verdict[label]["scores"] = dict.fromkeys(verdict[label]["scores"], 1e9)
+            db.execute("UPDATE outcomes SET verdict = ? WHERE reply = ?", (json.dumps(verdict), name))
+        with pytest.raises(InputError, match=r"ledger\.sqlite: request \w+: "):
+            score(server, files, out=tmp_path / "o")
