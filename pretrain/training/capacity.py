@@ -8,6 +8,8 @@ where there is time it is tried too.
 from __future__ import annotations
 
 import math
+import os
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -34,6 +36,8 @@ SAFETY = 1.1
 PATIENCE_S = 60.0
 """No single trial is made that is predicted to take longer."""
 LARGEST = 4096
+MEASURED_S = 3.0
+"""So long a run's own step, and its validation, are measured again and again."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,15 @@ class FittedBatch:
     tokens_per_s: float
     trials: list[Trial]
     config: RunConfig
+    run_peak_bytes: int = 0
+    """The most memory that the process of the run will have."""
     step_s: float | None = None
     """A step as the run makes it, with its micro-batches; None where it was not measured: it would take too long."""
     evaluated_tokens_per_s: float | None = None
+    start_s: float = 0.0
+    """What comes before the first step: the program, its libraries and the model."""
+    save_s: float = 0.0
+    """Writing a state."""
 
 
 def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | None = None) -> FittedBatch:
@@ -90,6 +100,7 @@ def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | No
             "use a smaller model, or train.parallel=fsdp on several devices",
         )
     bench = Bench(resolved, device)
+    start_s = time.process_time()  # of the whole process so far, which has begun as a run begins
     floor = least_per_sequence(resolved)
     trials = search(bench, limit, floor, expected)
     fixed, slope = line(trials, floor, expected)
@@ -105,11 +116,14 @@ def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | No
     best = max(trials, key=lambda trial: trial.batch_size / trial.step_s)
     train = config.train.model_copy(update={"batch_size": batch, "accumulate": whole // batch})
     timely = whole * trials[-1].step_s / trials[-1].batch_size < PATIENCE_S
-    step_s = bench(batch, whole // batch).step_s if timely else None
+    step_s = bench.mean_step_s(batch, whole // batch) if timely else None
+    tried = {trial.batch_size: trial.peak_bytes for trial in trials}
+    parameters = sum(parameter.numel() for parameter in bench.model.parameters())
+    best_weights = 4 * parameters if train.checkpoint == "best" and device.type == "cpu" else 0
     return FittedBatch(
         largest_batch_size=largest,
         measured=measured,
-        parameters=sum(parameter.numel() for parameter in bench.model.parameters()),
+        parameters=parameters,
         limit_bytes=limit,
         fixed_bytes=round(fixed),
         per_sequence_bytes=round(slope),
@@ -117,8 +131,11 @@ def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | No
         tokens_per_s=best.batch_size * resolved.model.context / best.step_s,
         trials=trials,
         config=RunConfig(model=config.model, train=train),
+        run_peak_bytes=tried.get(batch, round(fixed + slope * batch)) + best_weights,
         step_s=step_s,
         evaluated_tokens_per_s=bench.evaluated_tokens_per_s(batch),
+        start_s=start_s,
+        save_s=bench.save_s(),
     )
 
 
@@ -141,12 +158,25 @@ class Bench:
             seconds.append(time.perf_counter() - start)
         return Trial(batch_size, peak_bytes(self.device), min(seconds))
 
+    def mean_step_s(self, batch_size: int, accumulate: int) -> float:
+        """The mean time of a step as the run makes it."""
+        stepper, ids = self._stepper(batch_size, accumulate)
+        return _mean_s(lambda: stepper(0, ids[:, :-1], ids[:, 1:], lr=0.0))
+
+    def save_s(self) -> float:
+        """How long it takes to write a state: weights and moments."""
+        start = time.perf_counter()
+        with tempfile.TemporaryFile() as f:
+            torch.save([self.model.state_dict(), self.optimizers.state()], f)
+            f.flush()
+            os.fsync(f.fileno())
+        return time.perf_counter() - start
+
     def evaluated_tokens_per_s(self, batch_size: int) -> float:
         """How fast validation reads."""
         stepper, ids = self._stepper(batch_size, 1)
-        start = time.perf_counter()
-        stepper.evaluate(ids[:, :-1], ids[:, 1:])  # ends in a wait for the device
-        return batch_size * self.config.model.context / (time.perf_counter() - start)
+        seconds = _mean_s(lambda: stepper.evaluate(ids[:, :-1], ids[:, 1:]))
+        return batch_size * self.config.model.context / seconds
 
     def _stepper(self, batch_size: int, accumulate: int) -> tuple[Stepper, torch.Tensor]:
         train = self.config.train.model_copy(update={"batch_size": batch_size, "accumulate": accumulate})
@@ -155,6 +185,15 @@ class Bench:
         shape = (batch_size * accumulate, config.model.context + 1)
         ids = torch.randint(config.model.vocab_size, shape, device=self.device)
         return Stepper(self.model, self.model, self.optimizers, config, World(0, 1, self.device)), ids
+
+
+def _mean_s(work: Callable[[], object]) -> float:
+    """The mean time of work that ends in a wait for the device, over some seconds of it, the first time left out."""
+    marks: list[float] = []
+    while len(marks) < 3 or (marks[-1] - marks[0] < MEASURED_S and len(marks) < 50):
+        work()
+        marks.append(time.perf_counter())
+    return (marks[-1] - marks[0]) / (len(marks) - 1)
 
 
 def search(bench: Callable[[int], Trial], limit: int, floor: float = 0.0, known: float = 0.0) -> list[Trial]:
@@ -266,7 +305,10 @@ def estimate(
     # A validation token costs a third of a training token, a forward pass, where that was not measured.
     evaluation_s = math.ceil(steps / every) * evaluated / (fitted.evaluated_tokens_per_s or 3 * fitted.tokens_per_s)
     step_s = per_step / fitted.tokens_per_s if fitted.step_s is None else fitted.step_s
-    hours = (steps * step_s + evaluation_s) / devices / 3600
+    computing_s = (steps * step_s + evaluation_s) / devices
+    states = steps // train.save_every if train.save_every else 0
+    states += math.floor(computing_s / (60 * train.save_minutes)) + 1  # and the checkpoint
+    hours = (fitted.start_s + computing_s + states * fitted.save_s) / 3600
     cost = None if usd_per_hour is None else hours * devices * usd_per_hour
     moments = 4 if train.optimizer == "muon" else 8
     return RunCost(steps, tokens, hours, cost, 4 * fitted.parameters, (4 + moments) * fitted.parameters)
@@ -288,7 +330,7 @@ def lines(fitted: FittedBatch, cost: RunCost) -> list[str]:
     return [
         f"model: {fitted.parameters:,} parameters, {number(flops / 1e6, 1)} MFLOP per token",
         f"memory: {binary_size(fitted.limit_bytes)} may be used; {binary_size(fitted.fixed_bytes)} fixed, "
-        f"{binary_size(fitted.per_sequence_bytes)} per sequence",
+        f"{binary_size(fitted.per_sequence_bytes)} per sequence; the run: {binary_size(fitted.run_peak_bytes)}",
         f"largest micro-batch: {fitted.largest_batch_size} ({how})",
         f"speed: {number(fitted.tokens_per_s, 0)} tokens/s, {number(flops * fitted.tokens_per_s / 1e9, 1)} GFLOP/s",
         f"the run: {cost.steps:,} steps, {cost.tokens:,} tokens: {duration(cost.hours * 3600)}"

@@ -205,7 +205,7 @@ def points(folder: Path, arms: dict[str, str], factors: dict[str, str], output: 
         signs = {letters: 1.0 if letters[int(index)] == "a" else -1.0 for letters in arms}
         weight = 2.0 / len(arms)
         estimate = weight * sum(sign * value[letters] for letters, sign in signs.items())
-        spread_of = weight * math.sqrt(sum(error.values()))
+        spread_of = None if math.isnan(spread) else weight * math.sqrt(sum(error.values()))  # None: a run each
         rows.append({"cause": cause, "points": estimate, "standard_error": spread_of})
     document: dict[str, Any] = {"factors": rows, "means": value}
     if len(factors) == 2:

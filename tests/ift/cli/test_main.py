@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 
 from equiloss.config import flatten
 from equiloss.errors import EquilossError, InputError
+from equiloss.records.ift_run import AnswerStatistics
 from equiloss.records.response import read_responses
+from ift.cli import summary
 from ift.cli.main import program
 from ift.training.fine_tune import too_fast
 from pretrain.config import ModelConfig
@@ -464,3 +466,8 @@ def test_a_rate_of_a_base_without_one_is_refused(base: Path, items: Path, value:
     with pytest.raises(InputError, match=message):
         ift("run", "--base", base, "--data", items, "--name", "r", *QUICK, "--set", f"lr={value}")
     assert not Path("results").exists()
+
+
+def test_statistics_that_a_record_lacks_are_none() -> None:
+    assert summary.of_statistics({}) == ["no test items"]
+    assert summary.of_statistics({"all": AnswerStatistics(items=2)})[0].startswith("2 answers, 0 unfinished")
