@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from measured import measure
 
 TIME_OFF, MEMORY_OFF = 0.25, 0.10
 SHAPES = {
@@ -27,15 +24,6 @@ SHAPES = {
     "wide, with validations": ("n_layer=4 n_head=8 n_embd=512 context=128", "batch_size=8 eval_every=10"),
     "deep, long": ("n_layer=8 n_head=4 n_embd=256 context=512", "batch_size=4 optimizer=muon"),
 }
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a command printed, the seconds it took, and the most memory that its process had, in bytes."""
-
-    stdout: bytes
-    wall_s: float
-    peak_bytes: int
 
 
 def main() -> None:
@@ -46,16 +34,28 @@ def main() -> None:
     missed: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        finish(["data", "world:demo", "-o", str(folder / "data"), "--train-tokenizer", "1200", "--workers", "1"])
+        measure(
+            [
+                "pretrain",
+                "data",
+                "world:demo",
+                "-o",
+                str(folder / "data"),
+                "--train-tokenizer",
+                "1200",
+                "--workers",
+                "1",
+            ]
+        )
         print("| shape | time foretold | taken | memory foretold | taken |\n| --- | ---: | ---: | ---: | ---: |")
         for number, (shape, (model, train)) in enumerate(SHAPES.items()):
             fields = [f"model.{part}" for part in model.split()] + [f"train.{part}" for part in train.split()]
             sets = [part for field in (*fields, f"train.steps={steps}") for part in ("--set", field)]
             common = ["tiny", "--data", str(folder / "data"), *sets]
-            told = json.loads(finish(["fit", *common, "--memory", "3", "--json"]).stdout)
+            told = json.loads(measure(["pretrain", "fit", *common, "--memory", "3", "--json"]).stdout)
             batch = [f"train.batch_size={told['batch_size']}", f"train.accumulate={told['accumulate']}"]
             common += [part for field in batch for part in ("--set", field)]  # as fit says to use
-            run = finish(["run", *common, "--name", f"run{number}", "-o", str(folder / "runs")])
+            run = measure(["pretrain", "run", *common, "--name", f"run{number}", "-o", str(folder / "runs")])
             told_s, told_bytes = told["hours"] * 3600, told["run_peak_bytes"]
             print(
                 f"| {shape} | {told_s:.1f} s | {run.wall_s:.1f} s ({told_s / run.wall_s - 1:+.0%}) "
@@ -69,24 +69,6 @@ def main() -> None:
                 missed.append(f"{shape}: memory")
     print("\n" + ("MISSED: " + "; ".join(missed) if missed else "every figure is within its limit"))
     sys.exit(bool(missed))
-
-
-def finish(arguments: Sequence[str]) -> Finished:
-    """Run a `pretrain` command to its end.
-
-    Raises: SystemExit when it fails.
-    """
-    started = time.monotonic()
-    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as out:
-        process = subprocess.Popen([sys.executable, "-m", "pretrain", *arguments], stdout=out, stderr=said)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        wall_s = time.monotonic() - started
-        for file in (said, out):
-            file.seek(0)
-        if status:
-            raise SystemExit(f"pretrain {arguments[0]} failed:\n{said.read().decode()[-2000:]}")
-        return Finished(out.read(), wall_s, usage.ru_maxrss * 1024)
 
 
 if __name__ == "__main__":

@@ -13,16 +13,15 @@ files. It fails above 10 MB of page, 400 MB, 15 s or 1 ms an item.
 from __future__ import annotations
 
 import argparse
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+
+from measured import measure
 
 HERE = Path(__file__).resolve().parent
 sys.path[:] = [one for one in sys.path if Path(one or ".").resolve() != HERE]  # judge.py here is no `judge` to import
@@ -37,15 +36,6 @@ from judge.scoring.plan import Plan  # noqa: E402
 PAGE_MB, MEMORY_MB, CPU_S, PLANNING_MS = 10.0, 400.0, 15.0, 1.0
 MODELS = ("base-a", "base-b")
 JUDGE, RUBRIC = "gpt-4.1-mini", "correctness"
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a command took."""
-
-    cpu_s: float
-    wall_s: float
-    peak_mb: float
 
 
 def main() -> None:
@@ -72,11 +62,11 @@ def commands(answers: Sequence[Path], out: Path) -> Iterator[str]:
         ["diagnose", *names, "--overwrite", "-o", str(out / "diagnose")],
         ["report", *names, "--overwrite", "-o", str(out / "report")],
     ):
-        run = measure([sys.executable, "-m", "judge", *command])
+        run = measure(["judge", *command])
         label = f"`judge {command[0]}`"
-        print(f"| {label} | {run.peak_mb:.0f} MB | {run.cpu_s:.1f} s | {run.wall_s:.1f} s |", flush=True)
-        if run.peak_mb > MEMORY_MB:
-            yield f"{label}: {run.peak_mb:.0f} MB, not {MEMORY_MB:.0f}"
+        print(f"| {label} | {run.peak_bytes / 1e6:.0f} MB | {run.cpu_s:.1f} s | {run.wall_s:.1f} s |", flush=True)
+        if run.peak_bytes / 1e6 > MEMORY_MB:
+            yield f"{label}: {run.peak_bytes / 1e6:.0f} MB, not {MEMORY_MB:.0f}"
         if run.cpu_s > CPU_S:
             yield f"{label}: {run.cpu_s:.1f} s, not {CPU_S:.0f}"
     for page in sorted(out.glob("*/*.html")):
@@ -95,23 +85,6 @@ def planning(answers: Sequence[Path]) -> Iterator[str]:
     print(f"planning: {ms:.2f} ms an item ({requests:,} requests)")
     if ms > PLANNING_MS:
         yield f"planning: {ms:.2f} ms an item, not {PLANNING_MS:.0f}"
-
-
-def measure(command: Sequence[str]) -> Run:
-    """Run a command to its end.
-
-    Raises: SystemExit when it fails.
-    """
-    started = time.monotonic()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if status:
-            said.seek(0)
-            raise SystemExit(f"{' '.join(command)} failed:\n{said.read().decode()[-2000:]}")
-    return Run(usage.ru_utime + usage.ru_stime, time.monotonic() - started, usage.ru_maxrss * 1024 / 1e6)
 
 
 def write_files(directory: Path, items: int) -> list[Path]:

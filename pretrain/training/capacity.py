@@ -147,9 +147,9 @@ class Bench:
         self.model = GPT(config.model, dropout=config.model.dropout).to(device).train()
         self.optimizers = Optimizers(self.model, config.train)
 
-    def __call__(self, batch_size: int, accumulate: int = 1) -> Trial:
-        """A step of `accumulate` times `batch_size` sequences: forward, backward, update, after one to warm up."""
-        stepper, ids = self._stepper(batch_size, accumulate)
+    def __call__(self, batch_size: int) -> Trial:
+        """A step of `batch_size` sequences: forward, backward, update, after one to warm up."""
+        stepper, ids = self._stepper(batch_size, 1)
         forget_peak(self.device)
         seconds: list[float] = []
         for step in range(2):

@@ -74,8 +74,8 @@ def run_command(argv: Sequence[str], timeout_s: float | None) -> int:
 class Reruns:
     """The runs of one explanation: the two sides, where their verdicts go, the budget, and who is asked to judge.
 
-    `ask`: the judge as MODEL@URL, where it is no longer where the verdicts came from; `runs`: where the runs go, which
-    several explanations may share: what is equal to one that lies there is not made again.
+    `ask`: the judge as MODEL@URL, where it is no longer where the verdicts came from; `runs`: where the runs of the
+    sides' own bases go, which several explanations may share: what is equal to one that lies there is not made again.
     """
 
     case: Case
@@ -123,6 +123,8 @@ class Reruns:
         source = (self.other(arm) if of_data else arm).record
         recipe = changed_recipe(arm.record.recipe if arm.record else {}, values)
         made = sha256_of([arm.base.sha256 or arm.name, recipe, source.data.sha256 if source else None])
+        if self.runs and values:  # another explanation may change the same fields of this arm to other values
+            name = f"{name}-{made[:8]}"
         return self.names.setdefault(made, name)
 
     def fine_tune(
@@ -143,7 +145,7 @@ class Reruns:
         source = record.data.source or ""
         if other is not None and any(field.startswith("data.") for field in values):
             source = other.data.source or source
-        folder = self.runs or self.work
+        folder = self.runs if self.runs and base is None else self.work
         path = folder / f"{name}.toml"
         argv = ["ift", "run", "--base", str(base or base_path(arm)), "--data", source, "--name", name]
         argv += ["--skip-bad"] if record.data.skip_bad else []
