@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import fcntl
 import gzip
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import BaseModel
+from pydantic_core import from_json
 from typing_extensions import override
 
 from equiloss.errors import EquilossError, IncompleteError, InputError
@@ -334,7 +336,7 @@ def read_text(path: Path) -> str:
 def decoded(data: bytes, where: str) -> str:
     """UTF-8 text, without the mark that Windows puts before it. Raises: InputError."""
     try:
-        return data.decode("utf-8-sig")
+        return data.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         raise InputError(f"{where}: not UTF-8 text (byte {error.start})", "convert it to UTF-8") from None
 
@@ -349,13 +351,19 @@ def parse_json(line: str | bytes, where: str, hint: str = LINE_HINT) -> Any:
     InputError when it is not UTF-8 or not JSON, for infinities and numbers beyond them, and where it is nested deeper
     than MAX_DEPTH.
     """
+    try:  # the quick way, for what is plain JSON within all bounds
+        plain = from_json(line, allow_inf_nan=False)
+        if _within_bounds(plain):
+            return plain
+    except ValueError:
+        pass
     text = line if isinstance(line, str) else decoded(line, where)
     try:
         if "\\u" in text:
             text = _ESCAPE.sub(lambda match: "\\ufffd" if match[1] else match[0], text)
         document = _decoder().decode(text)
-        if text.count("[") + text.count("{") > MAX_DEPTH:
-            _check_depth(document)
+        if not _within_bounds(document):
+            raise RecursionError
     except json.JSONDecodeError as error:
         place = f" on line {error.lineno}" if "\n" in text.rstrip("\n") else ""
         raise InputError(f"{where} is not JSON: {error.msg}{place}", hint) from None
@@ -364,6 +372,26 @@ def parse_json(line: str | bytes, where: str, hint: str = LINE_HINT) -> Any:
     except ValueError as error:
         raise InputError(f"{where} is not JSON that can be read: {error}", hint) from None
     return document
+
+
+def _within_bounds(document: Any) -> bool:
+    """Whether a document is nested no deeper than MAX_DEPTH and every number in it may stand as it was read."""
+    level: list[Any] = [[document]]
+    for _ in range(MAX_DEPTH + 1):
+        inner: list[Any] = []
+        for part in level:
+            for value in part.values() if part.__class__ is dict else part:
+                kind = value.__class__
+                if kind is str:
+                    continue
+                if kind is dict or kind is list:
+                    inner.append(value)
+                elif (kind is float and abs(value) > LARGEST) or (kind is int and not -(2**63) <= value < 2**63):
+                    return False
+        if not inner:
+            return True
+        level = inner
+    return False
 
 
 @cache
@@ -386,18 +414,6 @@ def _finite(text: str) -> float:
 def _constant(text: str) -> None:
     if text != "NaN":
         raise ValueError(f"{text} is no number")
-
-
-def _check_depth(document: Any) -> None:
-    level: list[Any] = [document]
-    for _ in range(MAX_DEPTH):
-        if not level:
-            return
-        inner: list[Any] = []
-        for part in level:
-            inner += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()  # pyright: ignore
-        level = inner
-    raise RecursionError
 
 
 def read_json(path: Path) -> Any:
@@ -426,8 +442,8 @@ def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
         while line := f.readline(MAX_BYTES):
             number += 1
             if line.strip():
-                blank = False
-                yield f"{path}: line {number}", parse_json(line, f"{path}: line {number}")
+                blank, where = False, f"{path}: line {number}"
+                yield where, parse_json(line, where)
     if blank:
         raise InputError(f"{path}: the file is empty", "was the program that writes it interrupted?")
 

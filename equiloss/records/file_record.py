@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import (
@@ -43,8 +42,8 @@ class FileRecord(BaseModel):
     @classmethod
     def _no_numbers(cls, data: Any) -> Any:
         fields: dict[str, object] = data if isinstance(data, dict) else {}  # pyright: ignore
-        for name in _numbers_of(cls) & fields.keys():
-            value = fields[name]
+        for name in _numbers_of(cls):
+            value = fields.get(name)
             if type(value) is bool or (type(value) is str and _infinite(value)):
                 raise ValueError(f"{name}: {json_text(value)} is no number")
         return data  # pyright: ignore[reportUnknownVariableType]
@@ -67,26 +66,34 @@ def _bare(kind: Any) -> Any:
     return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
-def shared(record: R, pool: dict[object, Any], own: tuple[str, ...]) -> R:
+def shared(record: R, pool: dict[object, Any], own: frozenset[str]) -> R:
     """The record with values that others in `pool` hold, too: thousands of lines that say the same take little room.
 
     Texts but those of the fields `own`, lists, and what pydantic keeps beside the fields are shared. Fields that are
-    set one by one share their names with those of other records, too, as the fields of any Python object do.
+    set one by one in a new object share their names with those of others, too, as any Python object's do.
     """
-    compact = object.__new__(type(record))
-    for name, value in record.__dict__.items():
-        if type(value) is str:
-            value = value if name in own else sys.intern(value)
-        elif value is None or type(value) is float or type(value) is int:
-            pass
-        elif isinstance(value, list) or (isinstance(value, BaseModel) and not value.model_extra):
-            value = pool.setdefault((name, repr(value) if isinstance(value, list) else repr(vars(value))), value)  # pyright: ignore
-        object.__setattr__(compact, name, value)
-    fields = frozenset(record.model_fields_set)
-    object.__setattr__(compact, "__pydantic_fields_set__", pool.setdefault(fields, set(fields)))
-    object.__setattr__(compact, "__pydantic_extra__", record.model_extra or pool.setdefault((), {}))
-    object.__setattr__(compact, "__pydantic_private__", None)
+    compact, put = object.__new__(type(record)), object.__setattr__
+    fields = vars(compact)
+    for name, value in vars(record).items():
+        kind = value.__class__
+        if kind is str:
+            fields[name] = value if name in own else sys.intern(value)
+        elif kind in _SMALL:
+            fields[name] = value
+        elif kind is list:
+            fields[name] = pool.setdefault((name, repr(value)), value)
+        elif isinstance(value, BaseModel) and not value.model_extra:
+            fields[name] = pool.setdefault((name, repr(vars(value))), value)
+        else:
+            fields[name] = value
+    given = frozenset(record.__pydantic_fields_set__)
+    put(compact, "__pydantic_fields_set__", pool.setdefault(given, set(given)))
+    put(compact, "__pydantic_extra__", record.__pydantic_extra__ or pool.setdefault((), {}))
+    put(compact, "__pydantic_private__", None)
     return compact
+
+
+_SMALL = frozenset((NoneType, bool, int, float, tuple))
 
 
 class SparseRecord(FileRecord):
@@ -105,15 +112,16 @@ def parse(cls: type[R], document: Any, where: str, hint: str) -> R:
     field = cls.model_fields.get("format")
     if field is not None and not (isinstance(document, dict) and document.get("format") == field.default):  # pyright: ignore[reportUnknownMemberType]
         raise InputError(f"{where}: not of the format {field.default}", hint)
-    with wrong_fields(where, hint):
-        return cls.model_validate(document)
+    return validated(cls, document, where, hint)
 
 
-@contextmanager
-def wrong_fields(where: str, hint: str) -> Generator[None]:
-    """Turn pydantic's account of what does not fit into one line: where, the first field, what it should be."""
+def validated(cls: type[R], document: Any, where: str, hint: str) -> R:
+    """A record from plain data, of whatever format.
+
+    Raises: InputError in one line: where, the first field that does not fit, what it should be.
+    """
     try:
-        yield
+        return cls.__pydantic_validator__.validate_python(document)
     except ValidationError as error:
         raise InputError(f"{where}: {first_error(error)}", hint) from None
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from equiloss import commands
 from equiloss.errors import InputError
 from equiloss.files import json_rows, unpacked_name, write_jsonl
-from equiloss.records.file_record import wrong_fields
+from equiloss.records.file_record import validated
 
 _FINISH = {
     **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token"), "stop"),
@@ -166,8 +166,7 @@ def response_from_row(row: dict[str, Any], generator: str, where: str) -> Respon
     )
     if isinstance(reason := row.get("finish_reason"), str):  # as other tools name it
         row["finish_reason"] = _FINISH.get(reason.lower())
-    with wrong_fields(where, "mend that field"):
-        return Response.model_validate(row)
+    return validated(Response, row, where, "mend that field")
 
 
 def stem_of(path: Path) -> str:

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from equiloss.errors import InputError
 from equiloss.files import json_lines, sha256_of, write_jsonl
-from equiloss.records.file_record import FileRecord, Number, shared, wrong_fields
+from equiloss.records.file_record import FileRecord, Number, shared, validated
 
 VERDICT_SCHEMA = "equiloss.verdict.v1"
 FAILURE_SCHEMA = "equiloss.failure.v1"
@@ -151,6 +151,10 @@ def verdict_row(verdict: Verdict | Failure) -> dict[str, object]:
     return {**row, **{name: value for name, value in optional.items() if value is not None}}
 
 
+_OWN = frozenset(("explanation", "text", "detail", "request_sha"))
+"""Fields that say something else on every line."""
+
+
 def _read(path: Path, kind: type[Line]) -> list[Line]:
     schema = str(kind.model_fields["schema_"].default).rpartition(".")[0]  # of any version
     lines: list[Line] = []
@@ -159,7 +163,6 @@ def _read(path: Path, kind: type[Line]) -> list[Line]:
         if not (isinstance(row, dict) and str(row.get("schema", "")).startswith(schema)):  # pyright: ignore
             what = schema.rpartition(".")[2]
             raise InputError(f"{where} is not a {what}", "name a file that `judge score` wrote")
-        with wrong_fields(where, "judge the answers again"):
-            line = kind.model_validate(row)
-        lines.append(shared(line, pool, ("explanation", "text", "detail", "request_sha")))
+        line = validated(kind, row, where, "judge the answers again")
+        lines.append(shared(line, pool, _OWN))
     return lines

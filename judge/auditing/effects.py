@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equiloss.records.verdict import Verdict
 from equiloss.statistics.bootstrap import Floats
@@ -36,16 +37,17 @@ def verdict_rows(judged: Sequence[Judged], panel: Panel, scale: Interval) -> Dat
     paired = are_preferences(line for _, line in lines)
     items, item = _numbered(line.id for _, line in lines)
     units, unit = _numbered(unit_of(line, paired) for _, line in lines)
-    share = np.array([line.value for _, line in lines], dtype=np.float64)
+    share = np.fromiter((line.value for _, line in lines), np.float64)
     columns = {
-        "run": [number for number, _ in lines],
+        "run": np.fromiter((number for number, _ in lines), np.int64),
         "item": item,
         "unit": unit,
         "prompt": _numbered(line.request_sha for _, line in lines)[1],
-        "repeat": [line.repeat for _, line in lines],
+        "repeat": np.fromiter((line.repeat for _, line in lines), np.int64),
         "share": (share - scale[0]) / (scale[1] - scale[0]),
-        "place": [_place(line) for _, line in lines],
+        "place": np.fromiter((_place(line) for _, line in lines), np.float64),
     }
+    del lines
     rows = pd.DataFrame(columns).groupby([*columns][:5], sort=False, as_index=False).mean()
     prompts = rows.drop_duplicates("prompt").sort_values(["item", "repeat"], kind="stable")["prompt"]  # as a plan goes
     rows["prompt"] = pd.Categorical(rows["prompt"], categories=prompts).codes
@@ -61,10 +63,11 @@ def verdict_rows(judged: Sequence[Judged], panel: Panel, scale: Interval) -> Dat
     return rows
 
 
-def _numbered(texts: Iterable[str]) -> tuple[dict[str, int], list[int]]:
+def _numbered(texts: Iterable[str]) -> tuple[dict[str, int], NDArray[np.int64]]:
     """The number of each text, in order of appearance, and the numbers of all."""
     numbers: dict[str, int] = {}
-    return numbers, [numbers.setdefault(text, len(numbers)) for text in texts]
+    of_each = np.fromiter((numbers.setdefault(text, len(numbers)) for text in texts), np.int64)
+    return numbers, of_each
 
 
 def _place(verdict: Verdict) -> float:

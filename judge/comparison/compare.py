@@ -116,6 +116,7 @@ def compare(
     noise: Spread | None = None,
     mixed: bool = False,
     unit: Literal["items", "judgings"] = "items",
+    scores: Scores | None = None,
 ) -> Comparison:
     """Means, paired differences and categories of the runs, on one panel.
 
@@ -123,14 +124,14 @@ def compare(
     share the value of that field of the responses. With a person's `labels`, each model's mean and each gap are also
     estimated on the person's scale. `effect` is the gap worth finding, in points; None: a twentieth of the scale.
     `noise`: what a ledger says of the spread between seeds and base runs. `mixed`: versions of the judge may differ,
-    with a warning. `unit`: what stands in the place of items.
+    with a warning. `unit`: what stands in the place of items. `scores`: theirs, where they were gathered before.
     Raises: InputError when they share no panel, when versions of the judge are mixed, or when no item was judged for
     all of them.
     """
     panel = choose_panel(judged, rubric, judge)
     if not mixed:
         check_one_judging(judged, panel)
-    scores = Scores.of(judged, panel, criterion)
+    scores = scores or Scores.of(judged, panel, criterion)
     models = by_model(judged, scores, pool_seeds=pool_seeds)
     clusters, scale = clusters_of(judged, scores.ids, cluster), scale_of(judged, panel)
     clusters = renumbered(clusters, np.ones(len(clusters), dtype=np.bool_))

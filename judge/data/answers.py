@@ -16,6 +16,8 @@ from equiloss.records.file_record import shared
 from equiloss.records.response import Response, number_repeats, response_from_row, stem_of
 from judge.rubrics import Item
 
+_OWN = frozenset(("output",))
+
 
 class AnswerFile(Mapping[str, Response]):
     """A model's answers by item id, in the order of the file: the one reader of answers that are judged or were.
@@ -53,7 +55,7 @@ class AnswerFile(Mapping[str, Response]):
                     )
                 ids.append(response.id)
                 if keep:
-                    answers.append(shared(response, pool, ("output",)))
+                    answers.append(shared(response, pool, _OWN))
                 else:
                     places.append((start, number))
                     asked.append((hash((response.instruction, response.input)), hash(response.reference.strip())))

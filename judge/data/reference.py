@@ -18,11 +18,13 @@ def agreement(output: str, reference: str) -> float:
     """
     from rapidfuzz import fuzz
 
-    answer, wanted = words(output), words(reference)
-    if not answer or not wanted:
+    answer, wanted = output.lower(), reference.lower()
+    first, first_wanted = _WORD.search(answer), _WORD.search(wanted)
+    if not first or not first_wanted:
         # Only signs (for instance "<" or "+"): equal or not.
         return float(bool(output.strip()) and output.split() == reference.split())
-    score = (float(answer == wanted) + fuzz.token_set_ratio(output.lower(), reference.lower()) / 100) / 2
+    exact = first[0] == first_wanted[0] and words(answer) == words(wanted)
+    score = (float(exact) + fuzz.token_set_ratio(answer, wanted) / 100) / 2
     return score / 2 if numbers(reference) and numbers(output) != numbers(reference) else score
 
 

@@ -51,34 +51,40 @@ class Scores:
         Raises: InputError when the rubric's text differs between verdicts, or no verdict has that criterion.
         """
         verdicts = [run.verdicts_of(panel) for run in judged]
-        failures = [run.failures_of(panel) for run in judged]
-        warnings = _check_comparable(panel, [verdict for given in verdicts for verdict in given])
-        known = criteria_of(judged, panel)
+        lines = [(*given, *run.failures_of(panel)) for given, run in zip(verdicts, judged, strict=True)]
+        together = [verdict for given in verdicts for verdict in given]
+        warnings = _check_comparable(panel, together)
+        known = sorted({verdict.criterion for verdict in together})
         if criterion is not None and criterion not in known:
             raise InputError(f"no verdict on {criterion!r}", f"the criteria are {', '.join(known) or 'none'}")
         wanted = [criterion] if criterion else [OVERALL] if OVERALL in known else known
-        weights = _weights(panel, [verdict for given in verdicts for verdict in given])
+        weights = _weights(panel, together)
 
-        lines = [line for given in (*verdicts, *failures) for line in given]
-        units = {unit_of(line, by_pair): line.id for line in lines}
-        answered = (id for run in judged for id in run.responses if id in units)
-        column = {unit: index for index, unit in enumerate(dict.fromkeys((*answered, *units)))}
-        items = tuple(units[unit] for unit in column)
-        turn = {repeat: index for index, repeat in enumerate(sorted({line.repeat for line in lines}))}
+        units = [[unit_of(line, by_pair) for line in own] for own in lines]
+        item_of = {
+            unit: line.id
+            for own, names in zip(lines, units, strict=True)
+            for line, unit in zip(own, names, strict=True)
+        }
+        answered = (id for run in judged for id in run.responses if id in item_of)
+        column = {unit: index for index, unit in enumerate(dict.fromkeys((*answered, *item_of)))}
+        items = tuple(item_of[unit] for unit in column)
+        turn = {repeat: index for index, repeat in enumerate(sorted({line.repeat for own in lines for line in own}))}
 
         shape = (len(judged), len(column), max(1, len(turn)))
         total, weight, count = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=np.int64)
         asked = np.zeros(shape[:2], dtype=np.bool_)
-        for row, (given, failed) in enumerate(zip(verdicts, failures, strict=True)):
-            for line in (*given, *failed):
-                asked[row, column[unit_of(line, by_pair)]] = True
-            for verdict in given:
-                if verdict.criterion in wanted:
-                    cell = (row, column[unit_of(verdict, by_pair)], turn[verdict.repeat])
-                    share = weights.get(verdict.criterion, 1.0)
-                    total[cell] += share * verdict.value
-                    weight[cell] += share
-                    count[cell] += 1
+        for row, given in enumerate(verdicts):
+            columns = np.fromiter((column[unit] for unit in units[row]), np.int64)
+            asked[row, columns] = True
+            turns = np.fromiter((turn[verdict.repeat] for verdict in given), np.int64)
+            values = np.fromiter((verdict.value for verdict in given), np.float64)
+            for name in wanted:
+                these = np.fromiter((verdict.criterion == name for verdict in given), np.bool_)
+                cells, share = (columns[: len(given)][these], turns[these]), weights.get(name, 1.0)
+                np.add.at(total[row], cells, share * values[these])
+                np.add.at(weight[row], cells, share)
+                np.add.at(count[row], cells, 1)
         complete = (count >= len(wanted)) & (weight > 0) if wanted else np.zeros(shape, dtype=np.bool_)
         return cls(
             panel=panel,
@@ -88,7 +94,7 @@ class Scores:
             repeats=tuple(turn) or (0,),
             values=np.where(complete, total / np.where(weight > 0, weight, 1.0), np.nan),
             asked=asked,
-            categories=tuple(_category(judged, id) for id in items),
+            categories=tuple(map(_categories(judged).get, items)),
             items=items,
             warnings=tuple(warnings),
         )
@@ -217,5 +223,6 @@ def _weights(panel: Panel, verdicts: Sequence[Verdict]) -> dict[str, float]:
     return {criterion.name: criterion.weight for criterion in rubric.front.criteria} | carried if rubric else carried
 
 
-def _category(judged: Sequence[Judged], id: str) -> str | None:
-    return next((run.responses[id].category for run in judged if id in run.responses), None)
+def _categories(judged: Sequence[Judged]) -> dict[str, str | None]:
+    """Each item's category, as the first run that answered it has it."""
+    return {id: response.category for run in reversed(judged) for id, response in run.responses.items()}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -91,11 +93,19 @@ class Judged:
 
     def panels(self) -> list[Panel]:
         """The ways in which these answers were judged, sorted."""
-        return sorted({Panel(line.rubric, line.judge) for line in (*self.verdicts, *self.failures)})
+        judged = {(line.rubric, line.judge) for line in self.failures}
+        return sorted({*self._by_panel, *(Panel(rubric, judge) for rubric, judge in judged)})
 
-    def verdicts_of(self, panel: Panel) -> list[Verdict]:
+    def verdicts_of(self, panel: Panel) -> Sequence[Verdict]:
         """The panel's verdicts, in the order of the files."""
-        return list(filter(panel.has, self.verdicts))
+        return self._by_panel.get(panel, ())
+
+    @cached_property
+    def _by_panel(self) -> dict[Panel, list[Verdict]]:
+        lines: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
+        for line in self.verdicts:
+            lines[line.rubric, line.judge].append(line)
+        return {Panel(rubric, judge): given for (rubric, judge), given in lines.items()}
 
     def failures_of(self, panel: Panel) -> list[Failure]:
         """The requests of the panel that gave no verdict."""

@@ -35,8 +35,8 @@ def look(response: Response) -> Look:
     immediate repeats make up half of 6 or more words, or a third of fewer, and not in the reference; `echo`: it holds
     a prompt's header, or begins with the instruction (where the reference does not).
     """
-    words = _WORD.findall(response.output)
-    wanted = _WORD.findall(response.reference)
+    words = response.output.split()
+    wanted = response.reference.split()
     faults: set[str] = set()
     if not words:
         return Look(frozenset({"empty"}), 0)
@@ -46,7 +46,7 @@ def look(response: Response) -> Look:
         faults.add("run-on" if long else "truncated")
     if loops:
         faults.add("repetition")
-    asked = " ".join(_WORD.findall(response.instruction)).lower()
+    asked = " ".join(response.instruction.split()).lower()
     begins = len(asked.split()) >= 3 and " ".join(words).lower().startswith(asked)
     if _HEADER.search(response.output) or (begins and not " ".join(wanted).lower().startswith(asked)):
         faults.add("echo")
@@ -90,4 +90,4 @@ def before_header(text: str) -> str:
 
 def count_words(text: str) -> int:
     """How many words a text has."""
-    return len(_WORD.findall(text))
+    return len(text.split())

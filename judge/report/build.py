@@ -16,7 +16,7 @@ from equiloss.numerals import digits_for, number, p_value, span
 from equiloss.records.diagnosis import Diagnosis
 from judge.comparison.compare import compare
 from judge.comparison.document import Comparison
-from judge.data.scores import OVERALL, Scores, scale_of
+from judge.data.scores import Scores, choose_panel, scale_of
 from judge.data.verdicts import Judged, Panel
 from judge.labelling.label import Label
 from judge.report import items, overview, prose
@@ -44,9 +44,9 @@ def build(
 
     Raises: InputError as `judge.compare.compare` does.
     """
-    comparison = compare(judged, rubric=rubric, judge=judge, labels=labels, mixed=True)
-    panel = Panel(comparison.rubric, comparison.judge)
-    scores = Scores.of(judged, panel, None if comparison.criterion == OVERALL else comparison.criterion)
+    panel = choose_panel(judged, rubric, judge)
+    scores = Scores.of(judged, panel)
+    comparison = compare(judged, rubric=rubric, judge=judge, labels=labels, mixed=True, scores=scores)
     scale = scale_of(judged, panel)
     names = [model.name for model in comparison.models]
     place = overview.places(comparison)

@@ -61,12 +61,18 @@
   };
   const items = (await unpack(data.index)).map(([category, length, ...scores]) => ({ category, length, scores }));
   const chunks = [];
+  const chunkOf = async (block) => {  // verdicts come as columns, with how many each run has on each item
+    const columns = await unpack(block);
+    let next = 0;
+    const verdict = () => { const [c, v, e, r, p, n] = columns.verdicts.map((column) => column[next]); next += 1; return { c, v, e, r, p, n }; };
+    columns.verdicts = columns.counts.map((counts) => counts.map((count) => Array.from({ length: count }, verdict)));
+    return columns;
+  };
   const whole = async (index) => {
     const at = Math.floor(index / data.size);
-    const [item, columns] = [items[index], await (chunks[at] ??= unpack(data.chunks[at]))];
+    const [item, columns] = [items[index], await (chunks[at] ??= chunkOf(data.chunks[at]))];
     if (item.id !== undefined) return item;
     for (const [name, column] of Object.entries(columns)) item[name] = column[index % data.size];
-    item.verdicts = item.verdicts.map((lines) => lines.map(([c, v, e, r, p, n]) => ({ c, v, e, r, p, n })));
     return item;
   };
   const searched = async (index) => {

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from pydantic import ValidationError
+
 from equiloss.errors import InputError
 from equiloss.files import atomic, json_line
-from equiloss.records.file_record import wrong_fields
+from equiloss.records.file_record import first_error
 from equiloss.records.verdict import ControlVerdict, Failure, Usage, Verdict, verdict_row, write_verdicts
 from judge.data.control_answers import INJECTIONS
 from judge.data.verdicts import companion
@@ -96,8 +98,10 @@ class VerdictWriter:
             given = [entry.verdict[label].scores.keys() if label in entry.verdict else () for label in request.labels]
             if not all(names <= set(scores) for scores in given):
                 raise InputError(f"{place}: not a ledger, or damaged: a verdict without some of its scores", HINT)
-            with wrong_fields(place, HINT):
+            try:
                 yield from self._verdicts(sha, request, entry, entry.verdict)
+            except ValidationError as error:
+                raise InputError(f"{place}: {first_error(error)}", HINT) from None
         elif failure := entry.failure or ({"reason": "error", "detail": self.lost[sha]} if sha in self.lost else None):
             for position, slot in enumerate(request.slots):
                 for file in slot.files:

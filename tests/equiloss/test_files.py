@@ -125,6 +125,41 @@ def test_json_of_other_programs_is_read_alike_everywhere():
 
 
 @pytest.mark.parametrize(
+    ("number", "value"),
+    [
+        ("9223372036854775807", 2**63 - 1),
+        ("9223372036854775808", 2.0**63),
+        ("-9223372036854775808", -(2**63)),
+        ("-9223372036854775809", -(2.0**63)),
+        ("1e100", 1e100),
+        ("-0", 0),
+    ],
+)
+def test_a_number_is_what_it_would_be_alone_wherever_it_stands(number, value):
+    for text, read in ((number, value), (f'{{"a": [{number}, "b"]}}', {"a": [value, "b"]})):
+        found = files.parse_json(text, "x")
+        assert (found, repr(found)) == (read, repr(read))
+
+
+@given(json_values)
+def test_json_is_read_alike_with_what_only_the_careful_reader_takes_and_without(value):
+    text = json.dumps(value)
+    assert files.parse_json(text, "x") == value
+    assert files.parse_json(f'[{text}, NaN, "\\ud800"]', "x") == [value, None, "\ufffd"]
+
+
+@pytest.mark.parametrize(("depth", "fits"), [(files.MAX_DEPTH, True), (files.MAX_DEPTH + 1, False)])
+@pytest.mark.parametrize("inner", ["", "1", "NaN"])
+def test_json_is_nested_so_deep_and_no_deeper(depth, fits, inner):
+    text = "[" * depth + inner + "]" * depth
+    if fits:
+        files.parse_json(text, "x")
+    else:
+        with pytest.raises(InputError, match="nested too deeply"):
+            files.parse_json(text, "x")
+
+
+@pytest.mark.parametrize(
     "content",
     [
         b'{"a": 1}\n{"a": 2}\n',

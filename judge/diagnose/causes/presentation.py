@@ -39,7 +39,9 @@ def prompts_of(verdicts: Iterable[Verdict]) -> set[tuple[str, int, str, str]]:
 
 def _sharers(verdict: Verdict) -> str:
     """All who gave this answer and were judged by it being shown once, the verdict's own model among them."""
-    return "\n".join(sorted({verdict.generator, *(verdict.shared_with or ())}))
+    if not verdict.shared_with:
+        return verdict.generator
+    return "\n".join(sorted({verdict.generator, *verdict.shared_with}))
 
 
 def places_of(verdicts: Iterable[Verdict]) -> Places:

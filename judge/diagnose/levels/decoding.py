@@ -122,10 +122,22 @@ def _settings_cause(case: Case, settings: Sequence[Difference], tried: Sequence[
     return cause if rerun is None or case.gap is None else by_rerun(cause, rerun, case.gap.value)
 
 
-def _wilcoxon_p(differences: Floats) -> float:
+def _paired_p(differences: Floats) -> float:
+    """P of no difference over items: Wilcoxon's signed ranks; exact where all that differ do so by the same amount.
+
+    With one run a side a fault is there or not, and all ranks are tied: what is left is the sign test (McNemar's).
+    """
+    changed = differences[differences != 0]
+    if not changed.size:
+        return 1.0
+    if np.ptp(np.abs(changed)) < 1e-12:
+        from scipy.special import bdtr
+
+        fewer = min(int((changed > 0).sum()), int((changed < 0).sum()))
+        return min(1.0, 2 * float(bdtr(fewer, changed.size, 0.5)))
     from scipy import stats
 
-    return float(stats.wilcoxon(differences).pvalue)
+    return float(stats.wilcoxon(changed).pvalue)
 
 
 def _fault(
@@ -137,10 +149,10 @@ def _fault(
     if rate_a == rate_b == 0:
         return row, [], None
     d = faults.a.mean(axis=0) - faults.b.mean(axis=0)
-    p = _wilcoxon_p(d) if np.any(d != 0) else 1.0
+    p = _paired_p(d)
     title = TITLES[kind]
     says = f"{title.capitalize()}: {percent(rate_a)} of A's and {percent(rate_b)} of B's"
-    evidence = Evidence(name=kind, says=f"{says} (Wilcoxon over items: p {p_equals(p)}).", a=rate_a, b=rate_b)
+    evidence = Evidence(name=kind, says=f"{says} (signed ranks over items: p {p_equals(p)}).", a=rate_a, b=rate_b)
     row["p"] = p
     scored = case.gap or case.reference
     if scored is None or scored.value == 0:
