@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import metadata
@@ -96,7 +97,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Encoding:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    library.train_from_iterator(texts, trainer)
+    library.train_from_iterator((piece for text in texts for piece in _trainable(text)), trainer)
     unicode_byte = {character: byte for byte, character in byte_characters().items()}
     vocabulary = cast("dict[str, int]", library.get_vocab())
     return _encoding(
@@ -104,6 +105,25 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Encoding:
         PATTERN,
         {bytes(unicode_byte[c] for c in token): rank for token, rank in sorted(vocabulary.items(), key=lambda x: x[1])},
     )
+
+
+LONGEST_WORD = 1000
+"""Characters of a word that are learnt from together: what a trainer does with a word grows as its length squared."""
+_LONG_SPACE = re.compile(rf"\s{{{LONGEST_WORD + 1}}}")
+_LONG_WORD = re.compile(
+    "|".join(rf"{kind}{{{LONGEST_WORD + 1},}}" for kind in (r"[^\W\d_]", r"\d", r"(?:[^\w\s]|_)", r"\s"))
+)
+
+
+def _trainable(text: str) -> Iterable[str]:
+    """The text, cut inside words (of letters, digits, signs or white space) that are longer."""
+    place = 0
+    if max(map(len, text.split()), default=0) > LONGEST_WORD or _LONG_SPACE.search(text):
+        for word in _LONG_WORD.finditer(text):
+            for end in range(word.start() + LONGEST_WORD, word.end(), LONGEST_WORD):
+                yield text[place:end]
+                place = end
+    yield text[place:]
 
 
 def _encoding(name: str, pattern: str, ranks: dict[bytes, int]) -> Encoding:

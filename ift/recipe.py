@@ -43,7 +43,7 @@ class Decoding(Config):
     repetition_penalty: float = Field(default=1.0, gt=0)
     """Above 1, tokens that the answer already has become less likely; below 1, more likely."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    batch_size: int | None = Field(default=None, ge=1)
+    batch_size: int | None = Field(default=None, ge=1, le=1 << 20)
     """Answers written together; none: as many as fit. Changes no greedy answer."""
 
 
@@ -58,7 +58,7 @@ class Recipe(Config):
     """Most tokens an item may have; none: the base model's context."""
     too_long: Literal["drop", "truncate"] = "drop"
 
-    epochs: int = Field(default=6, ge=1)
+    epochs: int = Field(default=6, ge=1, le=1 << 20)
     """The most epochs; `patience` may end the run sooner."""
     patience: int | None = Field(default=1, ge=1)
     """Stop after so many epochs without a lower validation loss; none: run all epochs."""
@@ -69,7 +69,7 @@ class Recipe(Config):
     validation_items: int | None = Field(default=None, ge=1)
     """Select by the first so many validation items alone, as some scripts do; none: by all of them."""
 
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=16, ge=1, le=1 << 20)
     lr: float = Field(default=3e-4, gt=0)
     """Or "0.1 x base": a multiple of the rate at which the base's training ended."""
     lr_of_base: float | None = Field(default=None, gt=0)

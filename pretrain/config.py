@@ -43,12 +43,12 @@ class TrainConfig(Config):
     Fields that are None ("none" in TOML) are resolved when the run starts; its config.toml has their values.
     """
 
-    steps: int = Field(default=1000, ge=1)
-    tokens: int | None = Field(default=None, ge=1)
+    steps: int = Field(default=1000, ge=1, le=1 << 40)
+    tokens: int | None = Field(default=None, ge=1, le=1 << 60)
     """Instead of `steps`: train on at least this many tokens."""
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=16, ge=1, le=1 << 20)
     """Sequences per micro-batch."""
-    accumulate: int = Field(default=1, ge=1)
+    accumulate: int = Field(default=1, ge=1, le=1 << 20)
     """Micro-batches per step; several devices share them, so a step is the same on one device as on eight."""
 
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -116,6 +116,12 @@ class TrainConfig(Config):
     """How many states are kept."""
     max_skipped: int = Field(default=50, ge=1)
     """So many steps in a row with non-finite gradients stop the run."""
+
+    @model_validator(mode="after")
+    def _steps_that_can_be_listed(self) -> Self:
+        if (sequences := self.batch_size * self.accumulate) > 1 << 24:
+            raise ValueError(f"batch_size x accumulate: {sequences:,} sequences a step are more than {1 << 24:,}")
+        return self
 
 
 FREE_FIELDS = frozenset(

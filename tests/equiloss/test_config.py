@@ -57,6 +57,7 @@ def test_sets_win_and_none_is_none() -> None:
         (["train.learning_rate=1"], "train.learning_rate.*did you mean 'lr'|train.learning_rate.*known keys"),
         (["model.n_heads=2"], "model.n_heads.*did you mean 'n_head'"),
         (["train.lr=-1"], "train.lr.*greater than 0.*not -1"),
+        (["train.batch_size=1048576", "train.accumulate=17"], "17,825,792 sequences a step are more than"),
         (["model.n_head=5"], "model: n_embd .* is not a multiple of n_head 5"),
         (["train.precision=int4"], "train.precision.*fp32.*'int4'"),
         (["train.optimizer=sgd"], "adamw.*muon"),

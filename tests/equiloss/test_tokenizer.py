@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,21 @@ def test_a_small_corpus_gives_a_small_vocabulary() -> None:
     small = tokenizer.train_bpe(["ab ab"], 1000)
     assert small.n_vocab == 256 + 2 + 1  # "ab", " ab", the end
     assert small.decode(small.encode_ordinary("xyz")) == "xyz"
+
+
+@pytest.mark.parametrize("long", ["[" * 100_000, "é" * 100_000, " " * 100_000 + "x", "12" * 50_000])
+def test_words_of_any_length_are_learnt_from_without_waiting(long: str) -> None:
+    trained = tokenizer.train_bpe([long, "the cat sat on the mat"], 265)
+    assert trained.decode(trained.encode_ordinary(long)) == long
+    assert len(trained.encode_ordinary(long)) < len(long.encode()) / 2
+
+
+@given(st.lists(st.sampled_from("a[ 1_é\n東").map(lambda character: character * 700), max_size=8))
+def test_a_long_word_is_cut_and_nothing_is_lost(parts: list[str]) -> None:
+    text = "so " + "".join(parts) + " on"
+    pieces = list(tokenizer._trainable(text))  # pyright: ignore[reportPrivateUsage]
+    assert "".join(pieces) == text
+    assert len(pieces) > 1 or not any(a == b for a, b in pairwise(parts))
 
 
 def test_a_vocabulary_without_room_for_the_bytes_is_refused() -> None:

@@ -90,7 +90,7 @@ SHARDS = (
     f"{TUNE} --base {LONG} --data items.json --overlap {DATA}",
     f"pretrain fit runs/base/config.toml --data {DATA} {SMALL} --memory 1",
 )
-RESUME = (f"pretrain run runs/half/config.toml --data {DATA} --name half -o runs --resume",)
+RESUME = (f"pretrain run runs/half/config.toml --data {DATA} --name half -o runs --resume --set train.steps=6",)
 RUNS = ("pretrain compare runs/base runs/two -o out/x.html", "pretrain compare runs/base runs/two --json -o out/x.html")
 EFFECTS = ("study effects evals -o out/x.html", "study effects evals --json --document out/x.json")
 HF = (
