@@ -94,7 +94,13 @@ class Reruns:
     def key(self) -> str:
         """What the tries depend on besides the factor: the two runs, the seeds, the judge."""
         runs = [sorted(one.fingerprint or sha256_of(plain_run(one)) for one in arm.records) for arm in self.case.arms]
-        return sha256_of([runs, self.seeds, str(self.case.panel), "both directions"])
+        return sha256_of([runs, self.seeds, self.before_first_seed, str(self.case.panel), "both directions"])
+
+    @property
+    def before_first_seed(self) -> int:
+        """Reruns have the seeds after this: none of a side's runs, whose answers they would only give once more."""
+        given = (one.seed for arm in self.case.arms for one in arm.records)
+        return 1000 * (1 + max((seed for seed in given if seed is not None), default=0) // 1000)
 
     @property
     def asked_judge(self) -> str:
@@ -150,7 +156,7 @@ class Reruns:
         argv = ["ift", "run", "--base", str(base or base_path(arm)), "--data", source, "--name", name]
         argv += ["--skip-bad"] if record.data.skip_bad else []
         argv += ["-o", str(folder), "--models", str(folder / "models")]
-        argv += ["--seeds", str(seeds), "--recipe", str(path), "--drop-model"]
+        argv += ["--seed", str(self.before_first_seed), "--seeds", str(seeds), "--recipe", str(path), "--drop-model"]
         argv += ["--set", f"threads={threads}"] if threads else []
         with locked(folder / f"{name}.lock", "study explain", wait=True):
             write_text(path, to_toml(changed_recipe(record.recipe, values)))

@@ -51,6 +51,7 @@ def answer(folder: Path, name: str, recipe: dict[str, Any], seed: int) -> None:
         "recipe": recipe,
         "data": {"source": "items.json", "sha256": "d"},
         "decoding": recipe["decoding"],
+        "seed": seed,
     }
     (folder / f"{name}.run.json").write_text(json.dumps(record))
 
@@ -66,6 +67,7 @@ class Laboratory:
 
     def __init__(self) -> None:
         self.runs: list[str] = []
+        self.seeds: set[int] = set()
         self.fails_with = 0
 
     def __call__(self, argv: Sequence[str], timeout_s: float | None) -> int:
@@ -77,8 +79,9 @@ class Laboratory:
         self.runs.append(options["--name"])
         recipe = read_toml(Path(options["--recipe"]))
         assert options["--data"] == "items.json"
-        for seed in range(1, int(options["--seeds"]) + 1):
-            answer(Path(options["-o"]), f"{options['--name']}.s{seed}", recipe, seed)
+        for number in range(1, int(options["--seeds"]) + 1):
+            self.seeds.add(int(options["--seed"]) + number)
+            answer(Path(options["-o"]), f"{options['--name']}.s{number}", recipe, int(options["--seed"]) + number)
         return 0
 
 
@@ -141,6 +144,30 @@ def test_explanations_may_share_the_folder_of_their_reruns(folder: Path, tmp_pat
         f"a.unchanged.s{seed}.jsonl" for seed in (1, 2)
     }
     assert not list((folder / "a.vs.b.explain").glob("*.jsonl"))
+
+    for seed in (1, 2):
+        answer(folder, f"c.s{seed}", {**RECIPE, "dropout": 0.6, "lr": 1e-3}, seed)
+    sides = [str(folder / f"{name}.s{seed}.jsonl") for name in "ac" for seed in (1, 2)]
+    assert run_command(["judge", "score", *sides], None) == 0
+    other = Laboratory()
+    explain("a", "c", results_dir=folder, seeds=2, only=["recipe-dropout"], runs=shared, runner=other)
+    changed, changed_further = ({run for run in one.runs if run.startswith("a.recipe-dropout")} for one in (lab, other))
+    assert changed
+    assert changed_further
+    assert not changed & changed_further
+
+
+def test_runs_are_made_again_with_seeds_that_neither_side_has(folder: Path) -> None:
+    lab = Laboratory()
+    explain("a", "b", results_dir=folder, seeds=2, only=["recipe-dropout"], runner=lab)
+    assert lab.seeds == {1001, 1002}
+    for name in "ab":
+        record = json.loads((folder / f"{name}.s2.run.json").read_text())
+        (folder / f"{name}.s2.run.json").write_text(json.dumps({**record, "seed": 1001}))
+    (folder / "a.vs.b.explain.json").unlink()
+    again = Laboratory()
+    explain("a", "b", results_dir=folder, seeds=2, only=["recipe-dropout"], runner=again)
+    assert again.seeds == {2001, 2002}
 
 
 def test_what_cannot_go_on_says_why(folder: Path) -> None:
