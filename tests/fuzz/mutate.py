@@ -83,11 +83,14 @@ BYTES: tuple[Mutation, ...] = (flip, cut, drop, insert, splice, whole)
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
-    """Every (container, key) of a document."""
+    """Every (container, key) of a document, once, even where an earlier mutation has put it into itself."""
     found: list[tuple[Any, Any]] = []
-    stack = [value]
+    stack, seen = [value], set[int]()
     while stack:
         inner = stack.pop()
+        if id(inner) in seen:
+            continue
+        seen.add(id(inner))
         keys = list(inner) if isinstance(inner, dict) else range(len(inner)) if isinstance(inner, list) else ()
         found += [(inner, key) for key in keys]
         stack += [inner[key] for key in keys]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -119,3 +120,15 @@ def test_mutations_are_of_every_form_and_repeat(fuzzed: tuple[Path, Any], monkey
         changed = [mutate.STRUCTURED[form](data, Random(number)) for number in range(30)]
         assert sum(other != data for other in changed) > 15, form
         assert mutate.mutate(data, form, Random(5)) == mutate.mutate(data, form, Random(5)), form
+
+
+def test_a_document_that_holds_itself_can_be_mutated_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import mutate  # pyright: ignore[reportMissingImports]
+    import torch
+
+    document: dict[str, Any] = {"a": [1, 2], "b": torch.zeros(2)}
+    document["a"].append(document)
+    torch.save(document, buffer := io.BytesIO())
+    changed = [mutate.torch_value(buffer.getvalue(), Random(seed)) for seed in range(20)]
+    assert sum(other != buffer.getvalue() for other in changed) > 10
