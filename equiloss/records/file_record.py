@@ -87,7 +87,9 @@ def shared(record: R, pool: dict[object, Any], own: frozenset[str]) -> R:
         else:
             fields[name] = value
     given = frozenset(record.__pydantic_fields_set__)
-    put(compact, "__pydantic_fields_set__", pool.setdefault(given, set(given)))
+    if given not in pool:
+        pool[given] = set(given)
+    put(compact, "__pydantic_fields_set__", pool[given])
     put(compact, "__pydantic_extra__", record.__pydantic_extra__ or pool.setdefault((), {}))
     put(compact, "__pydantic_private__", None)
     return compact
