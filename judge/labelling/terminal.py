@@ -32,7 +32,8 @@ def prompt(session: LabellingSession) -> Callable[[Response, int, int], float | 
         while True:
             try:
                 reply = str(typer.prompt(f"\nscore {scale}, q stops", err=True))
-            except typer.Abort:
+            except typer.Abort:  # the end of the input, or Ctrl-C: what is said next begins a line
+                typer.echo(err=True)
                 return None
             if reply.strip().lower() == "q":
                 return None

@@ -31,6 +31,15 @@ def test_ratings_are_blind_kept_at_once_and_taken_up_again(write_run, tmp_path):
     assert CliRunner().invoke(program, args, input="").exit_code == 0  # nothing is left to ask
 
 
+def test_where_the_input_ends_what_is_said_next_begins_a_line(write_run, tmp_path):
+    a = write_run("a", [[10.0, 20.0]])
+    result = CliRunner().invoke(program, ["label", str(a), "-o", str(tmp_path / "labels.jsonl")], input="10\n")
+    assert result.exit_code == 0, result.output
+    prompts = [line for line in result.output.splitlines() if "q stops" in line]
+    assert len(prompts) == 2
+    assert prompts[-1].rstrip(" :").endswith("q stops")
+
+
 def test_the_scale_is_the_rubrics(write_run, tmp_path):
     a = write_run("a", [[1.0, 2.0]])
     path = tmp_path / "labels.jsonl"
