@@ -67,8 +67,8 @@ def tobit(x: Floats, y: Floats, clusters: NDArray[np.intp]) -> Regression | None
     start = np.linalg.lstsq(x, y, rcond=None)[0]
     sigma = max(0.02, float((y - x @ start)[inside].std()))
 
-    def scores(parameters: Floats) -> tuple[float, Floats]:
-        """Negative log-likelihood, and every row's gradient of the log-likelihood (N, k + 1)."""
+    def slopes(parameters: Floats) -> tuple[float, Floats, Floats]:
+        """The log-likelihood, and its derivatives by each row's mean (N,) and by the logarithm of the scale (N,)."""
         scale = math.exp(float(parameters[-1]))
         mean = x @ parameters[:-1]
         z = np.where(low, -mean, np.where(high, mean - 1, y - mean)) / scale
@@ -78,11 +78,12 @@ def tobit(x: Floats, y: Floats, clusters: NDArray[np.intp]) -> Regression | None
         mills = np.exp(np.minimum(log_density - log_tail, 50.0))
         by_mean = np.where(inside, z, np.where(low, -mills, mills)) / scale
         by_log_scale = np.where(inside, z**2 - 1, -mills * z)
-        return -float(value.sum()), np.column_stack([x * by_mean[:, None], by_log_scale])
+        return float(value.sum()), by_mean, by_log_scale
 
     def objective(parameters: Floats) -> tuple[float, Floats]:
-        value, gradient = scores(parameters)
-        return value / len(y), -gradient.sum(axis=0) / len(y)
+        """The mean negative log-likelihood and its gradient (k + 1,)."""
+        value, by_mean, by_log_scale = slopes(parameters)
+        return -value / len(y), -np.append(x.T @ by_mean, by_log_scale.sum()) / len(y)
 
     bounds = [(None, None)] * x.shape[1] + [(math.log(1e-3), math.log(10.0))]
     result = optimize.minimize(objective, np.append(start, math.log(sigma)), jac=True, method="L-BFGS-B", bounds=bounds)
@@ -91,10 +92,11 @@ def tobit(x: Floats, y: Floats, clusters: NDArray[np.intp]) -> Regression | None
     for index in range(len(best)):
         step = np.zeros(len(best))
         step[index] = 1e-4 * max(1.0, abs(best[index]))
-        up, down = scores(best + step)[1].sum(axis=0), scores(best - step)[1].sum(axis=0)
-        hessian[index] = (up - down) / (2 * step[index])
+        up, down = objective(best + step)[1], objective(best - step)[1]
+        hessian[index] = -len(y) * (up - down) / (2 * step[index])
     inverse = np.asarray(np.linalg.pinv(-(hessian + hessian.T) / 2), dtype=np.float64)
-    return _clustered(best, inverse, scores(best)[1], clusters)
+    _, by_mean, by_log_scale = slopes(best)
+    return _clustered(best, inverse, np.column_stack([x * by_mean[:, None], by_log_scale]), clusters)
 
 
 def standard_error(values: Floats, clusters: NDArray[np.intp] | None = None) -> float | None:

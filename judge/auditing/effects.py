@@ -91,10 +91,31 @@ class ScoreEffects:
 def estimate(rows: DataFrame, confidence: float = CONFIDENCE) -> ScoreEffects:
     """The effects of place, length and order, each with the others and the answer's agreement held fixed.
 
-    As given: least squares, within prompts where prompts show several answers and the effect varies in them. Behind
-    the ends: a two-limit Tobit model (Tobin 1958; Rosett & Nelson 1975), for what scores would do if the scale did not
-    end. Errors are robust to clusters of one item. `adjusted:a` are the runs' levels beside the last run's.
+    As given: see `as_given`. Behind the ends: a two-limit Tobit model (Tobin 1958; Rosett & Nelson 1975), for what
+    scores would do if the scale did not end. Errors are robust to clusters of one item.
     """
+    rows, columns = _explained_by(rows)
+    if not len(rows):
+        return ScoreEffects({}, {}, 0.0)
+    share: Floats = rows["share"].to_numpy()
+    fit = tobit(_with_level(columns), share, rows["item"].to_numpy())
+    behind = _named(fit, ["level", *map(str, columns)], confidence)
+    at_ends = float(((share <= 1e-9) | (share >= 1 - 1e-9)).mean())
+    return ScoreEffects(_as_given(rows, columns, confidence), behind, at_ends)
+
+
+def as_given(rows: DataFrame, confidence: float = CONFIDENCE) -> dict[str, Estimate]:
+    """The effects on the scores as given: least squares, errors robust to clusters of one item.
+
+    Within prompts, where prompts show several answers and the effect varies in them. `adjusted:a` are the runs' levels
+    beside the last run's.
+    """
+    rows, columns = _explained_by(rows)
+    return _as_given(rows, columns, confidence) if len(rows) else {}
+
+
+def _explained_by(rows: DataFrame) -> tuple[DataFrame, DataFrame]:
+    """The rows in which all is known, and what their scores are explained by; no rows where they are too few."""
     columns = rows[["place", "order"]].copy()
     if rows["doublings"].notna().any():
         columns["length"] = rows["doublings"]
@@ -103,21 +124,28 @@ def estimate(rows: DataFrame, confidence: float = CONFIDENCE) -> ScoreEffects:
     for name in rows["run"].cat.categories[:-1]:
         columns[f"adjusted:{name}"] = (rows["run"] == name).astype(np.float64)
     known = columns.notna().all(axis=1)
-    rows, columns = rows[known], _varying(columns[known])
-    if len(rows) < 3 * (columns.shape[1] + 2):
-        return ScoreEffects({}, {}, 0.0)
+    if not known.all():
+        rows, columns = rows[known], columns[known]
+    columns = _varying(columns)
+    enough = len(rows) >= 3 * (columns.shape[1] + 2)
+    return (rows, columns) if enough else (rows.iloc[:0], columns.iloc[:0])
+
+
+def _as_given(rows: DataFrame, columns: DataFrame, confidence: float) -> dict[str, Estimate]:
     share, items = rows["share"], rows["item"].to_numpy()
-    x: Floats = np.column_stack([np.ones(len(rows)), columns.to_numpy()])
-    names = ["level", *columns.columns]
-    as_given = _named(regress_clustered(x, share.to_numpy(), items), names, confidence)
+    fit = regress_clustered(_with_level(columns), share.to_numpy(), items)
+    found = _named(fit, ["level", *map(str, columns)], confidence)
     if not rows["prompt"].is_unique:
         moving = _varying(columns - columns.groupby(rows["prompt"]).transform("mean"))
         if moving.shape[1]:
             y = share - share.groupby(rows["prompt"]).transform("mean")
             fit = regress_clustered(moving.to_numpy(), y.to_numpy(), items)
-            as_given |= _named(fit, [*map(str, moving)], confidence)
-    behind = _named(tobit(x, share.to_numpy(), items), names, confidence)
-    return ScoreEffects(as_given, behind, float(((share <= 1e-9) | (share >= 1 - 1e-9)).mean()))
+            found |= _named(fit, [*map(str, moving)], confidence)
+    return found
+
+
+def _with_level(columns: DataFrame) -> Floats:
+    return np.column_stack([np.ones(len(columns)), columns.to_numpy()])
 
 
 def _varying(columns: DataFrame) -> DataFrame:

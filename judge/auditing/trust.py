@@ -78,4 +78,4 @@ def _times(bias: Bias | None, imbalance: float) -> Interval | None:
 def _at_equal_terms(pair: DataFrame, confidence: float) -> Estimate | None:
     """The gap between two runs with place, length and order held fixed, but not the agreement with the reference."""
     blind = pair.assign(agreement=pair["agreement"].where(pair["agreement"].isna(), 0.0))
-    return effects.estimate(blind, confidence).as_given.get(f"adjusted:{pair['run'].cat.categories[0]}")
+    return effects.as_given(blind, confidence).get(f"adjusted:{pair['run'].cat.categories[0]}")
