@@ -171,6 +171,12 @@ def run(program: typer.Typer, name: str) -> NoReturn:
     except OSError as error:
         if os.environ.get("EQUILOSS_TRACEBACK"):
             raise
+        if error.errno == errno.ENAMETOOLONG:  # given, or named in a record
+            _fail(
+                f"{str(error.filename)[:60]}…: {error.strerror}",
+                "name another, or mend the record that names it",
+                code=2,
+            )
         where = f"{error.filename}: " if error.filename else ""
         full, locked = disk_is_full(error, Path()), error.errno == errno.EROFS
         hint = "make room" if full else "make it writable; the same command then goes on" if locked else ""

@@ -46,6 +46,11 @@ def raising(error: BaseException) -> typer.Typer:
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
         (typer.Abort(), 130, "error: interrupted\n"),
         (FileNotFoundError(2, "No such file or directory", "x"), 1, "error: x: No such file or directory\n"),
+        (
+            OSError(36, "File name too long", "x" * 5000),
+            2,
+            f"error: {'x' * 60}…: File name too long. name another, or mend the record that names it\n",
+        ),
         (BrokenPipeError(), 0, ""),
         (InputError("two\nlines  here"), 2, "error: two lines here\n"),
         (
