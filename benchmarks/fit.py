@@ -34,24 +34,13 @@ def main() -> None:
     missed: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        measure(
-            [
-                "pretrain",
-                "data",
-                "world:demo",
-                "-o",
-                str(folder / "data"),
-                "--train-tokenizer",
-                "1200",
-                "--workers",
-                "1",
-            ]
-        )
+        text = str(folder / "data")
+        measure(["pretrain", "data", "world:demo", "-o", text, "--train-tokenizer", "1200", "--workers", "1"])
         print("| shape | time foretold | taken | memory foretold | taken |\n| --- | ---: | ---: | ---: | ---: |")
         for number, (shape, (model, train)) in enumerate(SHAPES.items()):
             fields = [f"model.{part}" for part in model.split()] + [f"train.{part}" for part in train.split()]
             sets = [part for field in (*fields, f"train.steps={steps}") for part in ("--set", field)]
-            common = ["tiny", "--data", str(folder / "data"), *sets]
+            common = ["tiny", "--data", text, *sets]
             told = json.loads(measure(["pretrain", "fit", *common, "--memory", "3", "--json"]).stdout)
             batch = [f"train.batch_size={told['batch_size']}", f"train.accumulate={told['accumulate']}"]
             common += [part for field in batch for part in ("--set", field)]  # as fit says to use

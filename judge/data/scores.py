@@ -54,7 +54,7 @@ class Scores:
         lines = [(*given, *run.failures_of(panel)) for given, run in zip(verdicts, judged, strict=True)]
         together = [verdict for given in verdicts for verdict in given]
         warnings = _check_comparable(panel, together)
-        known = sorted({verdict.criterion for verdict in together})
+        known = criteria_of(judged, panel)
         if criterion is not None and criterion not in known:
             raise InputError(f"no verdict on {criterion!r}", f"the criteria are {', '.join(known) or 'none'}")
         wanted = [criterion] if criterion else [OVERALL] if OVERALL in known else known
