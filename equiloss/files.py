@@ -17,6 +17,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
+from glob import escape
 from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ MAX_BYTES = 2 << 30
 MAX_DEPTH = 100
 """How deep lists and objects may stand in each other."""
 MAX_NAME_BYTES = 200
+TEMPORARY = ".equiloss.tmp"
+"""How the names of files end that are being written."""
 LARGEST = 1e100
 """The largest number of a file: no quantity is larger, and the squares of larger ones would be infinite."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -56,26 +59,42 @@ class _ScrubbedText(io.TextIOWrapper):
 def atomic(path: Path, mode: str = "w") -> Generator[IO[Any]]:
     """Open a file that appears under its name only when it is complete: temporary name, fsync, rename.
 
-    After an error nothing is left behind and an older file is untouched. Text is scrubbed of secrets.
+    After an error nothing is left behind and an older file is untouched; what a killed writer of this file has left is
+    removed. Text is scrubbed of secrets.
     Raises: IncompleteError when the disk is full.
     """
     with room_for(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:60]}.", suffix=".tmp")
-        temporary = Path(name)
+        handle, temporary = _temporary_beside(path)
         try:
-            with os.fdopen(handle, "wb") as raw:
+            with os.fdopen(handle, "wb") as raw:  # locked until it is closed: a living writer's
                 f = raw if "b" in mode else _ScrubbedText(raw, encoding="utf-8", errors="replace", newline="\n")
                 yield f
                 f.flush()
                 os.fsync(raw.fileno())
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
+                temporary.chmod(0o666 & ~_umask())
+                temporary.replace(path)
             sync_directory(path.parent)
         except BaseException:
             with suppress(FileNotFoundError):
                 temporary.unlink()
             raise
+
+
+def _temporary_beside(path: Path) -> tuple[int, Path]:
+    """A new file, open and locked, that hides beside `path`; those of dead writers of `path` are removed."""
+    start = f".{os.fsdecode(os.fsencode(path.name)[:MAX_NAME_BYTES])}."
+    for left in path.parent.glob(f"{escape(start)}????????{TEMPORARY}"):
+        with suppress(OSError), left.open("rb") as f:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=start, suffix=TEMPORARY)
+        with suppress(OSError):  # where a file system has no locks, nothing is removed either
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.exists(name):
+            return handle, Path(name)
+        os.close(handle)  # another writer took it for a dead one's before it was locked
 
 
 @contextmanager

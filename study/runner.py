@@ -12,7 +12,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from glob import escape
 from pathlib import Path
 
 from rich.text import Text
@@ -161,7 +160,6 @@ class _Runner:
 
     def run(self) -> StudyResult:
         self.logs.mkdir(exist_ok=True)
-        self._drop_unfinished()
         try:
             with self.show:
                 while self.waiting or self.running:
@@ -274,15 +272,6 @@ class _Runner:
         users = [*self.waiting.values(), *(running.cell for running in self.running.values())]
         self.services.keep({service.name for cell in users for service in cell.uses})
         return bool(done)
-
-    def _drop_unfinished(self) -> None:
-        """Remove what a run that was killed as it wrote has left under temporary names."""
-        own = (self.directory / ".study", self.directory / ".study" / "cells", self.logs)
-        left = [path for folder in own for path in folder.glob(".*.tmp")]
-        for file in (self.directory / cell.stdout for cell in self.waiting.values() if cell.stdout):
-            left += file.parent.glob(f".{escape(file.name[:60])}.*.tmp")
-        for path in left:
-            path.unlink(missing_ok=True)
 
     def _finish(self, running: _Running, end: JobEnd) -> None:
         cell = running.cell

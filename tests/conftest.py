@@ -92,7 +92,8 @@ def kill_again(tmp_path: Path) -> KillAgain:
 
     `kill_again(start, progress, kills)`: `start(directory)` starts the command, `progress(directory)` is what changes
     whenever there is more to go on from. Most kills come a moment after it has changed once to three times, a fifth at
-    any moment from the start. Returns the directories, in which `kills` were killed in all; each ended with 0.
+    any moment from the start. Returns the directories, in which `kills` were killed in all; each ended with 0, and
+    holds nothing that is half written.
     """
 
     def kill(
@@ -121,6 +122,7 @@ def kill_again(tmp_path: Path) -> KillAgain:
                 if ended or done == kills:
                     break
             assert ended or start(directory).wait(3600) == 0
+            assert not list(directory.rglob("*.tmp"))
         return directories
 
     return kill

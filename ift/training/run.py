@@ -12,7 +12,7 @@ import torch
 
 from equiloss.console import say
 from equiloss.errors import EquilossError, InputError
-from equiloss.files import claim, overwriting, sha256_file, sha256_of
+from equiloss.files import TEMPORARY, claim, overwriting, sha256_file, sha256_of
 from equiloss.numerals import duration, number
 from equiloss.progress import ProgressBar, training_figures
 from equiloss.provenance import provenance
@@ -281,7 +281,7 @@ class FineTuning:
     def _forget(self) -> None:
         """Delete what is only there for a killed run to go on, and what a kill left half written."""
         folder = self.paths.model
-        for path in (self.paths.state, *folder.glob(".*.tmp"), *folder.glob("*.answers.jsonl")):
+        for path in (self.paths.state, *folder.glob(f".*{TEMPORARY}"), *folder.glob("*.answers.jsonl")):
             path.unlink(missing_ok=True)
         forget(self.paths.answers)
 

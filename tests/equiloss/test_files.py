@@ -3,6 +3,8 @@ import gzip
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,38 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         interrupted()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_writing_of_that_file_and_nothing_else_does(tmp_path):
+    path, other = tmp_path / "a.txt", tmp_path / ".a.txt.mine.tmp"
+    other.write_text("somebody's")
+    killed = "import os, sys; from pathlib import Path; from equiloss.files import atomic"
+    killed += "\nwith atomic(Path(sys.argv[1])) as f: f.write('half'); f.flush(); os.kill(os.getpid(), 9)"
+    for name in ("a.txt", "b.txt"):
+        assert subprocess.run([sys.executable, "-c", killed, tmp_path / name], timeout=60).returncode == -9
+    assert len(list(tmp_path.glob(f".*{files.TEMPORARY}"))) == 2
+    files.write_text(path, "whole")
+    assert path.read_text() == "whole"
+    assert other.exists()
+    assert [left.name[:7] for left in tmp_path.glob(f".*{files.TEMPORARY}")] == [".b.txt."]
+
+
+def test_two_living_writers_of_a_file_leave_each_others_alone(tmp_path):
+    path = tmp_path / "a.txt"
+    with files.atomic(path) as first:
+        first.write("first")
+        with files.atomic(path) as second:
+            second.write("second")
+        assert path.read_text() == "second"
+    assert path.read_text() == "first"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "🌍" * 63, "[a]*?" * 30])
+def test_a_name_as_long_as_a_files_can_be_is_written_whole(tmp_path, name):
+    files.write_text(tmp_path / name, "a")
+    files.write_text(tmp_path / name, "b")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(name, "b")]
 
 
 def test_a_written_file_has_ordinary_permissions(tmp_path):

@@ -303,23 +303,6 @@ def test_killed_at_fifty_moments(kill_again: Any, tmp_path: Path) -> None:
         assert {name: (directory / f"{name}.txt").read_text().strip() for name in names} == expected
         records = [json.loads(path.read_text()) for path in (directory / ".study" / "cells").glob("*.json")]
         assert [record["status"] for record in records] == ["done"] * len(names)
-        assert not list(directory.rglob("*.tmp"))
-
-
-def test_what_a_killed_run_left_under_temporary_names_is_removed(toml: Toml) -> None:
-    path = toml(cell("a", "one") + 'stdout = "said.txt"\n')
-    out = path.parent / "out"
-    (out / ".study" / "cells").mkdir(parents=True)
-    left = [
-        out / ".study" / "cells" / ".a.json.x1.tmp",
-        out / ".study" / ".hashes.json.x2.tmp",
-        out / ".said.txt.x3.tmp",
-    ]
-    mine = out / ".mine.tmp"
-    for file in (*left, mine):
-        file.write_text("{")
-    assert study(path).returncode == 0
-    assert [file for file in (*left, mine) if file.exists()] == [mine]
 
 
 def test_what_somebody_put_into_an_output_is_set_aside(toml: Toml) -> None:
