@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 
@@ -26,8 +27,9 @@ from pretrain.model.device import pick_device
 from pretrain.model.precision import resolve_precision, set_matmul_precision
 from pretrain.training.defaults import eval_every
 from pretrain.training.distributed import World
-from pretrain.training.memory import available_bytes, forget_peak, peak_bytes
+from pretrain.training.memory import available_bytes, forget_peak, peak_bytes, resident_bytes
 from pretrain.training.optimizers import Optimizers
+from pretrain.training.plots import plot_loss
 from pretrain.training.step import Stepper
 
 GPT2_VOCABULARY = 50257
@@ -75,6 +77,8 @@ class FittedBatch:
     """What comes before the first step: the program, its libraries and the model."""
     save_s: float = 0.0
     """Writing a state."""
+    end_s: float = 0.0
+    """Drawing the losses at the end."""
 
 
 def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | None = None) -> FittedBatch:
@@ -119,7 +123,10 @@ def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | No
     step_s = bench.mean_step_s(batch, whole // batch) if timely else None
     tried = {trial.batch_size: trial.peak_bytes for trial in trials}
     parameters = sum(parameter.numel() for parameter in bench.model.parameters())
-    best_weights = 4 * parameters if train.checkpoint == "best" and device.type == "cpu" else 0
+    on_cpu = device.type == "cpu"
+    best_weights = 4 * parameters if train.checkpoint == "best" and on_cpu else 0
+    evaluated_tokens_per_s, save_s = bench.evaluated_tokens_per_s(batch), bench.save_s()
+    end_s, drawn_bytes = drawing()
     return FittedBatch(
         largest_batch_size=largest,
         measured=measured,
@@ -131,11 +138,12 @@ def fit(config: RunConfig, vocab_size: int | None = None, memory_bytes: int | No
         tokens_per_s=best.batch_size * resolved.model.context / best.step_s,
         trials=trials,
         config=RunConfig(model=config.model, train=train),
-        run_peak_bytes=tried.get(batch, round(fixed + slope * batch)) + best_weights,
+        run_peak_bytes=tried.get(batch, round(fixed + slope * batch)) + best_weights + drawn_bytes * on_cpu,
         step_s=step_s,
-        evaluated_tokens_per_s=bench.evaluated_tokens_per_s(batch),
+        evaluated_tokens_per_s=evaluated_tokens_per_s,
         start_s=start_s,
-        save_s=bench.save_s(),
+        save_s=save_s,
+        end_s=end_s,
     )
 
 
@@ -185,6 +193,14 @@ class Bench:
         shape = (batch_size * accumulate, config.model.context + 1)
         ids = torch.randint(config.model.vocab_size, shape, device=self.device)
         return Stepper(self.model, self.model, self.optimizers, config, World(0, 1, self.device)), ids
+
+
+def drawing() -> tuple[float, int]:
+    """What the picture at a run's end takes: seconds of processor, and the memory that the process then has more."""
+    before, start = resident_bytes(), time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        plot_loss([], [], Path(folder) / "loss.png", "")
+    return time.process_time() - start, max(0, resident_bytes() - before)
 
 
 def _mean_s(work: Callable[[], object]) -> float:
@@ -308,7 +324,7 @@ def estimate(
     computing_s = (steps * step_s + evaluation_s) / devices
     states = steps // train.save_every if train.save_every else 0
     states += math.floor(computing_s / (60 * train.save_minutes)) + 1  # and the checkpoint
-    hours = (fitted.start_s + computing_s + states * fitted.save_s) / 3600
+    hours = (fitted.start_s + computing_s + states * fitted.save_s + fitted.end_s) / 3600
     cost = None if usd_per_hour is None else hours * devices * usd_per_hour
     moments = 4 if train.optimizer == "muon" else 8
     return RunCost(steps, tokens, hours, cost, 4 * fitted.parameters, (4 + moments) * fitted.parameters)

@@ -52,3 +52,8 @@ def peak_bytes(device: torch.device) -> int:
         return highest
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resident_bytes() -> int:
+    """The memory of this process that is in RAM now; 0 where the system does not tell."""
+    return _entry(SELF / "status", "VmRSS") or 0

@@ -161,6 +161,15 @@ def test_what_cannot_fit_is_told_before_anything_is_allocated() -> None:
         fit(config, memory_bytes=4 * 2**30)
 
 
+def test_the_picture_at_the_end_takes_time_and_memory() -> None:
+    program = "from pretrain.training.capacity import drawing; print(*drawing())"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    seconds, taken = map(float, run.stdout.split())
+    assert 0 < seconds < 60
+    assert not memory.SELF.exists() or 5e6 < taken < 5e8
+    assert run.stderr == ""
+
+
 def test_the_estimate_counts_devices_validation_and_tokens() -> None:
     config = load_run_config("tiny", [*SMALL, "train.tokens=1000000", "train.eval_tokens=3000", "train.eval_every=100"])
     found = FittedBatch(8, True, 1000, 1, 1, 1, 1.0, 500.0, [], config)
@@ -173,6 +182,8 @@ def test_the_estimate_counts_devices_validation_and_tokens() -> None:
     assert estimate(found, validation_tokens=16).hours == pytest.approx(one.tokens / 500 / 3600)
     steps = replace(found, step_s=2.0, evaluated_tokens_per_s=748.0)
     assert estimate(steps).hours == pytest.approx((2.0 * one.steps + validations * 4) / 3600)
+    around = replace(found, start_s=3.0, end_s=1.0)  # once, on however many devices
+    assert estimate(around, devices=2).hours == pytest.approx(two.hours + 4 / 3600)
     assert two.hours == pytest.approx(one.hours / 2)
     assert one.cost_usd is None
     assert two.cost_usd == pytest.approx(two.hours * 6)
