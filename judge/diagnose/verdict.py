@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from equiloss.records.diagnosis import Cause, DiagnosisVerdict, Level, Questions
 from equiloss.statistics.estimate import Estimate
 from judge.diagnose import next_steps, prose
 from judge.diagnose.case import Case
+from judge.diagnose.causes import judge_failures
 from judge.diagnose.differences import (
     acting,
     base_differences,
@@ -153,6 +155,9 @@ def _not_shown(found: Findings, margin: float) -> Decision:
         behind = f" Behind it, contributions pull against each other: {parts} points."
     if -margin < low and high < margin:
         says = f"There is no gap of interest: A minus B is {estimated(gap)} over {unit}, within {plain(margin)} points."
+        for one in found.causes:
+            if one.id == judge_failures.CAUSE and (decided := _of_scored_answers(found, one, margin)):
+                return decided
         return found.verdict("within-margin", "no-gap" if gap.value == 0 else "within-margin", says + behind, None)
     lower = ""
     split = case.gap.split
@@ -169,6 +174,26 @@ def _not_shown(found: Findings, margin: float) -> Decision:
     several_bases = split is not None and split.recipes is not None
     command = next_steps.pretrain_again(case) if several_bases else next_steps.more_seeds(case)
     return found.verdict("underpowered", "within-noise", says + behind, command)
+
+
+def _of_scored_answers(found: Findings, failures: Cause, margin: float) -> Decision | None:
+    """That no gap shows among the answers that the judge scored says nothing of those on which it failed.
+
+    None where the scores that the reference predicts for these leave the gap within the margin.
+    """
+    gap, made = found.gap, failures.points
+    says = (
+        f"Cannot tell: the judge failed on one side's answers more often. {failures.evidence_for[0]} Over those "
+        f"that it scored A minus B is {estimated(gap)}"
+    )
+    if made is not None:
+        spread = math.hypot(*((high - low) / 2 for low, high in (gap.interval, made.interval)))
+        value = gap.value - made.value
+        if -margin < value - spread and value + spread < margin:
+            return None
+        filled = Estimate(value=value, low=value - spread, high=value + spread)
+        says += f"; with the scores that agreement with the reference predicts for the others, {estimated(filled)}"
+    return found.verdict("cannot-tell", "failures", says + ".", failures.command)
 
 
 def _unit(case: Case) -> str:

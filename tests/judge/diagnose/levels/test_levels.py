@@ -14,7 +14,7 @@ import pytest
 from equiloss.errors import InputError
 from equiloss.records.diagnosis import Diagnosis
 from equiloss.records.noise import Spread
-from equiloss.records.response import Response
+from equiloss.records.response import Response, read_responses, write_responses
 from equiloss.records.verdict import CONTROL_SCHEMA, ControlVerdict, Verdict, file_name, read_verdicts, write_verdicts
 from judge.data.reference import agreement
 from judge.diagnose.case import Options
@@ -371,6 +371,37 @@ def test_failures_on_bad_answers_of_one_model_are_named(pair: Any) -> None:
     assert found.gap is not None
     assert found.gap.value > 10
     assert found.verdict.cause == "judge-failures"
+
+
+def hard(pair: Any) -> Callable[[Response], bool]:
+    """Whether an answer is B's to one of a half of the items."""
+    ids = {id for i, id in enumerate(pair.ids) if i % 4 > 1}
+    return lambda one: one.generator.startswith("b") and one.id in ids
+
+
+@pytest.mark.parametrize("reference", [True, False])
+def test_no_gap_among_scored_answers_says_nothing_of_those_without_a_score(pair: Any, reference: bool) -> None:
+    """B is wrong on half of the items, and has no score there: over the others the two are equal."""
+    runs = [*pair.seeds("a", lambda i: 0.97), *pair.seeds("b", lambda i: 0.97 * (i % 4 < 2), first=30)]
+    pair.judge(runs, fails=hard(pair))
+    if not reference:
+        for path in (pair.folder / f"{run[0].generator}.jsonl" for run in runs):
+            write_responses(path, [one.model_copy(update={"reference": ""}) for one in read_responses(path)])
+    found = say(pair)
+    assert found.gap is not None
+    assert max(map(abs, found.gap.interval)) < 5
+    assert (found.verdict.kind, found.verdict.reason) == ("cannot-tell", "failures")
+    assert "Without a score: 0 % of A's answers and 50 % of B's" in found.verdict.sentence
+    assert ("that agreement with the reference predicts for the others" in found.verdict.sentence) == reference
+    assert "--retry-failures" in str(found.verdict.command)
+
+
+def test_failures_that_would_leave_no_gap_either_do_not_hide_that_there_is_none(pair: Any) -> None:
+    runs = [one for first, name in enumerate("ab") for one in pair.seeds(name, lambda i: 0.99, first=30 * first)]
+    pair.judge(runs, fails=hard(pair))
+    found = say(pair)
+    assert found.verdict.kind == "within-margin"
+    assert [one.grade for one in found.causes if one.id == "judge-failures"] == ["adjusted"]
 
 
 @pytest.mark.parametrize(("score", "status"), [(90.0, "undetermined"), (0.0, "clear")])
