@@ -150,14 +150,17 @@ def _not_shown(found: Findings, margin: float) -> Decision:
         one for one in found.causes if one.status == "supported" and one.points and abs(one.points.value) >= margin
     ]
     behind = ""
-    if len(opposing) > 1:
+    if len(opposing) == 1 and opposing[0].points:
+        behind = f" In it {prose.lower(opposing[0].title)}: {significant(opposing[0].points.value)} points."
+    elif opposing:
         parts = prose.names([f"{one.title} ({significant(one.points.value)})" for one in opposing if one.points])
         behind = f" Behind it, contributions pull against each other: {parts} points."
     if -margin < low and high < margin:
         says = f"There is no gap of interest: A minus B is {estimated(gap)} over {unit}, within {plain(margin)} points."
         for one in found.causes:
-            if one.id == judge_failures.CAUSE and (decided := _of_scored_answers(found, one, margin)):
+            if one.level == 2 and (decided := _hidden_by_the_judge(found, one, margin)):
                 return decided
+        behind += "".join(f" It is as judged: {one.says}" for one in found.causes if one.level == 2 and one.open)
         return found.verdict("within-margin", "no-gap" if gap.value == 0 else "within-margin", says + behind, None)
     lower = ""
     split = case.gap.split
@@ -176,24 +179,23 @@ def _not_shown(found: Findings, margin: float) -> Decision:
     return found.verdict("underpowered", "within-noise", says + behind, command)
 
 
-def _of_scored_answers(found: Findings, failures: Cause, margin: float) -> Decision | None:
-    """That no gap shows among the answers that the judge scored says nothing of those on which it failed.
+def _hidden_by_the_judge(found: Findings, cause: Cause, margin: float) -> Decision | None:
+    """A fault of the judge that may hide a gap of interest; None where without it there is none either.
 
-    None where the scores that the reference predicts for these leave the gap within the margin.
+    Scores that were not given on one side's answers can hide one whatever they would be; what the judge favours does
+    where it was shown to make points.
     """
-    gap, made = found.gap, failures.points
-    says = (
-        f"Cannot tell: the judge failed on one side's answers more often. {failures.evidence_for[0]} Over those "
-        f"that it scored A minus B is {estimated(gap)}"
-    )
+    gap, made, failures = found.gap, cause.points, cause.id == judge_failures.CAUSE
+    if not failures and (made is None or cause.status != "supported"):
+        return None
+    says = f"Cannot tell: {prose.lower(cause.title)}. {cause.evidence_for[0]} As it is A minus B is {estimated(gap)}"
     if made is not None:
         spread = math.hypot(*((high - low) / 2 for low, high in (gap.interval, made.interval)))
         value = gap.value - made.value
         if -margin < value - spread and value + spread < margin:
             return None
-        filled = Estimate(value=value, low=value - spread, high=value + spread)
-        says += f"; with the scores that agreement with the reference predicts for the others, {estimated(filled)}"
-    return found.verdict("cannot-tell", "failures", says + ".", failures.command)
+        says += f", without this {estimated(Estimate(value=value, low=value - spread, high=value + spread))}"
+    return found.verdict("cannot-tell", "judge", says + ".", cause.command)
 
 
 def _unit(case: Case) -> str:

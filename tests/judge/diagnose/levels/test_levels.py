@@ -390,9 +390,9 @@ def test_no_gap_among_scored_answers_says_nothing_of_those_without_a_score(pair:
     found = say(pair)
     assert found.gap is not None
     assert max(map(abs, found.gap.interval)) < 5
-    assert (found.verdict.kind, found.verdict.reason) == ("cannot-tell", "failures")
+    assert (found.verdict.kind, found.verdict.reason) == ("cannot-tell", "judge")
     assert "Without a score: 0 % of A's answers and 50 % of B's" in found.verdict.sentence
-    assert ("that agreement with the reference predicts for the others" in found.verdict.sentence) == reference
+    assert (", without this 4" in found.verdict.sentence) == reference
     assert "--retry-failures" in str(found.verdict.command)
 
 
@@ -402,6 +402,27 @@ def test_failures_that_would_leave_no_gap_either_do_not_hide_that_there_is_none(
     found = say(pair)
     assert found.verdict.kind == "within-margin"
     assert [one.grade for one in found.causes if one.id == "judge-failures"] == ["adjusted"]
+
+
+HIDES = 23.0
+"""What a quarter of the answers wrong costs, about."""
+
+
+@pytest.mark.parametrize("behind", [0.9, 1.0])
+def test_a_gap_that_the_judges_favour_for_a_place_hides_is_not_denied(pair: Any, behind: float) -> None:
+    """A is better on a quarter of the items and stands first nearly always, of which the judge thinks less."""
+    runs = [*pair.seeds("a", lambda i: 0.99), *pair.seeds("b", lambda i: 0.99 * (i % 4 > 0), first=30)]
+    pair.judge(
+        runs,
+        order=lambda index, _: [0, 1, 2, 3, 4, 5] if index % 10 < 10 * behind else [3, 4, 5, 0, 1, 2],
+        bonus=lambda _, place, __: HIDES / (2 * behind - 1) * (place > 2),
+    )
+    found = say(pair, options=Options(margin_points=10.0))
+    assert found.gap is not None
+    assert max(map(abs, found.gap.interval)) < 10
+    assert (found.verdict.kind, found.verdict.reason) == ("cannot-tell", "judge")
+    assert "the judge favours a position" in found.verdict.sentence
+    assert ", without this 2" in found.verdict.sentence
 
 
 @pytest.mark.parametrize(("score", "status"), [(90.0, "undetermined"), (0.0, "clear")])
