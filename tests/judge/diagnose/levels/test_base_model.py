@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from equiloss import numerals
 from equiloss.loss_comparison import summary
@@ -412,6 +413,19 @@ def test_a_difference_of_measures_is_paired_where_samples_are_common() -> None:
     apart = difference(Measure(value=1.0, standard_error=0.3), Measure(value=0.0, standard_error=0.4))
     assert apart.high == pytest.approx(1.0 + 1.96 * 0.5)
     assert difference(Measure(value=1.0), Measure(value=0.0)).low is None
+
+
+def test_shares_that_are_all_alike_are_not_known_without_error() -> None:
+    """The bound is Clopper and Pearson's of none of n, as scipy has it."""
+    bound = binomtest(0, 40).proportion_ci(0.95, "exact").high
+    every = Measure.mean_of([1.0] * 40, unit="share", keys=[str(i) for i in range(40)])
+    none = Measure.mean_of([0.0] * 40, unit="share", keys=[str(i) for i in range(40)])
+    assert difference(every, every).interval == pytest.approx((-bound, bound))
+    assert difference(every, none).interval == pytest.approx((1 - bound, 1.0))
+    apart = Measure.mean_of([1.0] * 40, unit="share")
+    assert difference(apart, apart).interval == pytest.approx((-(2**0.5) * bound, 2**0.5 * bound))
+    loss = Measure.mean_of([2.5] * 40, unit="nats", keys=[str(i) for i in range(40)])
+    assert difference(loss, loss).interval == (0.0, 0.0)  # no share: no bound
 
 
 def test_who_computed_the_steps_is_a_suspect_and_torch_where_older_records_do_not_say(
