@@ -246,6 +246,8 @@ def _nothing_recorded(found: Findings) -> Decision | None:
     )
     if not shows:
         comes_out = " How it shows is not known: no measure of the base models that was tested follows the gap."
+    if of_judge := [one.title for one in found.causes if one.level == 2 and one.open]:
+        comes_out += f" Not excluded: {prose.names(of_judge)}."
     command = next_steps.pretrain_again(case) if shows else found.levels[5].command or next_steps.pretrain_again(case)
     return found.verdict("chance-of-pretraining", "seeds-of-pretraining", says + comes_out, command, **more)
 

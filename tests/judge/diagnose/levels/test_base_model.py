@@ -16,6 +16,7 @@ from equiloss.loss_comparison import summary
 from equiloss.records.diagnosis import Diagnosis
 from equiloss.records.evaluation import EvaluatedCheckpoint, EvaluatedData, Evaluation, EvaluationMethod, save
 from equiloss.records.probe import Measure
+from equiloss.records.response import read_responses, write_responses
 from equiloss.statistics.estimate import Estimate
 from judge.diagnose.causes.measures import difference
 from judge.diagnose.diagnose import diagnose
@@ -276,6 +277,18 @@ def test_two_pretraining_seeds_are_chance_of_pretraining(pair: Any, make_record:
     a, b = base(pair.folder, "one", seed=1), base(pair.folder, "two", seed=2)
     found = two(pair, make_record, a, b, lambda i: 0.4)
     assert (found.verdict.kind, found.verdict.reason) == ("chance-of-pretraining", "seeds-of-pretraining")
+
+
+def test_chance_of_pretraining_tells_which_fault_of_the_judge_is_open(pair: Any, make_record: Make) -> None:
+    found = two(pair, make_record, base(pair.folder, "one", seed=1), base(pair.folder, "two", seed=2), lambda i: 0.4)
+    assert "Not excluded" not in found.verdict.sentence  # the reference has the gap too
+    for path in pair.folder.glob("?.s?.jsonl"):
+        answers = read_responses(path)  # none equal to the other side's, which would show that the judge is fair
+        own = [{"reference": "", "output": f"{one.output} {one.generator}"} for one in answers]
+        write_responses(path, [one.model_copy(update=new) for one, new in zip(answers, own, strict=True)])
+    found = diagnose("a", "b", results_dir=pair.folder)
+    assert found.verdict.kind == "chance-of-pretraining"
+    assert found.verdict.sentence.endswith(" Not excluded: the judge favours a position.")
 
 
 def test_chance_of_pretraining_says_what_it_shows_as(pair: Any, make_record: Make) -> None:
