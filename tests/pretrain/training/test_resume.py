@@ -127,7 +127,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", ["dropout and accumulation", "fp16, sequential order", "muon, wsd"])
 def test_killed_at_fifty_moments(name: str, kill_again: Any, shards_directory: Path, tmp_path: Path) -> None:
-    sets = [*SETTINGS[name], "train.steps=200", "train.log_every=3", "train.eval_every=50"]
+    sets = [*SETTINGS[name], "train.steps=200", "train.log_every=3", "train.eval_every=50", "train.threads=1"]
     train(config(*sets, "train.save_every=none"), shards_directory, tmp_path / "whole")
 
     def start(directory: Path) -> subprocess.Popen[bytes]:
