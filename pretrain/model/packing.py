@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SHORTEST_PREFIX = 8
 """A common beginning shorter than this is not worth an attention call of its own."""
+MOST_BRANCHINGS = 32
+"""Beginnings are looked for along so many branchings."""
 KEEP_TOGETHER = 0.7
 """Texts at least this share as long as the longest of their batch are padded to it."""
 
@@ -177,24 +179,45 @@ class _Scatter(torch.autograd.Function):
 def common_beginnings(texts: Sequence[Sequence[int]]) -> list[tuple[list[int], int]]:
     """Texts by their common beginning: (numbers of the texts, tokens in common), 0 where sharing would save nothing.
 
-    Every text keeps at least its last token to itself.
+    Texts that go on alike in parts, as prompts with and without an input do, are grouped part by part where that
+    leaves fewer tokens. Every text keeps at least its last token to itself.
     """
-    families: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for number, text in enumerate(texts):
-        families[tuple(text[:SHORTEST_PREFIX])].append(number)
-    groups: list[tuple[list[int], int]] = []
-    alone: list[int] = []
-    for members in families.values():
-        common = min(len(texts[member]) for member in members) - 1
-        first = texts[members[0]]
-        for member in members[1:]:
-            text = texts[member]
-            common = next((i for i in range(common) if text[i] != first[i]), common)
-        if len(members) > 1 and common >= SHORTEST_PREFIX:
-            groups.append((members, common))
-        else:
-            alone.extend(members)
-    return [*groups, (alone, 0)] if alone else groups
+    groups, alone = _shared(texts, list(range(len(texts))), 0)
+    return [*groups, (sorted(alone), 0)] if alone else groups
+
+
+Shared = tuple[list[tuple[list[int], int]], list[int]]
+"""Groups with what is common to each, and the texts that are in none."""
+
+
+def _shared(texts: Sequence[Sequence[int]], members: list[int], depth: int) -> Shared:
+    """The better of: all by what is common to all; or group by group of those that go on alike, the rest by that."""
+    if len(members) < 2:
+        return [], members
+    first = texts[members[0]]
+    common = min(len(texts[member]) for member in members) - 1
+    for member in members[1:]:
+        text = texts[member]
+        common = next((i for i in range(common) if text[i] != first[i]), common)
+    found = [_together(members, common)]
+    if depth < MOST_BRANCHINGS:
+        branches: dict[int, list[int]] = defaultdict(list)
+        ended: list[int] = []
+        for member in members:
+            (branches[texts[member][common]] if len(texts[member]) > common + 1 else ended).append(member)
+        apart = [_shared(texts, branch, depth + 1) for branch in branches.values()]
+        groups, rest = _together([*ended, *(member for _, alone in apart for member in alone)], common)
+        found.append(([*(group for inner, _ in apart for group in inner), *groups], rest))
+    return max(found, key=_saved)
+
+
+def _together(members: list[int], common: int) -> Shared:
+    return ([(members, common)], []) if common >= SHORTEST_PREFIX and len(members) > 1 else ([], members)
+
+
+def _saved(shared: Shared) -> int:
+    """Tokens that go through the model once less, less what an attention call of its own is worth."""
+    return sum((len(members) - 1) * common - SHORTEST_PREFIX for members, common in shared[0])
 
 
 def _alike(stretches: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 from hypothesis import given
@@ -74,6 +76,40 @@ def test_common_beginnings_are_common_and_leave_each_text_a_token(texts: list[li
         for member in members:
             assert texts[member][:length] == texts[members[0]][:length]
             assert len(texts[member]) > length
+
+
+def test_texts_that_go_on_alike_in_two_ways_share_both() -> None:
+    """As prompts with and without an input do: alike for a while, then by template."""
+    start, with_input, without = list(range(10)), list(range(100, 130)), list(range(200, 220))
+    texts = [[*start, *(with_input if i % 3 else without), 300 + i, 400] for i in range(9)]
+    assert sorted(common_beginnings(texts)) == [([0, 3, 6], 30), ([1, 2, 4, 5, 7, 8], 40)]
+    mixed = [*texts, [*start, 500], [*start, 501]]  # two more that go on by themselves share the first part
+    assert sorted(common_beginnings(mixed))[1:] == [([1, 2, 4, 5, 7, 8], 40), ([9, 10], 10)]
+    ends = [start, [*start, 1], [*start, 2]]  # one of them is all that the others have in common
+    assert common_beginnings(ends) == [([0, 1, 2], 9)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1), st.integers(0, 1), st.lists(st.integers(7, 9), min_size=1, max_size=3)),
+        min_size=2,
+        max_size=8,
+    ),
+    st.integers(SHORTEST_PREFIX, 33),
+)
+def test_grouping_by_so_many_first_tokens_saves_no_more(drawn: list[tuple[int, int, list[int]]], k: int) -> None:
+    texts = [[0] * 12 + [one] * 10 + [other] * 9 + end for one, other, end in drawn]
+    families: dict[tuple[int, ...], int] = Counter(tuple(text[:k]) for text in texts if len(text) > k)
+    by_first_tokens = sum((n - 1) * k - SHORTEST_PREFIX for n in families.values() if n > 1)
+    groups = common_beginnings(texts)
+    saved = sum((len(members) - 1) * length - SHORTEST_PREFIX for members, length in groups if length)
+    assert saved >= by_first_tokens
+
+
+def test_beginnings_of_a_thousand_texts_in_each_other_are_found() -> None:
+    texts = [[7] * length for length in range(1, 1001)]
+    groups = common_beginnings(texts)
+    assert sorted(number for members, _ in groups for number in members) == list(range(1000))
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=40), min_size=1, max_size=10), st.booleans())
