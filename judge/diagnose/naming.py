@@ -278,7 +278,11 @@ def contributions(causes: Sequence[Cause]) -> tuple[Contribution, ...]:
 
 def unexplained(gap: Estimate, causes: Sequence[Cause]) -> Estimate:
     """What the supported causes leave of the gap, with an interval as if all of them were independent."""
-    parts = [points for _, points in shown(causes)]
+    return left(gap, [points for _, points in shown(causes)])
+
+
+def left(gap: Estimate, parts: Sequence[Estimate]) -> Estimate:
+    """The gap without these parts of it, as if all were independent."""
     value = gap.value - sum(one.value for one in parts)
     value = 0.0 if abs(value) < 1e-9 * abs(gap.value) else value
     method = "the gap minus its contributions, as if they were independent"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ from judge.diagnose.differences import (
     recipe_differences,
     same_base,
 )
-from judge.diagnose.naming import MENTIONED, Naming, in_points, name
+from judge.diagnose.naming import MENTIONED, Naming, in_points, left, name
 from judge.diagnose.naming import in_words as share_in_words
 
 PREMISE = "premise-false"
@@ -190,11 +189,11 @@ def _hidden_by_the_judge(found: Findings, cause: Cause, margin: float) -> Decisi
         return None
     says = f"Cannot tell: {prose.lower(cause.title)}. {cause.evidence_for[0]} As it is A minus B is {estimated(gap)}"
     if made is not None:
-        spread = math.hypot(*((high - low) / 2 for low, high in (gap.interval, made.interval)))
-        value = gap.value - made.value
-        if -margin < value - spread and value + spread < margin:
+        without = left(gap, [made])
+        low, high = without.interval
+        if -margin < low and high < margin:
             return None
-        says += f", without this {estimated(Estimate(value=value, low=value - spread, high=value + spread))}"
+        says += f", without this {estimated(without)}"
     return found.verdict("cannot-tell", "judge", says + ".", cause.command)
 
 
