@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from equiloss.errors import InputError
 from equiloss.files import made_for, read_text
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from jinja2.sandbox import SandboxedEnvironment
 
 
@@ -155,7 +156,7 @@ def render_in(chosen: SandboxedEnvironment, template: str, where: str, **values:
     """As `render`, in an environment of one's own."""
     try:
         with limits():
-            return chosen.from_string(template).render(**values)
+            return _compiled(chosen, template).render(**values)
     except TimeoutError:
         raise InputError(f"template {where}: takes longer than {LONGEST_S:g} s", "mend its loops") from None
     except MemoryError:
@@ -163,6 +164,12 @@ def render_in(chosen: SandboxedEnvironment, template: str, where: str, **values:
     except Exception as error:  # a template can raise whatever its expressions do
         why = getattr(error, "message", None) or str(error) or type(error).__name__
         raise InputError(f"template {where}: {' '.join(str(why).split())[:200]}", "mend the template") from None
+
+
+@lru_cache(maxsize=64)
+def _compiled(chosen: SandboxedEnvironment, template: str) -> Template:
+    """A template is compiled once, not for every item that it is rendered with: that took longer than all rendering."""
+    return chosen.from_string(template)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from jinja2 import nodes
@@ -227,6 +227,7 @@ def load(name: str, text: str | None = None, model: LoadedModel | None = None) -
     return template if model is None else replace(template, guard=model.guard, start=tuple(model.start_ids))
 
 
+@cache
 def _environment() -> SandboxedEnvironment:
     environment = templates.environment().overlay(extensions=[GenerationTag])
     assert environment.sandboxed

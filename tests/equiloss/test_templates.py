@@ -12,6 +12,19 @@ def test_a_template_renders_in_a_sandbox_with_its_values():
     assert templates.render("{{ a }} & {{ b }}", "t", a="<x>", b=1) == "<x> & 1"
 
 
+def test_a_template_is_compiled_once_for_all_that_it_is_rendered_with(monkeypatch):
+    environment, text = templates.environment(), "{% set twice = 2 * a %}{{ a }} and {{ twice }}, once compiled"
+    compiled: list[str] = []
+    compile_it = environment.compile
+    monkeypatch.setattr(
+        environment,
+        "compile",
+        lambda source, *rest, **more: (compiled.append(source), compile_it(source, *rest, **more))[1],
+    )
+    assert [templates.render(text, "t", a=a) for a in (1, 2)] == ["1 and 2, once compiled", "2 and 4, once compiled"]
+    assert compiled == [text]
+
+
 @pytest.mark.parametrize(
     "template",
     [
