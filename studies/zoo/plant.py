@@ -131,9 +131,12 @@ def held(path: Path, output: Path) -> None:
     write_json(output, [one for one in items if one["split"] == "test"])
 
 
-def mix(path: Path, name: str, share: float, output: Path) -> None:
-    """The same answers and record under another name, in another order; a share of them stands at another item."""
-    seed = path.stem.rpartition(".")[2]
+def mix(path: Path, name: str, share: float, output: Path, seed: str = "") -> None:
+    """The same answers and record under another name, in another order; a share of them stands at another item.
+
+    `seed`: what stands behind the new name, `s1` for instance; that of the old one if empty.
+    """
+    seed = seed or path.stem.rpartition(".")[2]
     lots = random.Random(f"{name}/{seed}")
     responses = read_responses(path)
     moved = lots.sample(range(len(responses)), round(share * len(responses)))
@@ -248,6 +251,7 @@ def main() -> None:
     one.add_argument("file", type=Path)
     one.add_argument("--name", required=True)
     one.add_argument("--share", type=float, default=0.0)
+    one.add_argument("--seed", default="")
     one.add_argument("-o", dest="output", type=Path, required=True)
     one = commands.add_parser("damage", help="put noise on the weights of a checkpoint")
     one.add_argument("checkpoint", type=Path)
@@ -271,7 +275,7 @@ def main() -> None:
     elif given.command == "held":
         held(given.items, given.output)
     elif given.command == "mix":
-        mix(given.file, given.name, given.share, given.output)
+        mix(given.file, given.name, given.share, given.output, given.seed)
     elif given.command == "damage":
         damage(given.checkpoint, given.noise, given.output)
     elif given.command == "collect":

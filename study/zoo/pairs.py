@@ -91,6 +91,11 @@ class FactorArm:
         """Its runs' name."""
         return re.sub(r"[^A-Za-z0-9]+", "-", " ".join([*self.bases, self.flags.replace("--set ", "")])).strip("-")
 
+    @property
+    def alone(self) -> tuple[FactorArm, ...]:
+        """An arm for each of its base models, whose fine-tunings it is gathered from: bases of several arms have one."""
+        return tuple(replace(self, bases=(base,)) for base in self.bases)
+
 
 @dataclass(frozen=True)
 class Pair:

@@ -31,17 +31,22 @@ def study_of(pairs: Sequence[Pair], seeds: Sequence[int], sets: Sequence[str] = 
     path = pairs[0].shared
     shared = validate(StudyFile, read_toml(path), str(path))
     arms = {arm.name: arm for pair in pairs if pair.file.factor for arm in pair.arms.values()}
-    listed: list[JsonValue] = [
-        {"name": arm.name, "base": base, "nth": nth, "flags": arm.flags}
+    alone = {one.name: one for arm in arms.values() for one in arm.alone}
+    listed: list[JsonValue] = [{"name": one.name, "base": one.bases[0], "flags": one.flags} for one in alone.values()]
+    several: list[JsonValue] = [
+        {"name": arm.name, "nth": nth, "of": one.name}
         for arm in arms.values()
-        for nth, base in enumerate(arm.bases, 1)
+        if len(arm.bases) > 1
+        for nth, one in enumerate(arm.alone, 1)
     ]
-    made = tuple(cell for cell in shared.cell if arms or "arm" not in cell.foreach)
+    lists = {"arm": listed, "part": several}
+    made = tuple(cell for cell in shared.cell if all(lists.get(each, True) for each in cell.foreach))
     parts: list[StudyPart] = []
     for seed in seeds:
         values: spec.Values = {"seed": seed, SHARED: f"s{seed}/{SHARED}"}
         with_arms = shared.model_copy(update={"cell": made})
-        parts.append(StudyPart(path, with_arms, {**values, "arms": listed}, f"s{seed}-{SHARED}-", common))
+        local = {**values, "arms": listed, "parts": several}
+        parts.append(StudyPart(path, with_arms, local, f"s{seed}-{SHARED}-", common))
         for pair in pairs:
             own = tuple(text.removeprefix(f"{pair.name}.") for text in sets if text.startswith(f"{pair.name}."))
             local = {**values, "pair": f"s{seed}/{pair.name}", "name": pair.name}
@@ -63,7 +68,7 @@ def _whole(pair: Pair, shared: StudyFile, path: Path) -> StudyFile:
         needs += [f"{{shared}}/premise-{base}.txt" for base in differ if base != pair.plain]
         sides = {"a": f"{{shared}}/arms/{first.name}", "b": f"{{shared}}/arms/{last.name}"}
         head = head.model_copy(update={**sides, "needs": (*head.needs, *needs)})
-        planted = _planted(pair)
+        planted = _planted(pair) if pair.causes else ()
     answers = (f"{head.a}.s*.jsonl", f"{head.b}.s*.jsonl")
     simulator = f"judge simulate --port {{port}} --seed {{seed}} {head.judge}"
     judge = _judging("judge", answers, "{pair}/verdicts", "{pair}/judged.txt")

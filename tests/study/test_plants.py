@@ -127,6 +127,8 @@ def test_answers_are_mixed_up_in_another_order_and_the_record_says_nothing(plant
     assert sum(before[id].output != after[id].output for id in before) == 10
     assert {one.generator for one in after.values()} == {"b.s1"}
     assert (tmp_path / "b.s1.run.json").read_text() == "{}"
+    plant.mix(path, "c", 0.0, tmp_path, "s21")
+    assert {one.generator for one in read_responses(tmp_path / "c.s21.jsonl")} == {"c.s21"}
 
 
 def test_verdicts_are_collected_as_one_judges_and_lowered(plant: ModuleType, tmp_path: Path) -> None:

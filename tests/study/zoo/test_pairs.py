@@ -229,16 +229,31 @@ def test_a_pair_of_factors_is_made_in_all_their_combinations(tmp_path: Path) -> 
     }
     cells = {cell.name: cell for cell in study_of([pair], [4], ["runs=[7]", "planted=[8, 9]"]).cells}
     sides = {name for name in cells if name.startswith("s4-shared-arm-")}
-    assert sides == {f"s4-shared-arm-{arm}-{n}7" for arm in ("diverse-third", "listless-again-lr-3e-5") for n in (1, 2)}
-    assert len([name for name in cells if name.startswith("s4-shared-planted-")]) == 4 * 2 * 2
-    again = cells["s4-shared-arm-listless-again-lr-3e-5-27"].command
-    assert "runs/again/checkpoint.pt" in again
-    assert "--seed 7 --set lr=3e-5" in again
+    alone = {f"s4-shared-arm-{arm}-17" for arm in ("diverse", "third", "listless-lr-3e-5", "again-lr-3e-5")}
+    both = {f"s4-shared-arm-{arm}-{n}7" for arm in ("diverse-third", "listless-again-lr-3e-5") for n in (1, 2)}
+    assert sides == alone | both
+    assert len([name for name in cells if name.startswith("s4-shared-planted-")]) == 2 * 4 * 2 * 2
+    tuned = cells["s4-shared-arm-again-lr-3e-5-17"].command
+    assert "runs/again/checkpoint.pt" in tuned
+    assert "--seed 7 --set lr=3e-5" in tuned
+    gathered = cells["s4-shared-arm-listless-again-lr-3e-5-27"]
+    assert gathered.inputs[0] == "s4/shared/arms/again-lr-3e-5.s17.jsonl"
+    assert gathered.outputs[0] == "s4/shared/arms/listless-again-lr-3e-5.s27.jsonl"
     last = cells["s4-mine-diagnose"]
     assert {"s4/shared/probe-listless.txt", "s4/shared/premise-listless.txt"} <= set(last.inputs)
     assert "s4/shared/arms/diverse-third.vs.listless-again-lr-3e-5.explain.json" in last.inputs
     assert not any("planted" in one for one in last.inputs)  # what is true is not shown to the diagnosis
     assert "aa=diverse-third" in cells["s4-mine-planted-points"].command
+
+
+def test_base_models_of_several_sides_are_fine_tuned_once_and_what_plants_nothing_has_no_planted_points() -> None:
+    pairs = read_pairs(["null-recipes*", "null-warmup*"])
+    names = [cell.name for cell in study_of(pairs, [0], ["runs=[1, 2]"]).cells]
+    bases = ("diverse", "again", "third", "fourth", "warmer", "warmer-again")
+    tuned = [name for name in names if name.startswith("s0-shared-arm-") and name[-2:] in ("11", "12")]
+    assert {f"s0-shared-arm-{base}-1{run}" for base in bases for run in (1, 2)} <= set(tuned)
+    assert len({pair.arms[side].name for pair in pairs for side in "ab"}) == 7
+    assert not [name for name in names if "planted" in name]
 
 
 def test_one_base_model_stands_for_two_factors_that_name_one(tmp_path: Path) -> None:
