@@ -93,7 +93,7 @@ class FactorArm:
 
     @property
     def alone(self) -> tuple[FactorArm, ...]:
-        """An arm for each of its base models, whose fine-tunings it is gathered from: bases of several arms have one."""
+        """An arm for each of its base models: the fine-tunings that it is gathered from."""
         return tuple(replace(self, bases=(base,)) for base in self.bases)
 
 
