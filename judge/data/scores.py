@@ -154,7 +154,7 @@ def choose_panel(judged: Sequence[Judged], rubric: str | None = None, judge: str
             f"no rubric and judge {f'with {asked} ' if asked else ''}that all files share ({known})",
             f"judge them together: `{commands.judge_score(files)}`",
         )
-    best = [panel for panel in shared if panel.is_llm] or shared
+    best = [panel for panel in shared if panel.judge == judge] or [panel for panel in shared if panel.is_llm] or shared
     if len(best) > 1:
         raise InputError(
             f"judged in {len(best)} ways ({', '.join(map(str, best))})", "choose with --rubric and --judge"

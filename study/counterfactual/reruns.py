@@ -32,6 +32,7 @@ from judge.data.verdicts import kind_of, load_judged
 from judge.diagnose.case import Arm, Case
 from judge.diagnose.case_reader import places_of
 from judge.diagnose.naming import share_of
+from judge.endpoints.judges import parse_judge
 
 Runner = Callable[[Sequence[str], float | None], int]
 """Runs a command of the project for at most so many seconds: its exit code, or 124 when it was cut off."""
@@ -173,14 +174,15 @@ class Reruns:
         verdicts = self.work / "verdicts" / name
         ledger = (self.high.folder or self.work) / "ledger.sqlite"
         paths = dict.fromkeys(path for group in groups for path in group)
+        asked = self.asked_judge if panel.is_llm else panel.judge
         argv = ["judge", "score", *map(str, paths), "--rubric", panel.rubric, "-o", str(verdicts)]
         if panel.is_llm:
-            argv += ["--judge", self.asked_judge, "--ledger", str(ledger), "--group-size", "8"]
+            argv += ["--judge", asked, "--ledger", str(ledger), "--group-size", "8"]
             if self.budget.usd is not None:
                 argv += ["--max-usd", str(max(0.0, self.budget.usd - self.spent_usd))]
         self.call(argv, "judging")
         judged = load_judged(file for file in sorted(verdicts.glob("*.jsonl")) if kind_of(file) == "verdicts")
-        scores = Scores.of(judged, choose_panel(judged, panel.rubric))
+        scores = Scores.of(judged, choose_panel(judged, panel.rubric, parse_judge(asked, to_ask=False).name))
         missing = set(self.case.ids) - set(scores.ids)
         if missing:
             raise EquilossError(f"{len(missing)} items were not judged again", "run the same command once more")

@@ -53,6 +53,8 @@ def test_an_llm_is_preferred_to_the_offline_judge_and_a_choice_must_be_made_betw
     with pytest.raises(InputError, match="judged in 2 ways"):
         choose_panel(load_judged([a]))
     assert choose_panel(load_judged([a]), judge="llama").judge == "llama"
+    write_run("a", [[5.0]], judge="llama@http://127.0.0.1:1/v1")
+    assert choose_panel(load_judged([a]), judge="llama").judge == "llama"
 
 
 def test_scores_that_cannot_be_compared_are_refused(write_run):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from equiloss.errors import BudgetError, EquilossError, InputError
 from equiloss.records.ift_run import Settings
 from equiloss.records.response import Response, item_id, read_responses, write_responses
 from judge.diagnose.diagnose import diagnose
+from judge.simulate.replies import Model, Personality, Simulation
+from judge.simulate.server import Service, serving
 from study.counterfactual import tables
 from study.counterfactual.explain import explain
 from study.counterfactual.pretraining_again import with_fields
@@ -168,6 +171,21 @@ def test_runs_are_made_again_with_seeds_that_neither_side_has(folder: Path) -> N
     again = Laboratory()
     explain("a", "b", results_dir=folder, seeds=2, only=["recipe-dropout"], runner=again)
     assert again.seeds == {2001, 2002}
+
+
+def test_what_another_judge_said_of_the_reruns_before_is_no_matter(folder: Path) -> None:
+    with ExitStack() as stack:
+        model = {"simulated": Model(Personality())}
+        first, second = (stack.enter_context(serving(Service(Simulation(models=model)))) for _ in range(2))
+        sides = [str(folder / f"{name}.s{seed}.jsonl") for name in "ab" for seed in (1, 2)]
+        assert run_command(["judge", "score", *sides, "--judge", f"simulated@{first.url}"], None) == 0
+        lab = Laboratory()
+        told = [
+            explain("a", "b", results_dir=folder, seeds=2, only=["recipe-dropout"], ask=f"simulated@{url}", runner=lab)
+            for url in (first.url, second.url)
+            if not (folder / "a.vs.b.explain.json").unlink(missing_ok=True)
+        ]
+    assert told[0][0][0].points == told[1][0][0].points  # the same judge elsewhere
 
 
 def test_what_cannot_go_on_says_why(folder: Path) -> None:
