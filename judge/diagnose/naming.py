@@ -156,13 +156,25 @@ def at_most(points: Estimate, bound: float, bound_high: float) -> Estimate:
 
 
 def _merged(causes: Sequence[Cause]) -> list[Cause]:
-    """Each id once: the strongest evidence, with what the other levels say of it."""
+    """Each id once: the strongest evidence, with what the other levels say of it.
+
+    What mending the answers gains bounds no recorded difference in how they were taught: until a rerun has measured it,
+    that one stays open, and where what was mended shows nothing it is what is told.
+    """
     merged: dict[str, Cause] = {}
     for cause in sorted(causes, key=lambda one: (one.points is None, _strength(one))):
         first = merged.setdefault(cause.id, cause)
-        if first is not cause:
-            said = tuple(one for one in cause.evidence_for if one not in first.evidence_for)
-            merged[cause.id] = first.model_copy(update={"evidence_for": (*first.evidence_for, *said)})
+        if first is cause:
+            continue
+        said = tuple(one for one in cause.evidence_for if one not in first.evidence_for)
+        first = first.model_copy(update={"evidence_for": (*first.evidence_for, *said)})
+        if cause.open and cause.level == 4 and first.grade != "measured":
+            first = first.model_copy(update={"open": True, "command": cause.command or first.command})
+            if not carries(first):
+                told = {"title": cause.title, "prior": cause.prior}
+                status = {"status": cause.status, "says": cause.says} if first.status != "supported" else {}
+                first = first.model_copy(update={**told, **status})
+        merged[cause.id] = first
     return list(merged.values())
 
 

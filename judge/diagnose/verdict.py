@@ -275,7 +275,8 @@ def _open(found: Findings, naming: Naming) -> Decision:
     if partly:
         parts = prose.names([f"{one.title} ({_size(one)})" for one in partly])
         says += f" Shown, with less than half of the gap: {parts}."
-    open_titles = [one.title for one in suspects if one not in naming.rivals]
+    titles = [f"more by {prose.lower(one.title)}" if one in partly else one.title for one in suspects]
+    open_titles = [title for one, title in zip(suspects, titles, strict=True) if one not in naming.rivals]
     if open_titles:
         says += f" Not excluded: {prose.names(open_titles[:3])}."
     untested = [f"level {level.number} ({level.name})" for level in found.levels if level.status == "not-tested"]

@@ -480,6 +480,38 @@ def test_answers_that_do_not_stop_are_named_when_cutting_them_closes_the_gap(pai
     assert found.level(3).status == "accounts"
 
 
+def test_a_field_of_the_recipe_stays_open_where_the_faults_that_it_makes_carry_little(
+    pair: Any, make_record: Make
+) -> None:
+    """Answers that run on and end by themselves are no fault that a text shows; a rerun would measure them."""
+
+    def run_on(name: str, seed: int) -> list[Response]:
+        return [
+            one.model_copy(
+                update={
+                    "output": one.output + " and so it went on and on until the end",
+                    "finish_reason": "length" if index % 6 == 0 else "stop",
+                }
+            )
+            for index, one in enumerate(pair.answers(name, lambda i: 0.8, seed))
+        ]
+
+    good = pair.seeds("a", lambda i: 0.8, 2, run=make_record())
+    bad = [run_on("b.s1", 11), run_on("b.s2", 12)]
+    for run in bad:
+        pair.write(run[0].generator, run, make_record(end_of_text_loss=False))
+    pair.judge([*good, *bad])
+    found = say(pair)
+    cause = next(one for one in found.causes if one.id == "decoding-eos")
+    assert cause.share is not None
+    assert cause.share.value < 0.4
+    assert cause.open
+    assert found.verdict.kind == "cannot-tell"
+    assert "Not excluded: more by loss on the end-of-text token." in found.verdict.sentence
+    assert found.verdict.command is not None
+    assert found.verdict.command.startswith("study explain")
+
+
 def test_cut_off_answers_with_another_token_limit_are_named_truncation(pair: Any, make_record: Make) -> None:
     def cut(run: list[Response]) -> list[Response]:
         return [
