@@ -170,6 +170,9 @@ def _of_decoding(a: Mapping[str, JsonValue], b: Mapping[str, JsonValue]) -> list
         {f"decoding.{key}": NEUTRAL.get(key) if value is None else value for key, value in one.items()}
         for one in (a, b)
     )
+    if "decoding.temperature" in of_a.keys() & of_b.keys():
+        for one in (of_a, of_b):
+            one.pop("decoding.greedy", None)  # is recorded beside the temperature, and follows from it
     for one, other in ((of_a, of_b), (of_b, of_a)):
         for field in other:
             one.setdefault(field, NEUTRAL.get(field.removeprefix("decoding.")))

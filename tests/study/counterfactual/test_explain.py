@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from equiloss.config import read_toml
+from equiloss.config import read_toml, validate
 from equiloss.errors import BudgetError, EquilossError, InputError
 from equiloss.records.ift_run import Settings
 from equiloss.records.response import Response, item_id, read_responses, write_responses
+from ift.recipe import Recipe
 from judge.diagnose.diagnose import diagnose
 from judge.simulate.replies import Model, Personality, Simulation
 from judge.simulate.server import Service, serving
@@ -53,7 +54,7 @@ def answer(folder: Path, name: str, recipe: dict[str, Any], seed: int) -> None:
         "base": {"path": "base/checkpoint.pt", "sha256": "b" * 64},
         "recipe": recipe,
         "data": {"source": "items.json", "sha256": "d"},
-        "decoding": recipe["decoding"],
+        "decoding": {**recipe["decoding"], "greedy": recipe["decoding"]["temperature"] == 0},
         "seed": seed,
     }
     (folder / f"{name}.run.json").write_text(json.dumps(record))
@@ -81,6 +82,7 @@ class Laboratory:
         options = options_of(argv)
         self.runs.append(options["--name"])
         recipe = read_toml(Path(options["--recipe"]))
+        validate(Recipe, recipe, options["--recipe"])  # as `ift run` does
         assert options["--data"] == "items.json"
         for number in range(1, int(options["--seeds"]) + 1):
             self.seeds.add(int(options["--seed"]) + number)
@@ -171,6 +173,16 @@ def test_runs_are_made_again_with_seeds_that_neither_side_has(folder: Path) -> N
     again = Laboratory()
     explain("a", "b", results_dir=folder, seeds=2, only=["recipe-dropout"], runner=again)
     assert again.seeds == {2001, 2002}
+
+
+def test_answers_that_were_sampled_are_made_again_greedily(folder: Path) -> None:
+    for seed in (1, 2):
+        answer(folder, f"c.s{seed}", {**RECIPE, "dropout": 0.4, "decoding": {"temperature": 1.5}}, seed)
+    sides = [str(folder / f"{name}.s{seed}.jsonl") for name in "ac" for seed in (1, 2)]
+    assert run_command(["judge", "score", *sides], None) == 0
+    lab = Laboratory()
+    tried, _ = explain("a", "c", results_dir=folder, seeds=2, only=["decoding-settings"], runner=lab)
+    assert [one.changed for one in tried] == ["decoding.temperature: 0.0 against 1.5"]
 
 
 def test_what_another_judge_said_of_the_reruns_before_is_no_matter(folder: Path) -> None:
@@ -335,6 +347,7 @@ class Together(Laboratory):
         options = options_of(argv)
         self.runs.append(options["--name"])
         recipe = read_toml(Path(options["--recipe"]))
+        validate(Recipe, recipe, options["--recipe"])  # as `ift run` does
         bad = recipe["dropout"] == 0.4 and recipe["lr"] == 1e-3
         for seed in range(1, int(options["--seeds"]) + 1):
             answer(
@@ -366,6 +379,7 @@ class Additive(Laboratory):
         options = options_of(argv)
         self.runs.append(options["--name"])
         recipe = read_toml(Path(options["--recipe"]))
+        validate(Recipe, recipe, options["--recipe"])  # as `ift run` does
         lost = 15 * (recipe["dropout"] == 0.4) + 15 * (recipe["lr"] == 1e-3)
         for seed in range(1, int(options["--seeds"]) + 1):
             path = Path(options["-o"]) / f"{options['--name']}.s{seed}.jsonl"
