@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,12 @@ from judge.diagnose import prose
 from judge.diagnose.case import Case
 from judge.diagnose.causes import item_kinds
 from judge.diagnose.causes.measures import difference, no_effect
-from judge.diagnose.causes.patterns import BaseCause, Prediction, dose_of_answers, dose_of_tokens
+from judge.diagnose.causes.patterns import BaseCause, Prediction, dose_of_answers, dose_of_known_tokens, dose_of_tokens
 
 Measures = Mapping[str, Measure]
 
 
+TEXT, RANDOM = "copying.text_accuracy", "copying.accuracy"
 STORED, FIRST_MENTION = "cloze.stored_accuracy", "cloze.first_mention_accuracy"
 FACTS = {
     STORED: "facts completed in the words that were read",
@@ -37,8 +38,8 @@ class Hypothesis(BaseCause):
     higher value should give higher scores, -1 where a lower one should. `pattern` picks the items on which the cause
     predicts the gap, `items` calls them. `beside` is a fact's measure that is told with it, where it was probed, and
     its words; `doubt` looks at both sides' measures for another explanation of the difference, and says it ("" where
-    there is none). `dose` says of the two values of the measure by how much of the scale answers to such items can
-    differ for it at most; None: by all of it.
+    there is none). `dose` says of the two values of a measure by how much of the scale answers to such items can differ
+    for it at most; by all of it where it has none for the measure.
     """
 
     measures: Mapping[str, str]
@@ -49,7 +50,7 @@ class Hypothesis(BaseCause):
     says: str
     beside: tuple[str, str] = ("", "")
     doubt: Callable[[Measures, Measures], str] = lambda _a, _b: ""
-    dose: Callable[[float, float], float] | None = None
+    dose: Mapping[str, Callable[[float, float], float]] = field(default_factory=dict)
 
 
 def _differences(a: Measures, b: Measures) -> tuple[float, float] | None:
@@ -91,7 +92,7 @@ HYPOTHESES = (
         "completes known facts less often, even in the words in which it read them",
         (FIRST_MENTION, "at the subject's first mention"),
         _stored,
-        dose_of_answers,
+        {STORED: dose_of_answers},
     ),
     Hypothesis(
         "knowledge-extraction",
@@ -105,22 +106,22 @@ HYPOTHESES = (
         "completes known facts less often when the subject is mentioned for the first time, in wordings of its own",
         (STORED, "in the words that each read"),
         _not_stored,
-        dose_of_answers,
+        {FIRST_MENTION: dose_of_answers},
     ),
     Hypothesis(
         "copying",
         "copying from the context",
         "Olsson et al., arXiv 2209.11895",
         {
-            "copying.text_accuracy": "tokens of the test text that copying predicts",
-            "copying.accuracy": "tokens copied from random text that is repeated",
+            TEXT: "tokens of the test text that copying predicts",
+            RANDOM: "tokens copied from random text that is repeated",
         },
         1,
         0.05,
         item_kinds.copying_items,
         ItemKind.COPYING,
         "continues what it has seen before in the text less often",
-        dose=dose_of_tokens,
+        dose={TEXT: dose_of_known_tokens, RANDOM: dose_of_tokens},
     ),
 )
 
@@ -140,7 +141,7 @@ def test(case: Case, hypothesis: Hypothesis, a: Measures, b: Measures) -> Predic
     if beside in a and beside in b:
         values += f"; {words}, {significant(low[beside].value)} against {significant(high[beside].value)}"
         measured += f". {prose.measured(FACTS[beside], difference(a[beside], b[beside]))}"
-    size = 1.0 if hypothesis.dose is None else hypothesis.dose(a[name].value, b[name].value)
+    size = hypothesis.dose[name](a[name].value, b[name].value) if name in hypothesis.dose else 1.0
     stretch = max(map(abs, effect.interval)) / abs(effect.value)
     return Prediction(
         hypothesis,
