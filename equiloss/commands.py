@@ -92,9 +92,9 @@ def pretrain_eval(checkpoints: Sequence[Word | None], data: Word | None = None) 
     return _line("pretrain eval", list(known), {"data": data or DATA})
 
 
-def pretrain_probe(checkpoint: Word | None, data: Word | None = None) -> str:
+def pretrain_probe(checkpoint: Word | None, data: Word | None = None, text: Word | None = None) -> str:
     """Measure what the loss of a base model does not show."""
-    return _line("pretrain probe", [checkpoint or CHECKPOINT], {"data": data})
+    return _line("pretrain probe", [checkpoint or CHECKPOINT], {"data": data, "text": text})
 
 
 def pretrain_run(config: Word | None, data: Word | None, name: str, seed: int) -> str:

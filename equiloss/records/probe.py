@@ -14,6 +14,8 @@ from equiloss.records.file_record import FileRecord, read
 from equiloss.records.provenance import Provenance
 
 HINT = "name a .probe.json that `pretrain probe` wrote"
+OF_TEXT = ("copying", "noise", "sharpness", "forgetting")
+"""The probes that read a test text: two models are compared in them on one text alone."""
 
 
 class Measure(FileRecord):
@@ -62,15 +64,25 @@ class ProbedData(FileRecord):
 
 
 class ProbeRecord(FileRecord):
-    """Everything that was measured of a checkpoint; `skipped` says of a probe that was not run what it lacked."""
+    """Everything that was measured of a checkpoint; `skipped` says of a probe that was not run what it lacked.
+
+    `text`: whose test text the probes of `OF_TEXT` read; where a record does not say, that of `data`.
+    """
 
     format: Literal["equiloss.probe.v1"] = "equiloss.probe.v1"
     checkpoint: ProbedCheckpoint = ProbedCheckpoint()
     data: ProbedData | None = None
+    text: ProbedData | None = None
     seed: int = 0
     probes: dict[str, ProbeResult]
     skipped: dict[str, str] = Field(default_factory=dict)
     provenance: Provenance | None = None
+
+    @property
+    def text_sha256(self) -> str | None:
+        """The hash of the data whose test text was read; None where it is not known."""
+        read = self.text or self.data
+        return read.sha256 if read else None
 
     @property
     def measures(self) -> dict[str, Measure]:

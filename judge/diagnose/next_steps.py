@@ -76,9 +76,16 @@ def evaluate(case: Case) -> str:
     return commands.pretrain_eval([arm.base.path for arm in case.arms], data.pop() if len(data) == 1 else None)
 
 
-def probe(bases: Sequence[Base]) -> str:
-    """Probe these base models."""
-    return commands.both(*(commands.pretrain_probe(base.path, _data_of(base)) for base in bases))
+def probe(bases: Sequence[Base], text: str | None = None) -> str:
+    """Probe these base models, on a text of its own if that is named."""
+    return commands.both(*(commands.pretrain_probe(base.path, _data_of(base), text) for base in bases))
+
+
+def probe_on_one_text(bases: Sequence[Base]) -> str:
+    """Probe both base models on the test text that the first was probed on."""
+    first = bases[0].probe
+    read = (first.text or first.data) if first else None
+    return probe(bases, read.path if read else None)
 
 
 def explain(case: Case, only: str | None = None, seeds: int | None = None) -> str | None:

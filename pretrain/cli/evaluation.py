@@ -63,6 +63,10 @@ def probe(
     checkpoint: Checkpoint,
     *,
     data: Annotated[Path | None, Option(help="The data directory: its test split.")] = None,
+    text: Annotated[
+        Path | None,
+        Option(help="Its test text is read instead: one for all models that are compared.", show_default="--data"),
+    ] = None,
     facts: Annotated[Path | None, Option(help="Facts.", show_default="those of the data's world")] = None,
     items: Annotated[Path | None, Option(help="Instruction items: the whole data set.")] = None,
     test: Annotated[Path | None, Option(help="The held-out items, or answers to them.")] = None,
@@ -81,13 +85,14 @@ def probe(
 
     \b
       pretrain probe runs/a/checkpoint.pt --data data/demo --items alpaca.json --test results/a.jsonl
+      pretrain probe runs/b/checkpoint.pt --data data/reworded --text data/demo
       pretrain probe runs/a/checkpoint.pt --data data/speeches --facts facts.jsonl --only cloze
     """
     from pretrain.probes import tables
     from pretrain.probes.run import run
     from pretrain.probes.subject import ProbeOptions
 
-    record, path = run(checkpoint, ProbeOptions(data, facts, items, test, tuned, only, tokens, seed), output)
+    record, path = run(checkpoint, ProbeOptions(data, text, facts, items, test, tuned, only, tokens, seed), output)
     if as_json:
         console.emit_json(record)
         return

@@ -33,6 +33,7 @@ def run(path: Path, options: ProbeOptions, output: Path | None = None) -> tuple[
         ours = {str(path), subject.base.sha256} & _probed(target)
         claim(target, bool(ours), "name another file with -o, or add --overwrite")
     shards = subject.shards if options.data else None
+    text = subject.text if options.text else shards
     measured: dict[str, ProbeResult] = {}
     for name in options.only or [name for name, probe in known.items() if not probe.only_when_named]:
         start = time.perf_counter()
@@ -47,6 +48,7 @@ def run(path: Path, options: ProbeOptions, output: Path | None = None) -> tuple[
     record = ProbeRecord(
         checkpoint=ProbedCheckpoint(path=str(base.path), sha256=base.sha256, config=base.settings),
         data=ProbedData(path=str(options.data), sha256=shards.sha256) if shards else None,
+        text=ProbedData(path=str(options.text or options.data), sha256=text.sha256) if text else None,
         seed=options.seed,
         probes=measured,
         skipped=subject.skipped,

@@ -24,9 +24,13 @@ from pretrain.probes.windows import windows
 
 @dataclass(frozen=True)
 class ProbeOptions:
-    """What to probe with. Probes whose input is missing are skipped and say so."""
+    """What to probe with. Probes whose input is missing are skipped and say so.
+
+    `text`: the data whose test text losses are measured on, where it is not `data`.
+    """
 
     data: Path | None = None
+    text: Path | None = None
     facts: Path | None = None
     items: Path | None = None
     test: Path | None = None
@@ -76,14 +80,19 @@ class Subject:
         return Shards.open(self.options.data)
 
     @cached_property
+    def text(self) -> Shards:
+        """The data whose test text is read."""
+        return self.shards if self.options.text is None else Shards.open(self.options.text)
+
+    @cached_property
     def test_tokens(self) -> NDArray[np.unsignedinteger[Any]]:
-        """The data's test split (N,), in the model's tokens. Raises: InputError where it cannot read that data."""
-        split = self.shards.split("test")
-        return self.base.tokens_of(self.shards, split, np.arange(len(split)))[0].tokens
+        """The text's test split (N,), in the model's tokens. Raises: InputError where it cannot read that data."""
+        split = self.text.split("test")
+        return self.base.tokens_of(self.text, split, np.arange(len(split)))[0].tokens
 
     @cached_property
     def windows(self) -> Tensor:
-        """Windows of the data's test split (N, T+1), evenly spaced, of at most `--tokens` predicted tokens."""
+        """Windows of the text's test split (N, T+1), evenly spaced, of at most `--tokens` predicted tokens."""
         return windows(self.test_tokens, self.base.evaluated_context, self.options.tokens)
 
     def few_windows(self, most: int) -> Tensor:

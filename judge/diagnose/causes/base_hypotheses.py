@@ -20,6 +20,7 @@ from judge.diagnose.causes.measures import difference, no_effect
 from judge.diagnose.causes.patterns import BaseCause, Prediction, dose_of_answers, dose_of_known_tokens, dose_of_tokens
 
 Measures = Mapping[str, Measure]
+Dose = Callable[[float, float], float]
 
 
 TEXT, RANDOM = "copying.text_accuracy", "copying.accuracy"
@@ -50,7 +51,7 @@ class Hypothesis(BaseCause):
     says: str
     beside: tuple[str, str] = ("", "")
     doubt: Callable[[Measures, Measures], str] = lambda _a, _b: ""
-    dose: Mapping[str, Callable[[float, float], float]] = field(default_factory=dict)
+    dose: Mapping[str, Dose] = field(default_factory=dict[str, Dose])
 
 
 def _differences(a: Measures, b: Measures) -> tuple[float, float] | None:

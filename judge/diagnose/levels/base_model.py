@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from equiloss.numerals import estimated, estimated_share, significant
 from equiloss.records.counterfactual import Tried
 from equiloss.records.diagnosis import Cause, Evidence, Level, Row, not_tested, tested
-from equiloss.records.probe import Measure
+from equiloss.records.probe import OF_TEXT, Measure
 from judge.diagnose import next_steps, prose
-from judge.diagnose.case import Case, Options
+from judge.diagnose.case import Base, Case, Options
 from judge.diagnose.causes import base_hypotheses, composition, contamination
 from judge.diagnose.causes.measures import difference
 from judge.diagnose.causes.patterns import Prediction, located
@@ -55,6 +55,8 @@ def level(case: Case, options: Options) -> Level:
             evidence=(Evidence(name="base", says="The checkpoints' hashes are equal.", bearing="against"),),
         )
     a, b = (base.probe.measures if base.probe else {} for base in bases)
+    apart = _of_text(a, b) if _texts_differ(bases) else []
+    a, b = ({name: one for name, one in side.items() if name not in apart} for side in (a, b))
     differences = base_differences(case)
     unprobed = [base for base, measures in zip(bases, (a, b), strict=True) if not measures]
     if unprobed and differences is None:
@@ -70,6 +72,9 @@ def level(case: Case, options: Options) -> Level:
         evidence.append(Evidence(name="probes", says=f"The base model of {names} was not probed."))
     else:
         evidence += _descriptive(a, b)
+    if apart:
+        says = "The two were probed on different texts, so what was measured on them is not compared"
+        evidence.append(Evidence(name="texts", says=f"{says}: {prose.names(apart)}."))
     causes = _causes(case, a, b, acting(differences or []), options.tried)
     if unprobed or any(one.status == "possible" for one in causes):
         status, says = "undetermined", "The base models differ, but nothing that was measured accounts for the gap."
@@ -81,10 +86,20 @@ def level(case: Case, options: Options) -> Level:
         says,
         evidence=tuple(evidence),
         causes=tuple(causes),
-        missing=("probes of both base models",) if unprobed else (),
-        command=next_steps.probe(unprobed) or None,
+        missing=("probes of both base models",) if unprobed else ("probes on one text",) if apart else (),
+        command=next_steps.probe_on_one_text(bases) if apart else next_steps.probe(unprobed) or None,
         tables={"measures": _table(a, b), "differences": [one.row() for one in differences or []]},
     )
+
+
+def _texts_differ(bases: Sequence[Base]) -> bool:
+    texts = {base.probe.text_sha256 for base in bases if base.probe} - {None}
+    return len(texts) > 1
+
+
+def _of_text(a: Mapping[str, Measure], b: Mapping[str, Measure]) -> list[str]:
+    """The measures of both sides that were made on a test text."""
+    return [name for name in a if name in b and name.partition(".")[0] in OF_TEXT]
 
 
 def _causes(
