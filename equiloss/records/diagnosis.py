@@ -152,7 +152,8 @@ class Contribution(FileRecord):
 class DiagnosisVerdict(FileRecord):
     """The answer. `causes` are what is named, `cause` the largest of them; `reason` is a fixed word for programs.
 
-    `shows_as`: how a difference shows whose cause is not named; `level` and `share` are those of `cause`.
+    `shows_as`: how a difference shows whose cause is not named, or what pulls apart behind a gap that is not shown;
+    `level` and `share` are those of `cause`.
     """
 
     kind: VerdictKind

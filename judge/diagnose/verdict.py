@@ -148,7 +148,7 @@ def _not_shown(found: Findings, margin: float) -> Decision:
     opposing = [
         one for one in found.causes if one.status == "supported" and one.points and abs(one.points.value) >= margin
     ]
-    behind = ""
+    behind, shows = "", {"shows_as": tuple(one.id for one in opposing)}
     if len(opposing) == 1 and opposing[0].points:
         behind = f" In it {prose.lower(opposing[0].title)}: {significant(opposing[0].points.value)} points."
     elif opposing:
@@ -160,7 +160,8 @@ def _not_shown(found: Findings, margin: float) -> Decision:
             if one.level == 2 and (decided := _hidden_by_the_judge(found, one, margin)):
                 return decided
         behind += "".join(f" It is as judged: {one.says}" for one in found.causes if one.level == 2 and one.open)
-        return found.verdict("within-margin", "no-gap" if gap.value == 0 else "within-margin", says + behind, None)
+        reason = "no-gap" if gap.value == 0 else "within-margin"
+        return found.verdict("within-margin", reason, says + behind, None, **shows)
     lower = ""
     split = case.gap.split
     if split is not None and split.recipes is not None and split.bases is not None and split.bases.p < 0.05:
@@ -175,7 +176,7 @@ def _not_shown(found: Findings, margin: float) -> Decision:
     )
     several_bases = split is not None and split.recipes is not None
     command = next_steps.pretrain_again(case) if several_bases else next_steps.more_seeds(case)
-    return found.verdict("underpowered", "within-noise", says + behind, command)
+    return found.verdict("underpowered", "within-noise", says + behind, command, **shows)
 
 
 def _hidden_by_the_judge(found: Findings, cause: Cause, margin: float) -> Decision | None:

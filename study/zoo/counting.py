@@ -200,11 +200,12 @@ def checks(pair: Pair, diagnosis: Diagnosis, planted: Sequence[PlantedFactor]) -
     """For each of `COUNTS` that asks something of this pair: how often it is so, of how often it could be."""
     verdict, kind = diagnosis.verdict, pair.kind
     wrong = bool(set(verdict.causes) - set(pair.causes))
+    both = set(verdict.causes if diagnosis.better is not None else verdict.shows_as)  # two may cancel to no gap
     asked: dict[str, bool] = {}
     if pair.causes and kind in ("single", "decoy"):
         asked["single"] = verdict.cause == pair.head.cause or NAMES.get(verdict.kind) == pair.head.cause
     if kind == "two":
-        asked |= {"both": set(pair.causes) <= set(verdict.causes), "third": wrong}
+        asked |= {"both": set(pair.causes) <= both, "third": bool(both - set(pair.causes))}
     if kind != "null" and diagnosis.better is not None:
         asked["wrong"] = wrong
     if kind in ("null", "one-seed", "unlisted"):

@@ -304,6 +304,10 @@ def test_what_is_asked_of_each_kind_of_pair(tmp_path: Path) -> None:
     }
     third = checks(two, told("recipe-rate", 12.9, also=("copying", "composition")), planted)
     assert (third["both"], third["third"], third["wrong"], third["points"]) == ((1, 1), (1, 1), (1, 1), (0, 1))
+    hidden = told("recipe-rate", 12.0, "underpowered")
+    behind = hidden.verdict.model_copy(update={"causes": (), "shows_as": ("recipe-rate", "copying")})
+    cancel = checks(two, hidden.model_copy(update={"better": None, "verdict": behind}), planted)
+    assert (cancel["both"], cancel["third"], "wrong" in cancel) == ((1, 1), (0, 1), False)
     null, unlisted, one, decoy = read_pairs(["null-recipes", "unlisted-mix", "one-seed-rate", "decoy-decay-rate"])
     assert checks(null, told("copying", 1.0), []) == {"null": (1, 1), "recipes": (1, 1)}
     assert checks(unlisted, told("copying", 1.0), []) == {"unlisted": (1, 1), "wrong": (1, 1)}

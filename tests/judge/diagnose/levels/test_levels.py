@@ -241,6 +241,29 @@ def test_a_rerun_that_closes_the_gap_names_the_field_and_says_its_share_once(pai
     assert next(one for one in found.causes if one.id == "recipe-rate").status == "excluded"
 
 
+def test_causes_that_cancel_are_told_behind_the_gap_that_is_not_shown(pair: Any, make_record: Make) -> None:
+    runs = [
+        *pair.seeds("a", lambda i: 0.6, run=make_record()),
+        *pair.seeds("b", lambda i: 0.6, run=make_record(lr=1e-6, dropout=0.5)),
+    ]
+    pair.judge(runs)
+    tried = [
+        {
+            "cause": f"recipe-{name}",
+            "runs": ["x.s1", "x.s2"],
+            "share": {"value": 1.0, "low": 0.5, "high": 1.5},
+            "points": {"value": points, "low": points - 5, "high": points + 5, "p": 1e-6},
+        }
+        for name, points in (("rate", 30.0), ("dropout", -30.0))
+    ]
+    document = {"format": "equiloss.explanation.v1", "a": "a", "b": "b", "tried": tried}
+    (pair.folder / "a.vs.b.explain.json").write_text(json.dumps(document))
+    verdict = say(pair).verdict
+    assert (verdict.kind, verdict.causes) == ("within-margin", ())
+    assert set(verdict.shows_as) == {"recipe-rate", "recipe-dropout"}
+    assert "contributions pull against each other: " in verdict.sentence
+
+
 def test_a_position_effect_with_unbalanced_orders_is_named(pair: Any) -> None:
     runs = [*pair.seeds("a", lambda i: 0.6, 1), *pair.seeds("b", lambda i: 0.6, 1, first=50)]
     pair.judge(runs, order=lambda i, r: (0, 1) if i % 4 else (1, 0), bonus=lambda x, place, call: 40 - 40 * place)
