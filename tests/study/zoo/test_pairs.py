@@ -20,7 +20,7 @@ from equiloss.records.diagnosis import (
     VerdictKind,
 )
 from equiloss.statistics.estimate import Estimate
-from study.zoo.counting import PlantedFactor, Proportion, checks, count, outcome
+from study.zoo.counting import PairOutcome, PlantedFactor, Proportion, checks, count, outcome
 from study.zoo.pairs import known, read_pairs
 from study.zoo.plan import study_of
 
@@ -289,6 +289,16 @@ def told(cause: str, points: float, kind: VerdictKind = "cause", also: tuple[str
             "verdict": found.verdict.model_copy(update={"causes": (cause, *also)}),
         }
     )
+
+
+@pytest.mark.parametrize(
+    ("both", "third", "right"), [((1, 1), (0, 1), True), ((1, 1), (1, 1), False), ((0, 1), (0, 1), False)]
+)
+def test_a_pair_of_two_causes_is_right_where_both_and_no_third_are_listed(
+    both: tuple[int, int], third: tuple[int, int], right: bool
+) -> None:
+    made = {"pair": "p", "seed": 0, "cause": "copying", "kind": "two", "named": "knowledge-extraction"}
+    assert PairOutcome.model_validate({**made, "checks": {"both": both, "third": third}}).right is right
 
 
 def test_what_is_asked_of_each_kind_of_pair(tmp_path: Path) -> None:
