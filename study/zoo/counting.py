@@ -87,7 +87,7 @@ class PairOutcome(FileRecord):
     @computed_field
     @property
     def right(self) -> bool:
-        """Whether the diagnosis named the planted cause (of two: both and no third; where none can be: claimed none)."""
+        """Whether it named the planted cause (of two: both and no third; where none can be named: claimed none)."""
         if self.kind == "two" and self.named is not None:
             return (self.checks["both"], self.checks["third"]) == ((1, 1), (0, 1))
         return self.named == self.cause or (self.kind in NAMELESS and self.named is not None and not self.listed)
