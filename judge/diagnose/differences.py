@@ -21,6 +21,8 @@ SETTINGS = Suspect("decoding-settings", "different decoding settings", 0.8, "", 
 NEUTRAL: Mapping[str, JsonValue] = {"top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "min_p": 0.0}
 """Decoding settings that are as good as none."""
 
+ORIGINS = {"huggingface": "imported", "ift": "fine-tuned"}
+"""How a base model came about that is no run of `pretrain`, by the kind in its record."""
 LATER_FIELDS: dict[str, JsonValue] = {"out_bias": True, "norm": "var", "init": "gpt2"}
 """Fields of a model's shape that older records lack, and what all models had then."""
 
@@ -111,7 +113,16 @@ def recipe_seeds(case: Case) -> list[str]:
 def base_differences(case: Case) -> list[Difference] | None:
     """The fields in which the base models' making differs, most suspected first; None where it is not recorded."""
     a, b = _of_base(case.a.base), _of_base(case.b.base)
-    return _differences(a, b, BASE, "base") if a and b else None
+    if not a or not b:
+        return None
+    if a.get("origin") != b.get("origin"):  # of one alone it is known how it was fine-tuned before
+        a, b = ({field: value for field, value in one.items() if not field.startswith("tuned.")} for one in (a, b))
+    return _differences(a, b, BASE, "base")
+
+
+def made_elsewhere(case: Case) -> bool:
+    """Whether a base model is no run of `pretrain`, so that equal records do not say that it was made alike."""
+    return any(arm.base.record.run is not None and arm.base.record.run.kind for arm in case.arms)
 
 
 def base_seeds(case: Case) -> list[str]:
@@ -202,6 +213,11 @@ def _of_base(base: Base) -> dict[str, JsonValue]:
     if run is None:
         return {}
     made: dict[str, object] = {"model": LATER_FIELDS | base.record.config} if base.record.config else {}
+    if run.kind:
+        made["origin"] = ORIGINS.get(run.kind, run.kind)
+    if run.recipe:
+        made["tuned"] = {key: value for key, value in run.recipe.items() if key != "decoding"}
+        made["tuned"] |= {"base": run.base.sha256 if run.base else None}
     if run.config:
         made["config"] = {section: values for section, values in run.config.items() if section != "model"}
         made["config"] |= {"train": {"backend": "torch", **run.train_settings, "processes": run.processes or 1}}

@@ -71,6 +71,7 @@ RECIPE = (
 BASE = (
     _train("copying", "loss on tokens that induction predicts", 0.95, OLSSON, "mask_induction"),
     Suspect("base-data", "pretraining data", 0.9, ALLEN_ZHU, ("data",)),
+    Suspect("base-origin", "what was done to the base model before", 0.9, GEKHMAN, ("origin", "tuned")),
     _train("overtrained", "how long it was trained", 0.6, SPRINGER, "steps", "tokens"),
     _train("weight-decay", "weight decay", 0.6, HAN, "weight_decay", "decay_on"),
     _train("rate-decay", "learning rate and its schedule", 0.6, YANO, "lr", "schedule", "warmup", "decay", "floor"),
@@ -96,6 +97,7 @@ IDLE = frozenset(
         *(f"config.train.{name}" for name in ("device", "threads", "parallel", "compile", "max_skipped")),
         *(f"config.train.{name}" for name in ("log_every", "eval_every", "eval_tokens", "samples", "tracker")),
         *(f"config.train.{name}" for name in ("save_every", "save_minutes", "keep")),
+        *(f"model.{name}" for name in ("_name_or_path", "_model_name_or_path", "transformers_version", "use_cache")),
     }
 )
 """Fields that describe a run without being able to change its result."""

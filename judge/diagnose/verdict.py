@@ -17,6 +17,7 @@ from judge.diagnose.differences import (
     base_seeds,
     decoding_differences,
     in_words,
+    made_elsewhere,
     recipe_differences,
     same_base,
 )
@@ -212,7 +213,7 @@ def _nothing_recorded(found: Findings) -> Decision | None:
     if case.a.record is None or case.b.record is None or not gap.seeds_measured:
         return None
     of_base = [] if same_base(case) else base_differences(case)
-    if of_base is None:
+    if of_base is None or (not same_base(case) and made_elsewhere(case)):
         return None
     of_recipe = [*recipe_differences(case), *decoding_differences(case)]
     inert = [*of_recipe, *of_base]

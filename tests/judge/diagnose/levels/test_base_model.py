@@ -279,6 +279,38 @@ def test_two_pretraining_seeds_are_chance_of_pretraining(pair: Any, make_record:
     assert (found.verdict.kind, found.verdict.reason) == ("chance-of-pretraining", "seeds-of-pretraining")
 
 
+def imported(folder: Path, name: str, **run: Any) -> dict[str, Any]:
+    """A base model of another library: its record has a shape and nothing of its training."""
+    made = base(folder, name)
+    shape = {"hidden_size": 8, "_name_or_path": f"bases/{name}", "transformers_version": name}
+    return {**made, "config": shape, "run": {"kind": "huggingface", "name": name, **run}}
+
+
+def test_models_that_were_trained_elsewhere_are_not_said_to_differ_in_nothing(pair: Any, make_record: Make) -> None:
+    found = two(pair, make_record, imported(pair.folder, "one"), imported(pair.folder, "two"), lambda i: 0.4)
+    assert (found.verdict.kind, found.verdict.reason) == ("cannot-tell", "nothing-accounts")
+    assert not [one for one in found.causes if one.level == 5]  # where a file lay is no property of a model
+
+
+def test_a_base_model_that_was_fine_tuned_before_is_a_suspect(pair: Any, make_record: Make) -> None:
+    recipe = {"lr": 1e-4, "epochs": 6, "decoding": {"temperature": 0.0}}
+    tuned = imported(pair.folder, "two", kind="ift", recipe=recipe, base={"path": "x", "sha256": "one"})
+    found = two(pair, make_record, imported(pair.folder, "one"), tuned, lambda i: 0.4)
+    assert found.verdict.kind == "cannot-tell"
+    assert "Not excluded: what was done to the base model before" in found.verdict.sentence
+    (cause,) = (one for one in found.causes if one.level == 5)
+    assert "origin: imported against fine-tuned" in cause.says
+
+
+def test_base_models_that_were_fine_tuned_by_two_recipes_differ_in_them(pair: Any, make_record: Make) -> None:
+    a, b = (
+        imported(pair.folder, name, kind="ift", recipe={"epochs": epochs}, base={"path": "x", "sha256": "x"})
+        for name, epochs in (("one", 9), ("two", 6))
+    )
+    (cause,) = (one for one in two(pair, make_record, a, b, lambda i: 0.4).causes if one.level == 5)
+    assert "tuned.epochs: 9 against 6" in cause.says
+
+
 def test_chance_of_pretraining_tells_which_fault_of_the_judge_is_open(pair: Any, make_record: Make) -> None:
     found = two(pair, make_record, base(pair.folder, "one", seed=1), base(pair.folder, "two", seed=2), lambda i: 0.4)
     assert "Not excluded" not in found.verdict.sentence  # the reference has the gap too
