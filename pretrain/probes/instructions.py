@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from equiloss.errors import InputError
-from equiloss.records.response import read_rows
+from equiloss.records.response import item_id, read_rows
 
 
 @dataclass(frozen=True)
 class AskedItem:
-    """A question (instruction and input), its reference answer, and its id where the file has one."""
+    """A question (instruction and input), its reference answer, and its id."""
 
     question: str
     answer: str
@@ -19,12 +19,12 @@ class AskedItem:
 
     @property
     def key(self) -> str:
-        """What pairs this item between two models."""
+        """What pairs this item between two models, and with the answers to it."""
         return self.id or self.question
 
 
 def read_items(path: Path) -> list[AskedItem]:
-    """Read Alpaca-style items, or the reference answers of a results file.
+    """Read Alpaca-style items, or the reference answers of a results file, with the ids that answers to them have.
 
     Raises: InputError when the file is missing, broken, or holds no item with an answer.
     """
@@ -32,9 +32,10 @@ def read_items(path: Path) -> list[AskedItem]:
     for row in read_rows(path):
         if "instruction" in row:
             answer = str(row.get("reference") or ("" if "generator" in row else row.get("output")) or "")
-            question = f"{row['instruction']}\n{row['input']}" if row.get("input") else str(row["instruction"])
+            instruction, given = str(row["instruction"]), str(row.get("input") or "")
+            own = str(row["id"]) if "generator" in row and row.get("id") is not None else item_id(instruction, given)
             if answer.strip():
-                items.append(AskedItem(question, answer, str(row.get("id") or "")))
+                items.append(AskedItem(f"{instruction}\n{given}" if given else instruction, answer, own))
     if not items:
         raise InputError(f"{path}: holds no item with an instruction and an answer", "give Alpaca-style items")
     return items

@@ -201,7 +201,7 @@ def outcome(pair: Pair, seed: int, where: Path) -> PairOutcome:
 def checks(pair: Pair, diagnosis: Diagnosis, planted: Sequence[PlantedFactor]) -> dict[str, tuple[int, int]]:
     """For each of `COUNTS` that asks something of this pair: how often it is so, of how often it could be."""
     verdict, kind = diagnosis.verdict, pair.kind
-    wrong = bool(set(verdict.causes) - set(pair.causes))
+    wrong = bool(set(verdict.causes) - {*pair.causes, *pair.head.entails})
     both = set(verdict.causes if diagnosis.better is not None else verdict.shows_as)  # two may cancel to no gap
     asked: dict[str, bool] = {}
     if pair.causes and kind in ("single", "decoy"):

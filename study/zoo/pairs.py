@@ -34,7 +34,8 @@ QuestionName = Literal["answers", "bases", "recipes"]
 class PairHead(Config):
     """A pair's `[pair]` table: the planted cause (or "chance"), its level, and what `judge diagnose` reads.
 
-    `beside`: a second planted cause; `kind`: what is counted of it; `null`: the questions whose truth is no gap;
+    `beside`: a second planted cause; `entails`: what the cause itself does to the base model, and no wrong name beside
+    it; `kind`: what is counted of it; `null`: the questions whose truth is no gap;
     `a`, `b`: runs, each FOLDER/NAME of all its seeds (those of its factors, where it has some); `judge`: flags of the
     simulated judge, which judges both unless a cell called judge... does; `needs`: what shared cells must have made
     before the diagnosis; `explain`: whether `study explain` makes what differs equal before it.
@@ -42,6 +43,7 @@ class PairHead(Config):
 
     cause: str
     beside: str | None = None
+    entails: tuple[str, ...] = ()
     kind: Kind | None = None
     null: tuple[QuestionName, ...] = ()
     level: int | None = Field(default=None, ge=0, le=5)

@@ -17,6 +17,7 @@ from equiloss.errors import InputError
 from equiloss.records.base_run import CheckpointRun, TrainingData
 from equiloss.records.probe import Measure, ProbeRecord, load
 from equiloss.tokenizer import to_record, train_bpe
+from ift.data.formats import read_examples
 from pretrain.config import ModelConfig
 from pretrain.data.document import Document
 from pretrain.data.shard_writer import write_shards, write_source
@@ -38,7 +39,7 @@ from pretrain.probes import (
 )
 from pretrain.probes.completions import complete
 from pretrain.probes.facts import Fact, read_facts, value_place, world_facts
-from pretrain.probes.instructions import AskedItem
+from pretrain.probes.instructions import AskedItem, read_items
 from pretrain.probes.registry import probes
 from pretrain.probes.subject import ProbeOptions
 
@@ -270,6 +271,17 @@ def test_a_model_that_saw_the_test_items_has_an_advantage_on_them(encoding: Enco
     assert len(planted.samples or ()) == 4
     with pytest.raises(InputError, match="besides"):
         items.item_losses(model, encoding, test, test)
+
+
+def test_held_items_have_the_ids_of_the_answers_to_them(tmp_path: Path) -> None:
+    rows = [{"id": "mine", "instruction": "Copy.", "input": "a b", "output": "a b"}]
+    (tmp_path / "held.json").write_text(json.dumps(rows))
+    answer = {**rows[0], "id": "theirs", "output": "b", "reference": "a b", "generator": "x"}
+    (tmp_path / "x.jsonl").write_text(json.dumps(answer) + "\n")
+    (example,) = read_examples(str(tmp_path / "held.json"))
+    (held,), (answered,) = (read_items(tmp_path / name) for name in ("held.json", "x.jsonl"))
+    assert (held.key, held.question, held.answer) == (example.id, "Copy.\na b", "a b")
+    assert (answered.key, answered.answer) == ("theirs", "a b")
 
 
 def test_items_go_to_the_domain_that_is_worded_like_them(tmp_path: Path) -> None:

@@ -318,6 +318,9 @@ def test_what_is_asked_of_each_kind_of_pair(tmp_path: Path) -> None:
     behind = hidden.verdict.model_copy(update={"causes": (), "shows_as": ("recipe-rate", "copying")})
     cancel = checks(two, hidden.model_copy(update={"better": None, "verdict": behind}), planted)
     assert (cancel["both"], cancel["third"], "wrong" in cancel) == ((1, 1), (0, 1), False)
+    (mixed,) = read_pairs(["composition"])
+    assert checks(mixed, told("composition", 1.0, also=("copying",)), [])["wrong"] == (0, 1)
+    assert checks(mixed, told("composition", 1.0, also=("contamination",)), [])["wrong"] == (1, 1)
     null, unlisted, one, decoy = read_pairs(["null-recipes", "unlisted-mix", "one-seed-rate", "decoy-decay-rate"])
     assert checks(null, told("copying", 1.0), []) == {"null": (1, 1), "recipes": (1, 1)}
     assert checks(unlisted, told("copying", 1.0), []) == {"unlisted": (1, 1), "wrong": (1, 1)}
