@@ -10,7 +10,6 @@ with one field changed (`pretraining_again`).
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ from judge.diagnose.differences import (
     recipe_differences,
     same_base,
 )
-from judge.diagnose.naming import ACCOUNTS, CORRECTED, share_of
+from judge.diagnose.naming import ACCOUNTS, CORRECTED, left, share_of
 from study.counterfactual import continued_pretraining, pretraining_again
 from study.counterfactual.reruns import RerunBudget, Reruns, Runner, contrast, gain, run_command, times
 
@@ -153,12 +152,12 @@ def explain(
         if factor.cause not in known:
             console.say(f"making equal: {factor.changed}")
         keep(known.get(factor.cause) or attempt(reruns, [factor]))
-        if not everything and _settled(tried, case.gap.value):
+        if not everything and _settled(tried, case.gap.estimate):
             break
-    left = [one for one in wanted if any(rerun.cause == one.cause and not rerun.settled for rerun in tried)]
-    if len(left) == CROSSED and (len(wanted) > CROSSED or not same_base(case)):
-        crossed = known.get(" × ".join(one.cause for one in left))
-        keep(crossed or attempt(reruns, left))
+    open_ones = [one for one in wanted if any(rerun.cause == one.cause and not rerun.settled for rerun in tried)]
+    if len(open_ones) == CROSSED and (len(wanted) > CROSSED or not same_base(case)):
+        crossed = known.get(" × ".join(one.cause for one in open_ones))
+        keep(crossed or attempt(reruns, open_ones))
     return tried, path
 
 
@@ -208,17 +207,19 @@ def _control(again: Estimate, gap: float) -> str:
     return f"run again unchanged, the two differ by {estimated(again)} points instead of {significant(gap)}"
 
 
-def _settled(tried: Sequence[Tried], gap: float) -> bool:
-    """Whether what is unexplained cannot hold another half of the gap, by the factors that pass Holm's correction."""
+def _settled(tried: Sequence[Tried], gap: Estimate) -> bool:
+    """Whether what is unexplained cannot hold another half of the gap, by the factors that pass Holm's correction.
+
+    The gap itself is not known exactly either, so its interval counts too.
+    """
     measured = [one.points for one in tried if one.points is not None and one.points.low is not None]
     passed = [
         one
         for one, p in zip(measured, holm([one.p for one in measured]), strict=True)
         if p is not None and p < CORRECTED
     ]
-    rest = abs(gap - sum(one.value for one in passed))
-    half = math.sqrt(sum(((one.interval[1] - one.interval[0]) / 2) ** 2 for one in passed))
-    return bool(passed) and rest + half < ACCOUNTS * abs(gap)
+    rest = left(gap, passed)
+    return bool(passed) and rest.low is not None and max(map(abs, rest.interval)) < ACCOUNTS * abs(gap.value)
 
 
 def _known(path: Path, key: str) -> tuple[Tried, ...]:
