@@ -152,7 +152,7 @@ def explain(
         if factor.cause not in known:
             console.say(f"making equal: {factor.changed}")
         keep(known.get(factor.cause) or attempt(reruns, [factor]))
-        if not everything and _settled(tried, case.gap.estimate):
+        if not everything and settled(tried, case.gap.estimate):
             break
     open_ones = [one for one in wanted if any(rerun.cause == one.cause and not rerun.settled for rerun in tried)]
     if len(open_ones) == CROSSED and (len(wanted) > CROSSED or not same_base(case)):
@@ -207,7 +207,7 @@ def _control(again: Estimate, gap: float) -> str:
     return f"run again unchanged, the two differ by {estimated(again)} points instead of {significant(gap)}"
 
 
-def _settled(tried: Sequence[Tried], gap: Estimate) -> bool:
+def settled(tried: Sequence[Tried], gap: Estimate) -> bool:
     """Whether what is unexplained cannot hold another half of the gap, by the factors that pass Holm's correction.
 
     The gap itself is not known exactly either, so its interval counts too.

@@ -14,14 +14,16 @@ import pytest
 
 from equiloss.config import read_toml, validate
 from equiloss.errors import BudgetError, EquilossError, InputError
+from equiloss.records.counterfactual import Tried
 from equiloss.records.ift_run import Settings
 from equiloss.records.response import Response, item_id, read_responses, write_responses
+from equiloss.statistics.estimate import Estimate
 from ift.recipe import Recipe
 from judge.diagnose.diagnose import diagnose
 from judge.simulate.replies import Model, Personality, Simulation
 from judge.simulate.server import Service, serving
 from study.counterfactual import tables
-from study.counterfactual.explain import explain
+from study.counterfactual.explain import explain, settled
 from study.counterfactual.pretraining_again import with_fields
 from study.counterfactual.reruns import CUT_OFF, RerunBudget, changed_recipe, closed, run_command
 
@@ -404,6 +406,13 @@ def test_two_that_are_left_beside_a_third_are_changed_at_once(folder: Path) -> N
     both = points["recipe-rate × recipe-dropout"]
     assert both == pytest.approx(points["recipe-rate"] + points["recipe-dropout"], abs=1.0)
     assert both == pytest.approx(50, abs=8)  # "no idea" agrees a little with every reference
+
+
+@pytest.mark.parametrize(("half", "enough"), [(0.1, True), (6.0, False)])
+def test_a_second_cause_is_sought_where_the_gap_may_leave_room_for_it(half: float, enough: bool) -> None:
+    gap = Estimate(value=40, low=40 - half, high=40 + half)
+    tried = Tried(cause="recipe-rate", points=Estimate(value=23, low=21, high=25, p=1e-9))
+    assert settled([tried], gap) is enough  # 17 are left, with 2 or 6.3 to either side; half of the gap is 20
 
 
 def test_the_share_closed_is_exact_without_noise() -> None:
