@@ -77,7 +77,7 @@ def evaluate(case: Case) -> str:
 
 
 def probe(bases: Sequence[Base], text: str | None = None) -> str:
-    """Probe these base models, on a text of its own if that is named."""
+    """Probe these base models, on a text where one is named."""
     return commands.both(*(commands.pretrain_probe(base.path, _data_of(base), text) for base in bases))
 
 

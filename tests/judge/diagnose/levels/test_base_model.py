@@ -279,6 +279,22 @@ def test_two_pretraining_seeds_are_chance_of_pretraining(pair: Any, make_record:
     assert (found.verdict.kind, found.verdict.reason) == ("chance-of-pretraining", "seeds-of-pretraining")
 
 
+@pytest.mark.parametrize("text", ["one", "two"])
+def test_copying_is_compared_on_one_text_alone(pair: Any, make_record: Make, text: str) -> None:
+    a, b = base(pair.folder, "one", cloze=0.5, copying=0.95), base(pair.folder, "two", data="e", cloze=0.5)
+    for name, read in (("one", "one"), ("two", text)):
+        path = pair.folder / name / "checkpoint.probe.json"
+        document = json.loads(path.read_text())
+        own = {"data": {"path": f"data/{name}", "sha256": name}, "text": {"path": f"data/{read}", "sha256": read}}
+        path.write_text(json.dumps(document | own))
+    found = two(pair, make_record, a, b, lambda i: 0.45 if i % 2 else 0.9)
+    compared = text == "one"
+    assert (found.verdict.cause == "copying") is compared
+    assert ("copying" in {one.id for one in found.causes}) is compared
+    assert ("probes on one text" in found.level(5).missing) is not compared
+    assert compared or "--text data/one" in (found.level(5).command or "")
+
+
 def imported(folder: Path, name: str, **run: Any) -> dict[str, Any]:
     """A base model of another library: its record has a shape and nothing of its training."""
     made = base(folder, name)
