@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -34,6 +34,12 @@ def conversation_id(instruction: str, input: str, history: Sequence[Turn], syste
         return item_id(instruction, input)
     asked = [instruction, input, system, [[turn.instruction, turn.input, turn.response] for turn in history]]
     return hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def given_id(row: Mapping[str, Any]) -> str | None:
+    """The id that a row of a results file gives its item; None where what is asked makes it, as in any other file."""
+    id: object = row.get("id") if row.keys() & {"generator", "model_response"} else None
+    return str(id) if type(id) in (str, int) else None
 
 
 def number_repeats(ids: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from equiloss.console import say, warn
 from equiloss.errors import InputError
-from equiloss.records.response import Example, Turn, conversation_id, number_repeats
+from equiloss.records.response import Example, Turn, conversation_id, given_id, number_repeats
 from pretrain.data.rows import HUB, Row, file_rows, hub_rows
 
 WORLD = "world:"
@@ -100,11 +100,10 @@ def example(row: Row, where: str) -> Example:
         raise InputError(f"{where}: split is {split!r}", "it may be train, validation or test")
     if not draft.instruction.strip() and not draft.input.strip():
         raise InputError(f"{where}: the instruction is empty", "mend or delete that item")
-    id = row.get("id") if row.keys() & {"generator", "model_response"} else None
     own = conversation_id(draft.instruction, draft.input, draft.history, draft.system)
     return draft.model_copy(
         update={
-            "id": str(id) if type(id) in (str, int) else own,
+            "id": given_id(row) or own,
             "category": _text(row.get("category"), f"{where}: category") or None,
             "split": SPLITS.get(split or ""),
         }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from equiloss.errors import InputError
-from equiloss.records.response import item_id, read_rows
+from equiloss.records.response import given_id, item_id, number_repeats, read_rows
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ def read_items(path: Path) -> list[AskedItem]:
 
     Raises: InputError when the file is missing, broken, or holds no item with an answer.
     """
+    rows = [row for row in read_rows(path) if "instruction" in row]
+    asked = [(str(row["instruction"]), str(row.get("input") or "")) for row in rows]
+    ids = number_repeats([given_id(row) or item_id(*one) for row, one in zip(rows, asked, strict=True)])
     items: list[AskedItem] = []
-    for row in read_rows(path):
-        if "instruction" in row:
-            answer = str(row.get("reference") or ("" if "generator" in row else row.get("output")) or "")
-            instruction, given = str(row["instruction"]), str(row.get("input") or "")
-            own = str(row["id"]) if "generator" in row and row.get("id") is not None else item_id(instruction, given)
-            if answer.strip():
-                items.append(AskedItem(f"{instruction}\n{given}" if given else instruction, answer, own))
+    for row, (instruction, given), id in zip(rows, asked, ids, strict=True):
+        answer = str(row.get("reference") or ("" if "generator" in row else row.get("output")) or "")
+        if answer.strip():
+            items.append(AskedItem(f"{instruction}\n{given}" if given else instruction, answer, id))
     if not items:
         raise InputError(f"{path}: holds no item with an instruction and an answer", "give Alpaca-style items")
     return items

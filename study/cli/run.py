@@ -7,6 +7,7 @@ from typer import Argument, Option, Typer
 
 from equiloss import console
 from equiloss.cli import JsonFlag, Overwrite, Sets, claim_outputs, output_option, repeatable
+from equiloss.errors import InputError
 
 commands = Typer()
 
@@ -67,6 +68,7 @@ def zoo(
     pairs: Annotated[list[str], repeatable("--pairs", "NAME", "A pair, a pattern, or a TOML file.")],
     seeds: Annotated[int, Option(min=1, help="Make each pair so often.")] = 1,
     first_seed: Annotated[int, Option(min=0)] = 0,
+    counted: Annotated[list[str], repeatable("--count", "ZOO.json", "Make nothing; count these zoos' pairs together.")],
     jobs: Jobs = None,
     output: Annotated[Path, Option("-o", "--output")] = Path("zoo"),
     sets: Annotated[list[str], repeatable("--set", "KEY=VALUE", "Override a parameter; of one pair: PAIR.KEY.")],
@@ -79,17 +81,24 @@ def zoo(
     \b
       study zoo --pairs knowledge-extraction --pairs 'recipe-*' --seeds 5 --jobs 2
       study zoo --pairs my-pair.toml --set steps=2000
+      study zoo --count zoo-100/zoo.json --count zoo-101/zoo.json -o counted
     A pair is a TOML file with its true cause (docs/world.md); without --pairs all that are shipped are made. The same
     command goes on where it stopped. Writes OUTPUT/zoo.json and OUTPUT/zoo.html. Exit codes: 0 all diagnosed, 2 a
     mistake in a pair, 3 some could not be made.
     """
     from study import runner
     from study.cli.run_output import emit_plan
-    from study.cli.tables import emit_count
-    from study.zoo.counting import count, outcome
+    from study.cli.tables import emit_zoo
+    from study.zoo.counting import count, outcome, pool
     from study.zoo.pairs import read_pairs
     from study.zoo.plan import study_of
 
+    if counted:
+        if pairs or sets or dry_run:
+            raise InputError("--count makes nothing", "leave out --pairs, --set and --dry-run")
+        claim_outputs(output / "zoo.json", output / "zoo.html")
+        emit_zoo(pool([Path(file) for file in counted]), output, as_json=as_json)
+        return
     seeds_of_pairs = range(first_seed, first_seed + seeds)
     chosen = read_pairs(pairs)
     study = study_of(chosen, seeds_of_pairs, sets)
@@ -99,12 +108,6 @@ def zoo(
     claim_outputs(output / "zoo.json", output / "zoo.html")
     console.say(f"zoo: {len(chosen)} pairs × {seeds} seeds, {len(study.cells)} cells in {output}")
     result = runner.run(study, output, jobs=jobs or runner.default_jobs(study))
-    counted = count(chosen, [outcome(pair, seed, output) for pair in chosen for seed in seeds_of_pairs])
-    page = counted.write(output)
-    if as_json:
-        console.emit_json(counted.model_dump(mode="json"))
-    else:
-        emit_count(counted)
-        console.write(str(page))
-    counted.require_complete(output)
+    found = count(chosen, [outcome(pair, seed, output) for pair in chosen for seed in seeds_of_pairs])
+    emit_zoo(found, output, as_json=as_json)
     result.require_complete()

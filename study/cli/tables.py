@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 from equiloss import console
 from equiloss.numerals import percent
@@ -20,6 +21,17 @@ def emit_effects(effects: Effects) -> None:
     rows = [baseline, *((effect.arm, *cells(effect)) for effect in effects.effects)]
     console.emit_table(console.table("", "lrrrrrrl", HEADINGS, rows))
     console.out().print(closing(effects), markup=False, soft_wrap=True)
+
+
+def emit_zoo(count: ZooCount, output: Path, *, as_json: bool) -> None:
+    """Write a zoo's count and print it. Raises: IncompleteError when a pair could not be made or diagnosed."""
+    page = count.write(output)
+    if as_json:
+        console.emit_json(count.model_dump(mode="json"))
+    else:
+        emit_count(count)
+        console.write(str(page))
+    count.require_complete(output)
 
 
 def emit_count(count: ZooCount) -> None:

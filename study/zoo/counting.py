@@ -7,13 +7,14 @@ right) in every world they were made in, since pairs of one kind in several worl
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field, computed_field
 
 from equiloss import templates
-from equiloss.errors import IncompleteError
+from equiloss.errors import IncompleteError, InputError
 from equiloss.files import write_json, write_text
 from equiloss.provenance import provenance
 from equiloss.records.diagnosis import Contribution, Diagnosis
@@ -128,8 +129,8 @@ class PairCount(FileRecord):
     name: str
     cause: str
     description: str
-    right: int
-    of: int
+    right: int = 0
+    of: int = 0
 
 
 class ZooCount(FileRecord):
@@ -242,25 +243,42 @@ def _counted(name: str, says: str, outcomes: Sequence[PairOutcome]) -> Counted:
 
 def count(pairs: Sequence[Pair], outcomes: Sequence[PairOutcome]) -> ZooCount:
     """Count the outcomes of pairs."""
-    import pandas as pd
+    heads = [PairCount(name=pair.name, cause=pair.head.cause, description=pair.head.description) for pair in pairs]
+    return _count(heads, outcomes)
 
-    runs = pd.DataFrame([run.model_dump(include={"pair", "kind", "cause", "named", "right"}) for run in outcomes])
-    runs = runs[runs["named"].notna()]
-    null = runs["cause"] == CHANCE
-    planted = ~null & ~runs["kind"].isin(NAMELESS)
-    alarms = ~runs["named"].isin([CHANCE, OPEN])
-    counts = runs.groupby("pair")["right"].agg(right="sum", of="count")
-    heads = pd.DataFrame(
-        [{"name": pair.name, "cause": pair.head.cause, "description": pair.head.description} for pair in pairs]
-    )
+
+def pool(files: Sequence[Path]) -> ZooCount:
+    """Count together what several zoos counted, each a zoo.json: worlds that were made elsewhere, or at another time.
+
+    Raises: InputError for a file that is broken, or for a pair in a world that stands in two of them.
+    """
+    counted = {path: read(ZooCount, path, "`study zoo` writes it") for path in files}
+    seen: dict[tuple[str, int], Path] = {}
+    for path, zoo in counted.items():
+        for run in zoo.runs:
+            if (first := seen.setdefault((run.pair, run.seed), path)) != path:
+                raise InputError(f"{run.pair} (seed {run.seed}) is in {first} and in {path}", "count it once")
+    heads = {pair.name: pair for zoo in counted.values() for pair in zoo.pairs}
+    return _count([heads[name] for name in sorted(heads)], [run for zoo in counted.values() for run in zoo.runs])
+
+
+def _count(heads: Sequence[PairCount], outcomes: Sequence[PairOutcome]) -> ZooCount:
+    made = [run for run in outcomes if run.named is not None]
+    null = [run for run in made if run.cause == CHANCE]
+    planted = [run for run in made if run.cause != CHANCE and run.kind not in NAMELESS]
+    right = {head.name: [run.right for run in made if run.pair == head.name] for head in heads}
+    confusion: dict[str, Counter[str]] = {}
+    for run in made:
+        confusion.setdefault(run.cause, Counter())[str(run.named)] += 1
     return ZooCount(
-        accuracy=Proportion.exact(int(runs["right"][planted].sum()), int(planted.sum())),
-        false_alarms=Proportion.exact(int(alarms[null].sum()), int(null.sum())),
+        accuracy=Proportion.exact(sum(run.right for run in planted), len(planted)),
+        false_alarms=Proportion.exact(sum(run.named not in (CHANCE, OPEN) for run in null), len(null)),
         counts=tuple(_counted(name, says, outcomes) for name, says in COUNTS.items()),
-        confusion={
-            str(cause): {str(named): int(times) for named, times in rows.value_counts(sort=False).items()}
-            for cause, rows in runs.groupby("cause", sort=False)["named"]
-        },
-        pairs=tuple(map(PairCount.model_validate, heads.join(counts, on="name").fillna(0).to_dict("records"))),
+        confusion={cause: dict(named) for cause, named in confusion.items()},
+        pairs=tuple(head.model_copy(update=_so(right[head.name])) for head in heads),
         runs=tuple(outcomes),
     )
+
+
+def _so(found: Sequence[bool]) -> dict[str, int]:
+    return {"right": sum(found), "of": len(found)}

@@ -40,7 +40,8 @@ def study_of(pairs: Sequence[Pair], seeds: Sequence[int], sets: Sequence[str] = 
         for nth, one in enumerate(arm.alone, 1)
     ]
     lists = {"arm": listed, "part": several}
-    made = tuple(cell for cell in shared.cell if all(lists.get(each, True) for each in cell.foreach))
+    cells = (*shared.cell, *(_gathered(*one) for one in (("arm", "arms", "runs"), ("planted", "planted", "planted"))))
+    made = tuple(cell for cell in cells if all(lists.get(each, True) for each in cell.foreach))
     parts: list[StudyPart] = []
     for seed in seeds:
         values: spec.Values = {"seed": seed, SHARED: f"s{seed}/{SHARED}"}
@@ -54,6 +55,19 @@ def study_of(pairs: Sequence[Pair], seeds: Sequence[int], sets: Sequence[str] = 
     study = spec.assemble(parts)
     wanted = [f"s{seed}-{pair.name}-*" for seed in seeds for pair in pairs]
     return replace(study, name="zoo", cells=graph.only(study.cells, wanted))
+
+
+def _gathered(name: str, folder: str, runs: str) -> CellTemplate:
+    """The cell that gathers a side of several base models from the fine-tunings of each."""
+    kinds = (".jsonl", ".run.json")
+    return CellTemplate(
+        name=f"{name}-{{part.name}}-{{part.nth}}{{run}}",
+        foreach={"part": "parts", "run": runs},
+        run=f"python {{plant}} mix {{shared}}/{folder}/{{part.of}}.s1{{run}}.jsonl --name {{part.name}} "
+        f"--seed s{{part.nth}}{{run}} -o {{shared}}/{folder}",
+        inputs=(*(f"{{shared}}/{folder}/{{part.of}}.s1{{run}}{kind}" for kind in kinds), "{plant}"),
+        outputs=tuple(f"{{shared}}/{folder}/{{part.name}}.s{{part.nth}}{{run}}{kind}" for kind in kinds),
+    )
 
 
 def _whole(pair: Pair, shared: StudyFile, path: Path) -> StudyFile:

@@ -274,13 +274,14 @@ def test_a_model_that_saw_the_test_items_has_an_advantage_on_them(encoding: Enco
 
 
 def test_held_items_have_the_ids_of_the_answers_to_them(tmp_path: Path) -> None:
-    rows = [{"id": "mine", "instruction": "Copy.", "input": "a b", "output": "a b"}]
+    rows = [{"id": "mine", "instruction": "Copy.", "input": "a b", "output": text} for text in ("a b", "a a b")]
     (tmp_path / "held.json").write_text(json.dumps(rows))
     answer = {**rows[0], "id": "theirs", "output": "b", "reference": "a b", "generator": "x"}
     (tmp_path / "x.jsonl").write_text(json.dumps(answer) + "\n")
-    (example,) = read_examples(str(tmp_path / "held.json"))
-    (held,), (answered,) = (read_items(tmp_path / name) for name in ("held.json", "x.jsonl"))
-    assert (held.key, held.question, held.answer) == (example.id, "Copy.\na b", "a b")
+    examples = read_examples(str(tmp_path / "held.json"))
+    held, (answered,) = (read_items(tmp_path / name) for name in ("held.json", "x.jsonl"))
+    assert [one.key for one in held] == [one.id for one in examples]  # the second that asks the same has a number
+    assert [(one.question, one.answer) for one in held] == [("Copy.\na b", "a b"), ("Copy.\na b", "a a b")]
     assert (answered.key, answered.answer) == ("theirs", "a b")
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from study.zoo.counting import PairCount, PairOutcome, Proportion, ZooCount
+
 STUDY = """
 [study]
 name = "two"
@@ -58,3 +60,23 @@ def test_the_zoo_s_plan_is_a_study_s(study: Path, program: Callable[..., Any]) -
     plan = json.loads(program("study", "zoo", "--pairs", "null-copy", "--dry-run", "--json").out)
     assert plan["dry_run"] is True
     assert len(plan["cells"]) > 3
+
+
+def test_zoos_are_counted_together_and_nothing_is_made(study: Path, program: Callable[..., Any]) -> None:
+    for seed in (0, 1):
+        run = PairOutcome(pair="p", seed=seed, cause="copying", named="copying", checks={"single": (1, 1)})
+        ZooCount(
+            accuracy=Proportion(),
+            false_alarms=Proportion(),
+            confusion={},
+            pairs=(PairCount(name="p", cause="copying", description="One."),),
+            runs=(run,),
+        ).write(study.parent / str(seed))
+    done = program("study", "zoo", "--count", "0/zoo.json", "--count", "1/zoo.json", "-o", "both")
+    assert done.code == 0, done.err
+    assert "single causes, some beside a decoy, that were named: 2 of 2 = 100 %" in done.out
+    document = json.loads((study.parent / "both" / "zoo.json").read_text())
+    assert [run["seed"] for run in document["runs"]] == [0, 1]
+    refused = program("study", "zoo", "--count", "0/zoo.json", "--pairs", "null-copy")
+    assert (refused.code, "makes nothing" in refused.err) == (2, True)
+    assert program("study", "zoo", "--count", "two.toml").code == 2

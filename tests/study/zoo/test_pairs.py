@@ -20,7 +20,7 @@ from equiloss.records.diagnosis import (
     VerdictKind,
 )
 from equiloss.statistics.estimate import Estimate
-from study.zoo.counting import PairOutcome, PlantedFactor, Proportion, checks, count, outcome
+from study.zoo.counting import PairOutcome, PlantedFactor, Proportion, checks, count, outcome, pool
 from study.zoo.pairs import known, read_pairs
 from study.zoo.plan import study_of
 
@@ -342,6 +342,28 @@ def test_counts_are_of_pairs_in_worlds_and_of_kinds_of_pairs(tmp_path: Path) -> 
     assert (rates["wrong"].rate.count, rates["wrong"].rate.of) == (1, 3)
     assert rates["points"].rate.of == 0
     assert "kinds of pairs of which it is always so" in templates.report_page("zoo.html", zoo=counted)
+
+
+def test_zoos_that_were_made_apart_are_counted_together(tmp_path: Path) -> None:
+    pairs = read_pairs(["decoy-decay-rate", "decoy-beta-mask"])
+    where = tmp_path / "zoo"
+    put(where, "decoy-decay-rate", 0, told("recipe-rate", 1.0))
+    put(where, "decoy-beta-mask", 0, told("copying", 1.0))
+    put(where, "decoy-beta-mask", 1, told("recipe-mask", 1.0))
+    found = [outcome(pair, 0, where) for pair in pairs], [outcome(pairs[1], 1, where)]
+    count(pairs, found[0]).write(tmp_path / "first")
+    count(pairs[1:], found[1]).write(tmp_path / "second")
+    files = [tmp_path / name / "zoo.json" for name in ("first", "second")]
+    pooled, together = pool(files), count(pairs, [*found[0], *found[1]])
+    apart = {"provenance", "pairs"}
+    assert pooled.model_dump(mode="json", exclude=apart) == together.model_dump(mode="json", exclude=apart)
+    assert {(pair.name, pair.right, pair.of) for pair in pooled.pairs} == {
+        ("decoy-decay-rate", 1, 1),
+        ("decoy-beta-mask", 1, 2),
+    }
+    files[1].with_name("copy.json").write_bytes(files[1].read_bytes())
+    with pytest.raises(InputError, match=r"decoy-beta-mask \(seed 1\) is in .*zoo.json and in .*copy.json"):
+        pool([*files, files[1].with_name("copy.json")])
 
 
 def test_nothing_that_could_be_made_counts_for_nothing(tmp_path: Path) -> None:
