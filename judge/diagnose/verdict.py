@@ -87,18 +87,36 @@ class Findings:
             sentence = f"{both}: these items cannot tell them apart. {sentence}"
         if any(one.share is not None and one.share.value < 0 for one in naming.named):
             sentence += " The causes pull against each other."
+        command = first.command or _next(self.case)
+        if waiting := self._untried(naming):
+            titles, rest = prose.names([one.title for one in waiting]), self._rest(naming)
+            sentence += f" Not made equal: {titles}. What is left could be of it: {in_points(rest)}."
+            command = waiting[0].command or command
         sentence += self._reach(first)
         return self.verdict(
             "cause",
             "tied" if first.tied else "named",
             sentence,
-            first.command or _next(self.case),
+            command,
             cause=first.id,
             causes=tuple(dict.fromkeys(id for one in naming.named for id in (one.id, *one.tied))),
             level=first.level,
             share=first.share,
             because=tuple(text for one in naming.named for text in one.evidence_for),
         )
+
+    def _untried(self, naming: Naming) -> list[Cause]:
+        """Differences of recipe and decoding, open beside what is named, where a further one to name may be left."""
+        rest = self._rest(naming)
+        ends = [abs(end) for end in (rest.low, rest.high) if end is not None]
+        if max(ends, default=0.0) < MENTIONED * abs(self.gap.value):
+            return []
+        named = {id for one in naming.named for id in (one.id, *one.tied)}
+        return [one for one in self.causes if one.open and one.level in (3, 4) and one.id not in named]
+
+    def _rest(self, naming: Naming) -> Estimate:
+        """What the named causes leave of the gap."""
+        return left(self.gap, [one.points for one in naming.named if one.points])
 
     def _reach(self, cause: Cause) -> str:
         """Of what a named cause holds: these answers, these base models, or the recipes."""

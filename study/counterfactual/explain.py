@@ -153,6 +153,9 @@ def explain(
             console.say(f"making equal: {factor.changed}")
         keep(known.get(factor.cause) or attempt(reruns, [factor]))
         if not everything and settled(tried, case.gap.estimate):
+            if untried := [one.changed for one in wanted[wanted.index(factor) + 1 :] if one.cause not in known]:
+                says = "what is unexplained cannot hold another half of the gap; --everything goes on"
+                console.say(f"not made equal: {'; '.join(untried)} ({says})")
             break
     open_ones = [one for one in wanted if any(rerun.cause == one.cause and not rerun.settled for rerun in tried)]
     if len(open_ones) == CROSSED and (len(wanted) > CROSSED or not same_base(case)):

@@ -94,7 +94,7 @@ def _whole(pair: Pair, shared: StudyFile, path: Path) -> StudyFile:
         explain = CellTemplate(
             name="explain",
             uses=("simulator",),
-            run=f"{rerun} --ask {SIMULATED} --runs {{shared}}/reruns",
+            run=f"{rerun} --everything --ask {SIMULATED} --runs {{shared}}/reruns",
             inputs=(*answers, "{pair}/verdicts"),
             outputs=(explained,),
             stdout="{pair}/explained.txt",

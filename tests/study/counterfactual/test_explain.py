@@ -408,6 +408,18 @@ def test_two_that_are_left_beside_a_third_are_changed_at_once(folder: Path) -> N
     assert both == pytest.approx(50, abs=8)  # "no idea" agrees a little with every reference
 
 
+def test_what_was_left_untried_is_told(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for seed in range(1, 5):
+        answer(folder, f"a.s{seed}", RECIPE, seed)
+        answer(folder, f"b.s{seed}", {**RECIPE, "dropout": 0.4, "clip_norm": 0.5}, seed)
+    assert run_command(["judge", "score", *map(str, sorted(folder.glob("?.s?.jsonl")))], None) == 0
+    tried, _ = explain("a", "b", results_dir=folder, runner=Laboratory())
+    says = " ".join(capfd.readouterr().err.split())
+    assert [one.cause for one in tried] == ["recipe-dropout"]
+    assert "not made equal: recipe.clip_norm" in says
+    assert "--everything goes on" in says
+
+
 @pytest.mark.parametrize(("half", "enough"), [(0.1, True), (6.0, False)])
 def test_a_second_cause_is_sought_where_the_gap_may_leave_room_for_it(half: float, enough: bool) -> None:
     gap = Estimate(value=40, low=40 - half, high=40 + half)

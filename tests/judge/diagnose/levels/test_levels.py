@@ -241,6 +241,28 @@ def test_a_rerun_that_closes_the_gap_names_the_field_and_says_its_share_once(pai
     assert next(one for one in found.causes if one.id == "recipe-rate").status == "excluded"
 
 
+@pytest.mark.parametrize(("closes", "waits"), [(0.6, True), (0.98, False)])
+def test_what_was_not_made_equal_beside_a_named_cause_is_told_where_a_quarter_is_left(
+    pair: Any, make_record: Make, closes: float, waits: bool
+) -> None:
+    runs = [
+        *pair.seeds("a", lambda i: 0.95, run=make_record()),
+        *pair.seeds("b", lambda i: 0.2, run=make_record(lr=1e-6, dropout=0.5)),
+    ]
+    pair.judge(runs)
+    gap = say(pair).gap
+    assert gap is not None
+    points = {"value": closes * gap.value, "low": closes * gap.value - 1, "high": closes * gap.value + 1, "p": 1e-9}
+    share = {"value": closes, "low": closes - 0.02, "high": closes + 0.02}
+    tried = [{"cause": "recipe-rate", "runs": ["x.s1", "x.s2"], "share": share, "points": points}]
+    document = {"format": "equiloss.explanation.v1", "a": "a", "b": "b", "tried": tried}
+    (pair.folder / "a.vs.b.explain.json").write_text(json.dumps(document))
+    verdict = say(pair).verdict
+    assert verdict.causes == ("recipe-rate",)
+    assert ("Not made equal: " in verdict.sentence) is waits
+    assert f"--only recipe-{'dropout' if waits else 'rate'}" in str(verdict.command)
+
+
 def test_causes_that_cancel_are_told_behind_the_gap_that_is_not_shown(pair: Any, make_record: Make) -> None:
     runs = [
         *pair.seeds("a", lambda i: 0.6, run=make_record()),
