@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +29,14 @@ def write_items(path: Path, count: int = 60) -> Path:
         )
     path.write_text(json.dumps(items))
     return path
+
+
+def with_two_processes(arguments: list[str], directory: Path) -> str:
+    """`ift` with these arguments under torchrun; what it prints."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ift"]
+    done = subprocess.run([*launch, *arguments], cwd=directory, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from ift.training.fine_tune import too_fast
 from pretrain.config import ModelConfig
 from pretrain.model import checkpoint
 from pretrain.model.decoder import GPT
+from tests.ift.conftest import with_two_processes
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "results"
 QUICK = ["--recipe", "tiny", "--set", "epochs=2", "--set", "decoding.max_new_tokens=8", "--set", "lr=0.01"]
@@ -339,13 +340,6 @@ def test_a_sweep_picks_by_validation_loss_and_records_its_curve(base: Path, item
     best = min(finite, key=lambda row: row["selected_validation_loss"])
     assert record["recipe"]["lr"] == record["lr_sweep"]["picked"] == best["lr"]
     assert record["selected_validation_loss"] == pytest.approx(best["selected_validation_loss"], abs=1e-6)
-
-
-def with_two_processes(arguments: list[str], directory: Path) -> str:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ift"]
-    done = subprocess.run([*launch, *arguments], cwd=directory, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
 
 
 def test_several_processes_write_the_same_answers_to_the_byte(base: Path, items: Path, tmp_path: Path) -> None:

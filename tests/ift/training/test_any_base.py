@@ -17,6 +17,7 @@ from ift.generation.model_answerer import open_answerer
 from ift.prompts import load
 from pretrain.model import huggingface
 from tests.conftest import CHAT
+from tests.ift.conftest import with_two_processes
 
 Program = Callable[..., Any]
 MakeForeign = Callable[..., Path]
@@ -50,6 +51,40 @@ def test_a_run_goes_from_a_directory_to_answers_and_a_directory(
     assert again.template.name == "own"
     examples = [Example.model_validate(one.model_dump(include=set(Example.model_fields))) for one in answers]
     assert [one.output for one in again.answer(examples, "a", 0)] == [one.output for one in answers]
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2"])
+def test_several_processes_give_the_same_run_of_a_packed_and_of_a_padded_model(
+    kind: str, make_foreign: MakeForeign, items: Path, tmp_path: Path, monkeypatch: Any, program: Program
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["run", "--base", make_foreign(kind), "--data", items, *QUICK]
+    assert program("ift", *command, "--name", "alone").code == 0
+    with_two_processes([*map(str, command), "--name", "shared"], tmp_path)
+    alone, shared = (json.loads((tmp_path / f"results/{name}.run.json").read_text()) for name in ("alone", "shared"))
+    assert shared["environment"]["processes"] == 2
+    for one, two in zip(alone["epochs"], shared["epochs"], strict=True):
+        assert one["train_loss"] == pytest.approx(two["train_loss"], rel=1e-4)
+        assert one["validation_loss"] == pytest.approx(two["validation_loss"], rel=1e-4)
+    ids = [[one.id for one in read_responses(tmp_path / f"results/{name}.jsonl")] for name in ("alone", "shared")]
+    assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2"])
+def test_bf16_trains_a_foreign_model_to_nearly_the_same_loss(
+    kind: str, make_foreign: MakeForeign, items: Path, tmp_path: Path, monkeypatch: Any, program: Program
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    base, losses = make_foreign(kind), {}
+    for precision in ("fp32", "bf16"):
+        more = ["--name", precision, *QUICK, "--set", f"precision={precision}"]
+        outcome = program("ift", "run", "--base", base, "--data", items, *more)
+        assert outcome.code == 0, outcome.err
+        record = json.loads((tmp_path / f"results/{precision}.run.json").read_text())
+        assert record["recomputed_validation_loss"] == pytest.approx(record["selected_validation_loss"], rel=1e-3)
+        losses[precision] = record["selected_validation_loss"]
+    assert losses["bf16"] != losses["fp32"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.01)
 
 
 def test_a_base_is_opened_and_hashed_once_whatever_is_made_of_it(
