@@ -1,6 +1,7 @@
 """How often the intervals of equiloss/statistics hold the truth, on scores such as judges give.
 
-    python benchmarks/coverage.py --draws 2000 -o docs/images/coverage.md
+    python benchmarks/coverage.py --draws 2000 -o coverage.md
+    python benchmarks/coverage.py --draws 2500 --only prediction
 
 Scores are whole points from 0 to 100 with lumps at both ends: a latent normal value (item, model x item, base run,
 fine-tuning seed, seed x item), cut off and rounded. True values are closed forms, or of a very large sample where
@@ -295,14 +296,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", default="", help="rows whose name begins so")
     parser.add_argument("-o", "--output", type=Path, help="write the table here too")
     args = parser.parse_args()
     lines = [
         "| interval (nominal 95 %) | " + " | ".join(f"{a} v {b}" for a, b in DESIGNS) + " |",
         "| --- |" + " --- |" * len(DESIGNS),
     ]
+    chosen = [index for index, (name, _, _) in enumerate(ROWS) if name.startswith(args.only)]
     with ProcessPoolExecutor(args.jobs) as pool:
-        for (name, _, _), cells in zip(ROWS, pool.map(row, range(len(ROWS)), [args.draws] * len(ROWS)), strict=True):
+        for index, cells in zip(chosen, pool.map(row, chosen, [args.draws] * len(chosen)), strict=True):
+            name = ROWS[index][0]
             text = (
                 f"{100 * np.mean(cell):.1f} ({100 * min(cell):.1f})" if cell[0] == cell[0] else "–" for cell in cells
             )
