@@ -92,7 +92,7 @@ def warm() -> None:
         *("torch", "numpy", "scipy.stats", "pandas", "pyarrow.parquet", "openai", "aiohttp", "safetensors.torch"),
         *("matplotlib.figure", "matplotlib.backends.backend_agg", "datasets", "rich.table", "rich.progress"),
         *("transformers.models.gpt2.modeling_gpt2", "transformers.models.auto.tokenization_auto", "tokenizers"),
-        *("sqlite3", "asyncio", "rouge_score", "sacrebleu", "tiktoken_ext.openai_public"),
+        *("sqlite3", "asyncio", "rapidfuzz.distance", "sacrebleu", "tiktoken_ext.openai_public"),
         *("pandas.io.formats.style", "transformers.generation.utils", "transformers.models.gpt2.tokenization_gpt2"),
     ):
         with suppress(ImportError):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from equiloss.records.response import Example, Response, write_responses
@@ -47,6 +50,24 @@ def test_the_summary_by_category() -> None:
     assert found["sum"].tokens_mean == 5
     assert metrics.summary([answer("the cat sat", "the cat sat")])["all"].chrf == pytest.approx(100)
     assert metrics.summary([answer("the cat", "the cat sat down")])["all"].rouge_l == pytest.approx(2 / 3)
+
+
+WORDS = st.lists(st.sampled_from(["the", "cat", "sat", "down"]), max_size=7)
+
+
+@given(WORDS, WORDS)
+def test_rouge_l_is_that_of_its_definition(answer: list[str], wanted: list[str]) -> None:
+    found = metrics.rouge_l(" ".join(answer), " ".join(wanted))
+    # The definition, word for word: the longest sequence that is left of both when words are struck out.
+    left = {kept for n in range(len(answer) + 1) for kept in combinations(answer, n)}
+    common = max(len(kept) for n in range(len(wanted) + 1) for kept in combinations(wanted, n) if kept in left)
+    assert found == pytest.approx(2 * common / (len(answer) + len(wanted)) if common else 0)
+
+
+def test_rouge_l_reads_words_as_rouge_score_does() -> None:
+    assert metrics.rouge_l("It's 3.5, the_cat!", "it s 3 5 THE cat") == 1
+    assert metrics.rouge_l("Käse", "k se") == 1  # letters beyond a to z part words
+    assert metrics.rouge_l("¡!", "the cat") == metrics.rouge_l("the cat", "") == 0
 
 
 def item(number: int, instruction: str, reference: str = "") -> Example:
