@@ -1,8 +1,13 @@
-"""Length: does the judge give longer answers more, at equal agreement with the reference?"""
+"""Length: does the judge give longer answers more, at equal agreement with the reference?
+
+Asked of items whose answers all ended by themselves: one that ran to the token limit is as long as the limit lets it
+be, and what the judge makes of it is said at level 3.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from equiloss.numerals import estimated, significant
 from equiloss.records.diagnosis import Cause, Evidence
@@ -32,10 +37,19 @@ def test(case: Case, gap: Gap) -> tuple[list[Evidence], Cause | None]:
     d = gap.paired
     columns = [x, *([q] if q is not None and vary else [])]
     known = ~np.isnan(d) & np.all([~np.isnan(one) for one in columns], axis=0)
-    fit, used = regress(d[known], [one[known] for one in columns]), x[known]
+    ended = known & ~_at_the_limit(case)
+    fit = regress(d[ended], [one[ended] for one in columns])
     if fit is None:
-        return [Evidence(name="length", says="Length and agreement cannot be told apart on these items.")], None
+        limited, of = int((known & ~ended).sum()), int(known.sum())
+        says = (
+            f"On {limited} of {of} items an answer ran to the token limit; too few are left to tell what the judge "
+            "makes of length."
+            if limited
+            else "Length and agreement cannot be told apart on these items."
+        )
+        return [Evidence(name="length", says=says)], None
     effect = fit.estimate(1, gap.unit)
+    used = np.where(ended, x, 0.0)[known]  # the others count nothing
     at_mean = effect.value * float(used.mean())
     moves = abs(at_mean) > 1e-6 * abs(gap.value)  # less is rounding, where the reference predicts each score
     favours = moves and effect.p is not None and effect.p < ALPHA and effect.value > 0
@@ -71,3 +85,10 @@ def test(case: Case, gap: Gap) -> tuple[list[Evidence], Cause | None]:
         source=SOURCE,
         command=next_steps.rescore(case, rubric="correctness"),
     )
+
+
+def _at_the_limit(case: Case) -> NDArray[np.bool_]:
+    """Items on which an answer of either side ended at the token limit (I,)."""
+    runs = [run.responses for arm in case.arms for run in arm.runs]
+    reasons = [[run[id].finish_reason if id in run else None for run in runs] for id in case.ids]
+    return np.array(["length" in row for row in reasons], dtype=np.bool_)

@@ -320,13 +320,20 @@ def test_equal_answers_in_a_fixed_order_name_the_position(pair: Any) -> None:
     assert found.verdict.share.value == pytest.approx(1.0)
 
 
-def judged_by_length(pair: Any, right_a: float, points: float) -> None:
-    """A's answers are longer, and right with this chance (B's with 0.6); a judge gives so many points a doubling."""
+def judged_by_length(pair: Any, right_a: float, points: float, at_limit: Callable[[int], bool] | None = None) -> None:
+    """A's answers are longer, and right with this chance (B's with 0.6); a judge gives so many points a doubling.
+
+    `at_limit`: the items on which A's answers ended at the token limit.
+    """
 
     def longer(name: str, seed: int, pad: int, right: float) -> list[Response]:
-        return [
+        answers = [
             one.model_copy(update={"output": one.output + " indeed" * (1 + pad * (i % 4) + (i * 7 + seed) % 3)})
             for i, one in enumerate(pair.answers(name, lambda i: right, 5))
+        ]
+        limited = at_limit if at_limit and pad == 3 else lambda i: False
+        return [
+            one.model_copy(update={"finish_reason": "length"}) if limited(i) else one for i, one in enumerate(answers)
         ]
 
     runs = [
@@ -344,6 +351,25 @@ def test_a_length_effect_is_named_where_the_reference_sees_no_gap(pair: Any) -> 
     assert found.verdict.cause == "judge-length"
     assert found.verdict.share is not None
     assert found.verdict.share.value > 0.5
+
+
+def test_answers_at_the_token_limit_tell_nothing_of_a_taste_for_length(pair: Any) -> None:
+    """Such answers are as long as the limit lets them be, which goes with what they are about."""
+    judged_by_length(pair, 0.6, 15, at_limit=lambda i: True)
+    found = say(pair)
+    assert "judge-length" not in [one.id for one in found.causes]
+    (seen,) = [one for one in found.level(2).evidence if one.name == "length"]
+    assert "an answer ran to the token limit" in seen.says
+
+
+def test_a_length_effect_counts_on_items_whose_answers_ended_by_themselves(pair: Any) -> None:
+    judged_by_length(pair, 0.6, 15)
+    whole = next(one.points for one in say(pair).causes if one.id == "judge-length")
+    judged_by_length(pair, 0.6, 15, at_limit=lambda i: i % 3 == 0)
+    some = next(one.points for one in say(pair).causes if one.id == "judge-length")
+    assert whole is not None
+    assert some is not None
+    assert some.value == pytest.approx(whole.value * 2 / 3, rel=0.1)
 
 
 def test_what_explains_less_than_half_is_told_and_not_named(pair: Any) -> None:
