@@ -94,7 +94,7 @@ def settle(gap: Gap, levels: Sequence[Level]) -> tuple[tuple[Level, ...], list[C
         if cause.points is None:
             settled.append(cause)
             continue
-        passes = p is not None and p < CORRECTED and cause.points.excludes(0.0)
+        passes = p is not None and p < CORRECTED
         small = cause.points.low is not None and max(map(abs, cause.points.interval)) < ACCOUNTS * abs(gap.value)
         status = "supported" if passes else "excluded" if small or cause.status == "excluded" else "possible"
         settled.append(cause.model_copy(update={"status": status}))
@@ -144,13 +144,18 @@ def _left_by_stronger(causes: Sequence[Cause], gap: float) -> list[Cause]:
 
 
 def at_most(points: Estimate, bound: float, bound_high: float) -> Estimate:
-    """Points of no larger size than a bound; the interval's outer end no larger than the bound's own upper end."""
+    """Points of no larger size than a bound; the interval's outer end no larger than the bound's own upper end.
+
+    Where even the inner end is larger than that, something else made some of these points for sure, and perhaps nearly
+    all of them: the inner end is then 0.
+    """
     sign = 1.0 if points.value >= 0 else -1.0
     value = min(abs(points.value), bound)
     ends = sorted(sign * end for end in (points.low, points.high) if end is not None)
     if len(ends) < 2:
         return points.model_copy(update={"value": sign * value})
-    inner, outer = min(ends[0], value), max(value, min(ends[1], bound_high))
+    inner = min(ends[0], value) if ends[0] <= bound_high else 0.0
+    outer = max(value, min(ends[1], bound_high))
     low, high = sorted((sign * inner, sign * outer))
     return points.model_copy(update={"value": sign * value, "low": low, "high": high})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from equiloss.numerals import estimated, plain, significant
+from equiloss.numerals import estimated, p_equals, plain, significant
 from equiloss.records.diagnosis import Cause, DiagnosisVerdict, Level, Questions, VerdictKind
 from equiloss.statistics.estimate import Estimate
 from judge.diagnose import next_steps, prose
@@ -21,7 +21,7 @@ from judge.diagnose.differences import (
     recipe_differences,
     same_base,
 )
-from judge.diagnose.naming import MENTIONED, Naming, in_points, left, name
+from judge.diagnose.naming import ALPHA, MENTIONED, Naming, in_points, left, name
 from judge.diagnose.naming import in_words as share_in_words
 
 PREMISE = "premise-false"
@@ -251,6 +251,13 @@ def _nothing_recorded(found: Findings) -> Decision | None:
         )
         return found.verdict("cannot-tell", "only-inert", says + comes_out, again, **more)
     if same_base(case) or gap.split is None or gap.split.recipes is not None or not base_seeds(case):
+        if found.gap.p is not None and found.gap.p >= ALPHA:
+            says = (
+                f"Cannot tell: the records differ in nothing but seeds, and A minus B is {estimated(found.gap)} over "
+                f"{_unit(case)}: beyond them at 5 % and not at 1 % (p {p_equals(found.gap.p)}). One such comparison in "
+                f"{1 / found.gap.p:.0f} shows as much by chance."
+            )
+            return found.verdict("underpowered", "seeds-only", says + comes_out, next_steps.more_seeds(case), **more)
         says = (
             f"The records differ in nothing but seeds, yet the gap is far beyond them: A minus B is "
             f"{estimated(found.gap)} over {_unit(case)}. Something that is not recorded differs: code, libraries, "

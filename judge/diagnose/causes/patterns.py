@@ -139,19 +139,21 @@ def _located(case: Case, gap: Gap, one: Prediction, points: Estimate | None, tie
         elsewhere = f"{one.says}, but the gap does not lie on {one.kind}."
         changes = {"status": "excluded", "evidence_for": (one.measured,), "evidence_against": (where,)}
         return cause.model_copy(update={**changes, "says": elsewhere})
-    evidence = [one.measured, where]
+    evidence, lies_there = [one.measured, where], points.excludes(0.0)
     if one.dose is not None:
         mix = float(one.items.mean()) * (case.scale[1] - case.scale[0])
         bound, most = one.dose.value * mix, (one.dose.high or one.dose.value) * mix
         if abs(points.value) > bound:
             evidence.append(f"So large a difference in the measure can make {significant(bound)} points at most.")
+        if lies_there and min(map(abs, points.interval)) > max(bound, most):
+            evidence.append("Something else is at work on these items too, so how much of that it makes is not known.")
         points = at_most(points, bound, max(bound, most))
     return cause.model_copy(
         update={
             "grade": "located",
             "points": points,
             "indirect": True,
-            "says": one.says + (one.where if points.excludes(0.0) else "."),
+            "says": one.says + (one.where if lies_there else "."),
             "tied": tuple(other.cause.id for other in tied),
             "evidence_for": tuple(evidence),
         }

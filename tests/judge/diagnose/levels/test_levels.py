@@ -174,6 +174,24 @@ def test_one_recipe_and_one_base_with_a_gap_beyond_seeds_is_an_unrecorded_differ
     assert (found.verdict.kind, found.verdict.reason) == ("unrecorded-difference", "seeds-only")
 
 
+def test_a_gap_barely_beyond_seeds_of_one_recipe_is_no_unrecorded_difference(pair: Any, make_record: Make) -> None:
+    """Equal recipes differ at 5 % in one comparison of twenty: too often to say that something is not recorded."""
+    runs = [
+        *pair.seeds("a", lambda i: 0.6, run=make_record()),
+        *pair.seeds("b", lambda i: 0.52, run=make_record(), first=60),
+    ]
+    pair.judge(runs)
+    found = say(pair)
+    assert found.gap is not None
+    assert found.gap.excludes(0)
+    assert found.gap.p is not None
+    assert found.gap.p > 0.01
+    assert (found.verdict.kind, found.verdict.reason) == ("underpowered", "seeds-only")
+    assert "beyond them at 5 % and not at 1 % (p = 0.0" in found.verdict.sentence
+    assert found.verdict.command is not None
+    assert "--seed" in found.verdict.command
+
+
 def test_verdict_files_alone_are_two_runs(pair: Any) -> None:
     runs = [pair.answers(name, lambda i: 0.6, seed) for seed, name in enumerate("ab")]
     pair.judge(runs)
