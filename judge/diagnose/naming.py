@@ -146,15 +146,15 @@ def _left_by_stronger(causes: Sequence[Cause], gap: float) -> list[Cause]:
 def at_most(points: Estimate, bound: float, bound_high: float) -> Estimate:
     """Points of no larger size than a bound; the interval's outer end no larger than the bound's own upper end.
 
-    Where even the inner end is larger than that, something else made some of these points for sure, and perhaps nearly
-    all of them: the inner end is then 0.
+    Where even the inner end is larger than the bound, something else made some of these points for sure, and perhaps
+    nearly all of them: the inner end is then 0.
     """
     sign = 1.0 if points.value >= 0 else -1.0
     value = min(abs(points.value), bound)
     ends = sorted(sign * end for end in (points.low, points.high) if end is not None)
     if len(ends) < 2:
         return points.model_copy(update={"value": sign * value})
-    inner = min(ends[0], value) if ends[0] <= bound_high else 0.0
+    inner = min(ends[0], value) if ends[0] <= bound else 0.0
     outer = max(value, min(ends[1], bound_high))
     low, high = sorted((sign * inner, sign * outer))
     return points.model_copy(update={"value": sign * value, "low": low, "high": high})

@@ -21,12 +21,15 @@ from judge.diagnose.differences import (
     recipe_differences,
     same_base,
 )
-from judge.diagnose.naming import ALPHA, MENTIONED, Naming, in_points, left, name
+from judge.diagnose.naming import MENTIONED, Naming, in_points, left, name
 from judge.diagnose.naming import in_words as share_in_words
 
 PREMISE = "premise-false"
 ONE_SEED_BARS = (0, 4, 5)
 """With one fine-tuning seed a side no cause is named of these levels."""
+
+UNRECORDED = 0.001
+"""That something unrecorded differs is claimed of gaps that equal recipes show once in a thousand comparisons."""
 
 Decision = tuple[DiagnosisVerdict, tuple[Cause, ...]]
 """The verdict, and the causes of all levels, ranked, with the named ones marked."""
@@ -251,11 +254,11 @@ def _nothing_recorded(found: Findings) -> Decision | None:
         )
         return found.verdict("cannot-tell", "only-inert", says + comes_out, again, **more)
     if same_base(case) or gap.split is None or gap.split.recipes is not None or not base_seeds(case):
-        if found.gap.p is not None and found.gap.p >= ALPHA:
+        if found.gap.p is not None and found.gap.p >= UNRECORDED:
             says = (
                 f"Cannot tell: the records differ in nothing but seeds, and A minus B is {estimated(found.gap)} over "
-                f"{_unit(case)}: beyond them at 5 % and not at 1 % (p {p_equals(found.gap.p)}). One such comparison in "
-                f"{1 / found.gap.p:.0f} shows as much by chance."
+                f"{_unit(case)}: beyond them at 5 % and not at 0.1 % (p {p_equals(found.gap.p)}). One such comparison "
+                f"in {1 / found.gap.p:.0f} shows as much by chance."
             )
             return found.verdict("underpowered", "seeds-only", says + comes_out, next_steps.more_seeds(case), **more)
         says = (

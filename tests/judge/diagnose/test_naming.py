@@ -15,8 +15,8 @@ from judge.diagnose.naming import at_most
     [
         ((8.0, 2.0, 14.0), (8.0, 2.0, 12.0)),  # within the bound: its interval ends where the bound's does
         ((16.0, 6.0, 26.0), (10.0, 6.0, 12.0)),  # the excess may be chance
-        ((16.0, 11.0, 21.0), (10.0, 10.0, 12.0)),
-        ((30.0, 20.0, 40.0), (10.0, 0.0, 12.0)),  # something else made points here for sure, perhaps nearly all
+        ((16.0, 11.0, 21.0), (10.0, 0.0, 12.0)),  # something else made points here for sure, perhaps nearly all
+        ((30.0, 20.0, 40.0), (10.0, 0.0, 12.0)),
         ((-30.0, -40.0, -20.0), (-10.0, -12.0, 0.0)),
     ],
 )

@@ -135,7 +135,7 @@ def test_a_pair_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_a_pair_that_judges_by_itself_is_judged_no_other_way() -> None:
-    study = study_of(read_pairs(["judge-position"]), [0])
+    study = study_of(read_pairs(["judge-position"]), [0], ["runs=[1,2,3]"])
     assert [cell.name for cell in study.cells if cell.command.startswith("judge score")] == []
     assert len([cell for cell in study.cells if "plant.py judge" in cell.command]) == 3
 

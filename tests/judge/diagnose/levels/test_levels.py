@@ -185,9 +185,9 @@ def test_a_gap_barely_beyond_seeds_of_one_recipe_is_no_unrecorded_difference(pai
     assert found.gap is not None
     assert found.gap.excludes(0)
     assert found.gap.p is not None
-    assert found.gap.p > 0.01
+    assert found.gap.p > 0.001
     assert (found.verdict.kind, found.verdict.reason) == ("underpowered", "seeds-only")
-    assert "beyond them at 5 % and not at 1 % (p = 0.0" in found.verdict.sentence
+    assert "beyond them at 5 % and not at 0.1 % (p = 0.0" in found.verdict.sentence
     assert found.verdict.command is not None
     assert "--seed" in found.verdict.command
 
