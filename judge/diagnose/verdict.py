@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from equiloss.numerals import estimated, p_equals, plain, significant
+from equiloss.numerals import estimated, number, p_equals, plain, significant
 from equiloss.records.diagnosis import Cause, DiagnosisVerdict, Level, Questions, VerdictKind
 from equiloss.statistics.estimate import Estimate
 from judge.diagnose import next_steps, prose
@@ -258,7 +258,7 @@ def _nothing_recorded(found: Findings) -> Decision | None:
             says = (
                 f"Cannot tell: the records differ in nothing but seeds, and A minus B is {estimated(found.gap)} over "
                 f"{_unit(case)}: beyond them at 5 % and not at 0.1 % (p {p_equals(found.gap.p)}). One such comparison "
-                f"in {1 / found.gap.p:.0f} shows as much by chance."
+                f"in {number(1 / found.gap.p, 0)} shows as much by chance."
             )
             return found.verdict("underpowered", "seeds-only", says + comes_out, next_steps.more_seeds(case), **more)
         says = (

@@ -68,7 +68,9 @@ def zoo(
     pairs: Annotated[list[str], repeatable("--pairs", "NAME", "A pair, a pattern, or a TOML file.")],
     seeds: Annotated[int, Option(min=1, help="Make each pair so often.")] = 1,
     first_seed: Annotated[int, Option(min=0)] = 0,
-    counted: Annotated[list[str], repeatable("--count", "ZOO.json", "Make nothing; count these zoos' pairs together.")],
+    counted: Annotated[
+        list[str], repeatable("--count", "ZOO.json", "Make nothing; count these zoos (or a folder of them) together.")
+    ],
     jobs: Jobs = None,
     output: Annotated[Path, Option("-o", "--output")] = Path("zoo"),
     sets: Annotated[list[str], repeatable("--set", "KEY=VALUE", "Override a parameter; of one pair: PAIR.KEY.")],

@@ -250,9 +250,15 @@ def count(pairs: Sequence[Pair], outcomes: Sequence[PairOutcome]) -> ZooCount:
 def pool(files: Sequence[Path]) -> ZooCount:
     """Count together what several zoos counted, each a zoo.json: worlds that were made elsewhere, or at another time.
 
-    Raises: InputError for a file that is broken, or for a pair in a world that stands in two of them.
+    A folder stands for all *.json in it. Raises: InputError for a file that is broken, a folder without one, or a pair
+    in a world that stands in two of them.
     """
-    counted = {path: read(ZooCount, path, "`study zoo` writes it") for path in files}
+    counted: dict[Path, ZooCount] = {}
+    for path in files:
+        listed = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not listed:
+            raise InputError(f"{path}: no *.json in it", "name the files that `study zoo` wrote, or a folder of them")
+        counted |= {one: read(ZooCount, one, "`study zoo` writes it") for one in listed}
     seen: dict[tuple[str, int], Path] = {}
     for path, zoo in counted.items():
         for run in zoo.runs:

@@ -72,7 +72,15 @@ def test_zoos_are_counted_together_and_nothing_is_made(study: Path, program: Cal
             pairs=(PairCount(name="p", cause="copying", description="One."),),
             runs=(run,),
         ).write(study.parent / str(seed))
+    (study.parent / "folder").mkdir()
+    empty = program("study", "zoo", "--count", "folder", "-o", "none")
+    assert (empty.code, "folder: no *.json in it" in empty.err) == (2, True)
+    for seed in (0, 1):
+        (study.parent / "folder" / f"{seed}.json").write_bytes((study.parent / str(seed) / "zoo.json").read_bytes())
+    whole = program("study", "zoo", "--count", "folder", "-o", "whole")
+    assert whole.code == 0, whole.err
     done = program("study", "zoo", "--count", "0/zoo.json", "--count", "1/zoo.json", "-o", "both")
+    assert done.out.replace("both", "whole") == whole.out
     assert done.code == 0, done.err
     assert "single causes, some beside a decoy, that were named: 2 of 2 = 100 %" in done.out
     document = json.loads((study.parent / "both" / "zoo.json").read_text())
