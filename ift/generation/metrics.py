@@ -60,7 +60,7 @@ def _describe(group: Sequence[Response]) -> AnswerStatistics:
         with_reference=len(known),
         exact_match=_mean(float(exact_match(one)) for one in known),
         chrf=_chrf(known),
-        rouge_l=_rouge_l(known),
+        rouge_l=_mean(rouge_l(one.output, one.reference) for one in known),
     )
 
 
@@ -78,15 +78,11 @@ def _chrf(group: Sequence[Response]) -> float | None:
     return None
 
 
-def _rouge_l(group: Sequence[Response]) -> float | None:
-    """Mean ROUGE-L F1 of a group (Lin 2004)."""
-    return _mean(rouge_l(one.output, one.reference) for one in group)
-
-
 def rouge_l(output: str, reference: str) -> float:
-    """ROUGE-L F1 of one answer, from 0 to 1: the longest common subsequence of words, as precision and recall.
+    """ROUGE-L F1 of one answer, from 0 to 1 (Lin 2004).
 
-    Words are runs of a-z and 0-9, lower-cased and not stemmed, as in Google's rouge-score. 0 where either has none.
+    The longest common subsequence of words, as precision and recall. Words are runs of a-z and 0-9, lower-cased and
+    not stemmed, as in Google's rouge-score. 0 where either has none.
     """
     from rapidfuzz.distance import LCSseq
 

@@ -145,9 +145,9 @@ def _located(case: Case, gap: Gap, one: Prediction, points: Estimate | None, tie
         bound, most = one.dose.value * mix, (one.dose.high or one.dose.value) * mix
         if abs(points.value) > bound:
             evidence.append(f"So large a difference in the measure can make {significant(bound)} points at most.")
-        if lies_there and min(map(abs, points.interval)) > bound:
-            evidence.append("Something else is at work on these items too, so how much of that it makes is not known.")
         points = at_most(points, bound, max(bound, most))
+        if lies_there and not points.excludes(0.0):
+            evidence.append("Something else is at work on these items too, so how much of that it makes is not known.")
     return cause.model_copy(
         update={
             "grade": "located",
