@@ -9,7 +9,7 @@ from equiloss.records.response import Response
 
 KINDS = ("run-on", "truncated", "repetition", "empty", "echo")
 TITLES = {
-    "run-on": "answers that do not stop",
+    "run-on": "answers that run on",
     "truncated": "answers cut off",
     "repetition": "answers that repeat themselves",
     "empty": "empty answers",
@@ -27,11 +27,11 @@ class Look:
     words: int
 
 
-def look(response: Response) -> Look:
-    """Which faults an answer has.
+def look(response: Response, taught_to_end: bool = True) -> Look:
+    """Which faults an answer has. `taught_to_end`: the model's fine-tuning had loss on the end of text.
 
-    `run-on`: ended at the token limit with more than half again (and 3 words more) than the reference has;
-    `truncated`: ended at the limit otherwise; neither where it is a loop that the limit ended. `repetition`:
+    `run-on`: ended at the token limit, or wherever the model was not taught to end, with more than half again (and 3
+    words more) than the reference has; `truncated`: ended at the limit otherwise; neither where it loops. `repetition`:
     immediate repeats make up half of 6 or more words, or a third of fewer, and not in the reference; `echo`: it holds
     a prompt's header, or begins with the instruction (where the reference does not).
     """
@@ -41,9 +41,12 @@ def look(response: Response) -> Look:
     if not words:
         return Look(frozenset({"empty"}), 0)
     loops = looping(words) and not looping(wanted)
-    if response.finish_reason == "length" and not loops:
-        long = bool(wanted) and len(words) > 1.5 * len(wanted) + 3
-        faults.add("run-on" if long else "truncated")
+    at_limit = response.finish_reason == "length"
+    if not loops and (at_limit or not taught_to_end):
+        if wanted and len(words) > 1.5 * len(wanted) + 3:
+            faults.add("run-on")
+        elif at_limit:
+            faults.add("truncated")
     if loops:
         faults.add("repetition")
     asked = " ".join(response.instruction.split()).lower()

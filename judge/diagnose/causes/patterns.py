@@ -76,16 +76,6 @@ def dose_of_tokens(a: float, b: float) -> float:
     return max(abs(a**n - b**n) for n in range(1, 65))
 
 
-def dose_of_known_tokens(a: float, b: float) -> float:
-    """As `dose_of_tokens`, where some of the tokens are right without what is measured, as a word that always follows.
-
-    That share f is not known, and at most the lower of a and b; of the others the chances are (a - f) / (1 - f) and
-    (b - f) / (1 - f). The most over all f in hundredths of the lower.
-    """
-    shares = (min(a, b) * part / 100 for part in range(101))
-    return max(dose_of_tokens((a - f) / (1 - f), (b - f) / (1 - f)) for f in shares if f < 1)
-
-
 def located(case: Case, predictions: Sequence[Prediction]) -> list[Cause]:
     """Each prediction's cause, with the points that the gap shows on its items where it can be told."""
     gap = case.gap

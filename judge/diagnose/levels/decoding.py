@@ -19,6 +19,7 @@ from equiloss.records.diagnosis import Cause, Evidence, Level, Row, not_tested, 
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.estimate import Estimate
 from judge.data.reference import agreement
+from judge.data.verdicts import Judged
 from judge.diagnose import answer_faults, next_steps, prose
 from judge.diagnose.answer_faults import KINDS, TITLES, Look
 from judge.diagnose.case import Case, Options
@@ -95,15 +96,14 @@ def level(case: Case, options: Options) -> Level:
 
 
 def _looks(case: Case) -> Looks:
-    nothing = Look(frozenset(), 0)
-    a, b = (
-        [
-            [answer_faults.look(run.responses[id]) if id in run.responses else nothing for id in case.ids]
-            for run in arm.runs
-        ]
-        for arm in case.arms
-    )
+    a, b = ([_looks_of(run, case.ids) for run in arm.runs] for arm in case.arms)
     return a, b
+
+
+def _looks_of(run: Judged, ids: Sequence[str]) -> list[Look]:
+    taught = run.run is None or run.run.recipe.get("end_of_text_loss") is not False
+    given = run.responses
+    return [answer_faults.look(given[id], taught) if id in given else Look(frozenset(), 0) for id in ids]
 
 
 def _settings_evidence(case: Case, settings: Sequence[Difference]) -> Evidence:

@@ -80,6 +80,24 @@ def test_the_faults_of_an_answer(output: str, finish: str, faults: set[str]) -> 
     assert answer_faults.look(response(output, finish=finish)).faults == faults
 
 
+@pytest.mark.parametrize(
+    ("output", "finish", "faults"),
+    [
+        ("red blue", "stop", set()),
+        ("red blue green", "stop", set()),
+        ("red blue and then some more words came", "stop", {"run-on"}),
+        ("red blue and then some more words came", "length", {"run-on"}),
+        ("red", "length", {"truncated"}),
+        ("red red red red red red red", "stop", {"repetition"}),
+    ],
+)
+def test_a_model_that_was_not_taught_to_end_runs_on_though_it_ends_later(
+    output: str, finish: str, faults: set[str]
+) -> None:
+    assert answer_faults.look(response(output, finish=finish), taught_to_end=False).faults == faults
+    assert not answer_faults.look(response(output, "", finish), taught_to_end=False).faults & {"run-on"}
+
+
 @given(st.lists(st.sampled_from("abc"), max_size=30))
 def test_collapsing_leaves_no_immediate_repeat_of_a_word(words: list[str]) -> None:
     kept = answer_faults.collapse(words)

@@ -569,28 +569,34 @@ def test_answers_that_do_not_stop_are_named_when_cutting_them_closes_the_gap(pai
     assert found.level(3).status == "accounts"
 
 
-def test_a_field_of_the_recipe_stays_open_where_the_faults_that_it_makes_carry_little(
-    pair: Any, make_record: Make
-) -> None:
-    """Answers that run on and end by themselves are no fault that a text shows; a rerun would measure them."""
+def runs_on(run: list[Response], every: int) -> list[Response]:
+    """Every so manieth answer goes on after it is done, and then ends by itself."""
+    more = " and so it went on and on until the end"
+    return [one.model_copy(update={"output": one.output + more * (i % every == 0)}) for i, one in enumerate(run)]
 
-    def run_on(name: str, seed: int) -> list[Response]:
-        return [
-            one.model_copy(
-                update={
-                    "output": one.output + " and so it went on and on until the end",
-                    "finish_reason": "length" if index % 6 == 0 else "stop",
-                }
-            )
-            for index, one in enumerate(pair.answers(name, lambda i: 0.8, seed))
-        ]
 
+def diagnosed_without_loss_on_the_end(pair: Any, make_record: Make, right: float, every: int) -> Diagnosis:
     good = pair.seeds("a", lambda i: 0.8, 2, run=make_record())
-    bad = [run_on("b.s1", 11), run_on("b.s2", 12)]
+    bad = [runs_on(pair.answers(f"b.s{seed}", lambda i: right, 10 + seed), every) for seed in (1, 2)]
     for run in bad:
         pair.write(run[0].generator, run, make_record(end_of_text_loss=False))
     pair.judge([*good, *bad])
-    found = say(pair)
+    return say(pair)
+
+
+def test_answers_that_end_late_are_named_where_the_end_had_no_loss(pair: Any, make_record: Make) -> None:
+    found = diagnosed_without_loss_on_the_end(pair, make_record, right=0.8, every=1)
+    assert found.verdict.causes == ("decoding-eos",)
+    assert found.gap is not None
+    cause = next(one for one in found.causes if one.id == "decoding-eos")
+    assert cause.points is not None
+    assert cause.points.value == pytest.approx(found.gap.value, rel=0.25)
+
+
+def test_a_field_of_the_recipe_stays_open_where_the_faults_that_it_makes_carry_little(
+    pair: Any, make_record: Make
+) -> None:
+    found = diagnosed_without_loss_on_the_end(pair, make_record, right=0.2, every=6)
     cause = next(one for one in found.causes if one.id == "decoding-eos")
     assert cause.share is not None
     assert cause.share.value < 0.4
