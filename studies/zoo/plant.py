@@ -183,33 +183,46 @@ def collect(folders: list[Path], against: str, less: float, output: Path) -> Non
         (output / path.name).write_text(written, encoding="utf-8")
 
 
-def points(folder: Path, arms: dict[str, str], factors: dict[str, str], output: Path) -> None:
+def points(folder: Path, answers: Path, arms: dict[str, str], factors: dict[str, str], output: Path) -> None:
     """What each factor makes of the gap: its difference, a minus b, averaged over the settings of the others.
 
-    For one or two factors these are Shapley's values, which sum to the gap. `interaction`: the difference of the
-    differences, where there are two. The error is that of the runs, pooled over the arms, on the items as they are.
+    For one or two factors these are Shapley's values, which sum to the gap. Of a factor that is about some categories
+    of items (CAUSE:CATEGORY...) the points are those on their items, and `everywhere` those on all. `interaction`: the
+    difference of the differences, where there are two. The error is that of the runs, pooled over the arms, on the
+    items as they are.
     """
     import numpy as np
 
     from judge.data.scores import Scores, choose_panel
     from judge.data.verdicts import kind_of, load_judged
 
-    judged = load_judged(path for path in sorted(folder.glob("*.jsonl")) if kind_of(path) == "verdicts")
+    verdicts = [path for path in sorted(folder.glob("*.jsonl")) if kind_of(path) == "verdicts"]
+    answered = [path for name in arms.values() for path in sorted(answers.glob(f"{name}.s*.jsonl"))]
+    judged = load_judged([*answered, *verdicts])
     scores = Scores.of(judged, choose_panel(judged))
-    means = np.nanmean(scores.by_item(), axis=1)
-    runs = {
-        letters: means[[one.rpartition(".")[0] == name for one in scores.generators]] for letters, name in arms.items()
-    }
-    spread = float(np.mean([one.var(ddof=1) for one in runs.values() if len(one) > 1] or [float("nan")]))
-    value = {letters: float(one.mean()) for letters, one in runs.items()}
-    error = {letters: spread / len(one) for letters, one in runs.items()}
+    weight = 2.0 / len(arms)
+
+    def runs_of(categories: list[str]) -> dict[str, Any]:
+        """Each arm's runs: the mean over all items of their scores on those of the categories (none: of all)."""
+        counted = [not categories or category in categories for category in scores.categories]
+        means = np.nanmean(np.where(counted, scores.by_item(), 0.0), axis=1)
+        names = [one.rpartition(".")[0] for one in scores.generators]
+        return {letters: means[[one == name for one in names]] for letters, name in arms.items()}
+
+    def effect(index: int, runs: dict[str, Any]) -> float:
+        return weight * sum((1 if letters[index] == "a" else -1) * float(one.mean()) for letters, one in runs.items())
+
+    everywhere = runs_of([])
     rows: list[dict[str, Any]] = []
-    for index, cause in factors.items():
-        signs = {letters: 1.0 if letters[int(index)] == "a" else -1.0 for letters in arms}
-        weight = 2.0 / len(arms)
-        estimate = weight * sum(sign * value[letters] for letters, sign in signs.items())
-        spread_of = None if math.isnan(spread) else weight * math.sqrt(sum(error.values()))  # None: a run each
-        rows.append({"cause": cause, "points": estimate, "standard_error": spread_of})
+    for index, text in factors.items():
+        cause, *categories = text.split(":")
+        runs = runs_of(categories)
+        spread = float(np.mean([one.var(ddof=1) for one in runs.values() if len(one) > 1] or [float("nan")]))
+        error = weight * math.sqrt(spread * sum(1 / len(one) for one in runs.values()))
+        row = {"cause": cause, "points": effect(int(index), runs)}
+        row["standard_error"] = None if math.isnan(error) else error  # None: a run each
+        rows.append({**row, "everywhere": effect(int(index), everywhere)} if categories else row)
+    value = {letters: float(one.mean()) for letters, one in everywhere.items()}
     document: dict[str, Any] = {"factors": rows, "means": value}
     if len(factors) == 2:
         document["interaction"] = value["aa"] - value["ab"] - value["ba"] + value["bb"]
@@ -264,7 +277,8 @@ def main() -> None:
     one.add_argument("-o", dest="output", type=Path, required=True)
     one = commands.add_parser("points", help="what each factor makes of the gap")
     one.add_argument("verdicts", type=Path)
-    one.add_argument("names", nargs="+", help="ab=RUN for each combination, 0=CAUSE for each factor")
+    one.add_argument("answers", type=Path)
+    one.add_argument("names", nargs="+", help="ab=RUN for each combination, 0=CAUSE[:CATEGORY...] for each factor")
     one.add_argument("-o", dest="output", type=Path, required=True)
     given = parser.parse_args()
     if given.command == "judge":
@@ -284,7 +298,7 @@ def main() -> None:
         names = dict(text.split("=", 1) for text in given.names)
         causes = {key: cause for key, cause in names.items() if key.isdigit()}
         arms = {key: name for key, name in names.items() if key not in causes}
-        points(given.verdicts, arms, causes, given.output)
+        points(given.verdicts, given.answers, arms, causes, given.output)
     elif given.command == "mislabel":
         mislabel(given.items, given.count, given.output)
     elif given.command == "spare":

@@ -52,11 +52,15 @@ COUNTS = {
 
 
 class PlantedFactor(FileRecord):
-    """What reruns of all combinations of the factors say that one makes of the gap, and their standard error."""
+    """What reruns of all combinations of the factors say that one makes of the gap, and their standard error.
+
+    Of a factor that is about some items `points` are those on them, and `everywhere` all that it makes.
+    """
 
     cause: str
     points: float
     standard_error: float | None = None
+    everywhere: float | None = None
 
 
 class PlantedPoints(FileRecord):

@@ -66,9 +66,14 @@ class Setting(Config):
 
 
 class Factor(Config):
-    """What differs between the sides of a pair: the cause that it plants, or "" where it is a harmless decoy."""
+    """What differs between the sides of a pair: the cause that it plants, or "" where it is a harmless decoy.
+
+    `items`: categories that the cause is about; its planted points are then what it makes of the gap on their items,
+    since a base model that lacks something may be worse elsewhere too, for which no measure of that cause speaks.
+    """
 
     cause: str = ""
+    items: tuple[str, ...] = ()
     a: Setting = Setting()
     b: Setting = Setting()
 

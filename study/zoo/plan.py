@@ -133,11 +133,12 @@ def _planted(pair: Pair) -> tuple[CellTemplate, ...]:
     answers = tuple(dict.fromkeys(f"{{shared}}/planted/{arm.name}.s*.jsonl" for arm in pair.arms.values()))
     judge = _judging("planted-verdicts", answers, "{pair}/planted", "{pair}/planted.txt")
     names = " ".join(f"{letters}={arm.name}" for letters, arm in pair.arms.items())
-    causes = " ".join(f"{letter}={one.cause}" for letter, one in zip("0123", pair.file.factor, strict=False))
+    factors = zip("0123", pair.file.factor, strict=False)
+    causes = " ".join(f"{letter}={':'.join([one.cause, *one.items])}" for letter, one in factors)
     points = CellTemplate(
         name="planted-points",
-        run=f"python {{plant}} points {{pair}}/planted {names} {causes} -o {{pair}}/planted.json",
-        inputs=("{pair}/planted", "{plant}"),
+        run=f"python {{plant}} points {{pair}}/planted {{shared}}/planted {names} {causes} -o {{pair}}/planted.json",
+        inputs=("{pair}/planted", *answers, "{plant}"),
         outputs=("{pair}/planted.json",),
     )
     return judge, points

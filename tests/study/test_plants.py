@@ -157,7 +157,7 @@ def test_points_of_two_factors_sum_to_the_gap(plant: ModuleType, tmp_path: Path)
     command = [sys.executable, "-m", "judge", "score", *files, "-o", str(tmp_path / "verdicts")]
     subprocess.run(command, check=True, capture_output=True)
     arms = {"aa": "plain", "ba": "one", "ab": "other", "bb": "both"}
-    plant.points(tmp_path / "verdicts", arms, {"0": "recipe-rate", "1": ""}, tmp_path / "planted.json")
+    plant.points(tmp_path / "verdicts", tmp_path, arms, {"0": "recipe-rate", "1": ""}, tmp_path / "planted.json")
     found = json.loads((tmp_path / "planted.json").read_text())
     means, points = found["means"], [one["points"] for one in found["factors"]]
     assert sum(points) == pytest.approx(means["aa"] - means["bb"])
