@@ -200,13 +200,13 @@ def points(folder: Path, answers: Path, arms: dict[str, str], factors: dict[str,
     answered = [path for name in arms.values() for path in sorted(answers.glob(f"{name}.s*.jsonl"))]
     judged = load_judged([*answered, *verdicts])
     scores = Scores.of(judged, choose_panel(judged))
+    by_item, names = scores.by_item(), [one.rpartition(".")[0] for one in scores.generators]
     weight = 2.0 / len(arms)
 
     def runs_of(categories: list[str]) -> dict[str, Any]:
         """Each arm's runs: the mean over all items of their scores on those of the categories (none: of all)."""
         counted = [not categories or category in categories for category in scores.categories]
-        means = np.nanmean(np.where(counted, scores.by_item(), 0.0), axis=1)
-        names = [one.rpartition(".")[0] for one in scores.generators]
+        means = np.nanmean(np.where(counted, by_item, 0.0), axis=1)
         return {letters: means[[one == name for one in names]] for letters, name in arms.items()}
 
     def effect(index: int, runs: dict[str, Any]) -> float:
