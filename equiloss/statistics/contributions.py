@@ -17,6 +17,7 @@ import numpy as np
 
 from equiloss.statistics.bootstrap import Floats
 from equiloss.statistics.crossed import Clusters, Crossed, Stratum, weighted
+from equiloss.statistics.estimate import Estimate
 
 LEAST_ITEMS = 8
 """Items inside a kind, and outside of all, for the one to be told from the other."""
@@ -30,15 +31,18 @@ class Parts:
     rest: Crossed
 
 
-def parts(strata: Sequence[Stratum], pattern: Floats, clusters: Clusters | None = None) -> Parts | None:
+def parts(
+    strata: Sequence[Stratum], pattern: Floats, clusters: Clusters | None = None, *, alone: bool = False
+) -> Parts | None:
     """The gap of `strata` (weights +, - by side) taken apart by `pattern` (I, K), 0 or 1 or a measure of each item.
 
+    `alone`: nothing of what other items show is taken to act on the items of a kind: each keeps its whole gap.
     None where the columns cannot be told apart (or from what all items share), or where there are too few items.
     """
     items, kinds = pattern.shape
     series = np.sum([stratum.weight * stratum.values.mean(axis=0) for stratum in strata], axis=0)  # (I,)
     outside = int((pattern == 0).all(axis=1).sum())
-    shared = outside >= LEAST_ITEMS
+    shared = outside >= LEAST_ITEMS and not alone
     x = np.column_stack([pattern, np.ones(items)]) if shared else pattern
     if items < x.shape[1] + 3 or np.linalg.matrix_rank(x) < x.shape[1] or np.linalg.cond(x) > 1e6:
         return None
@@ -54,3 +58,16 @@ def parts(strata: Sequence[Stratum], pattern: Floats, clusters: Clusters | None 
     by_kind = [weighted(factors[k], influence[k], strata, df, clusters) for k in range(kinds)]
     rest = weighted(1 - factors.sum(axis=0), series - series.mean() - influence.sum(axis=0), strata, df, clusters)
     return Parts(tuple(by_kind), rest)
+
+
+def reaching(part: Estimate, whole: Estimate) -> Estimate:
+    """A part of a kind of items, with an interval that reaches outwards as far as that of the whole gap on them.
+
+    What other items show in the same direction is taken off the part, but may be the same effect beyond its items, or
+    another that these items do not share. What they show in the other direction is another effect, on all items.
+    """
+    if None in (part.low, part.high, whole.low, whole.high):
+        return part
+    (low, high), (whole_low, whole_high) = part.interval, whole.interval
+    bounds = (low, max(high, whole_high)) if part.value > 0 else (min(low, whole_low), high)
+    return part.model_copy(update={"low": bounds[0], "high": bounds[1]})

@@ -1,9 +1,10 @@
 """A cause in the base model from its two tests: its measure differs, and the gap lies on the items that it predicts.
 
 All causes whose measures differ are fitted together (`equiloss.statistics.contributions`), so that what two of them
-predict is not counted twice, and causes that pull against each other both show. A cause carries no more points than
-its measure's difference can make (its dose): base models that complete 80 and 100 % of some facts cannot score more
-than 20 % of the scale apart on questions of such facts. Causes that predict nearly the same items are tied.
+predict is not counted twice, and causes that pull against each other both show. What other items lose is taken off, and
+the interval reaches to where it is not. A cause carries no more points than its measure's difference can make (its
+dose): base models that complete 80 and 100 % of some facts cannot score more than 20 % of the scale apart on questions
+of such facts. Causes that predict nearly the same items are tied.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from equiloss.numerals import estimated, significant
 from equiloss.records.diagnosis import Cause
 from equiloss.statistics.bootstrap import Floats
-from equiloss.statistics.contributions import LEAST_ITEMS, parts
+from equiloss.statistics.contributions import LEAST_ITEMS, parts, reaching
 from equiloss.statistics.estimate import Estimate
 from equiloss.statistics.gap import Gap
 from judge.diagnose.case import Case
@@ -96,10 +97,11 @@ def located(case: Case, predictions: Sequence[Prediction]) -> list[Cause]:
     groups = _tied(testable, known)
     strata = [*gap.sides[0].strata(known, 1.0), *gap.sides[1].strata(known, -1.0, 1)]
     pattern = np.column_stack([group[0].items[known] for group in groups]) if groups else np.empty((0, 0))
-    found = parts(strata, pattern) if groups else None
+    both = [parts(strata, pattern, alone=alone) if groups else None for alone in (False, True)]
     for index, group in enumerate(groups):
+        estimates = [each.parts[index].estimate(gap.unit, "where the gap lies") for each in both if each is not None]
+        points = reaching(*estimates) if len(estimates) == len(both) else None
         for one in group:
-            points = None if found is None else found.parts[index].estimate(gap.unit, "where the gap lies")
             causes[one.cause.id] = _located(case, gap, one, points, [other for other in group if other is not one])
     return [causes[one.cause.id] for one in predictions]
 
@@ -125,6 +127,8 @@ def _located(case: Case, gap: Gap, one: Prediction, points: Estimate | None, tie
     inside, outside = (float(np.nanmean(gap.paired[items])) for items in (chosen, ~chosen))
     where = f"The gap is {significant(inside)} on {int(chosen.sum())} {one.kind} and {significant(outside)} "
     where += f"on the others; what follows these items is {estimated(points)} points of it."
+    if inside * outside > 0 and points.value * inside > 0:
+        where += " Whether what the others lose is the same effect is not known: the interval reaches over both."
     if points.value * one.expected <= 0:
         elsewhere = f"{one.says}, but the gap does not lie on {one.kind}."
         changes = {"status": "excluded", "evidence_for": (one.measured,), "evidence_against": (where,)}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from equiloss.statistics.contributions import parts
+from equiloss.statistics.contributions import parts, reaching
 from equiloss.statistics.crossed import Stratum, over_items, over_units_and_items
+from equiloss.statistics.estimate import Estimate
 
 
 def strata(rng: np.random.Generator, effects: np.ndarray, runs: int = 3, spread: float = 2.0) -> list[Stratum]:
@@ -47,6 +48,43 @@ def test_kinds_that_cover_all_items_divide_the_whole_gap():
     assert found.parts[1].value < -12
     assert found.rest.value == pytest.approx(0, abs=1e-9)
     assert found.parts[0].value + found.parts[1].value == pytest.approx(gap.value)
+
+
+def test_a_kind_alone_keeps_the_whole_gap_on_its_items():
+    rng = np.random.default_rng(1)
+    inside = np.arange(60) < 20
+    cells = strata(rng, np.where(inside, 30.0, 3.0))
+    found = parts(cells, inside[:, None].astype(float), alone=True)
+    assert found is not None
+    d = cells[0].values.mean(axis=0) - cells[1].values.mean(axis=0)
+    assert found.parts[0].value == pytest.approx(d[inside].mean() / 3)
+    assert found.rest.value == pytest.approx(d[~inside].mean() * 2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("whole", "interval"),
+    [
+        ((12.0, 9.0, 15.0), (4.0, 15.0)),  # other items lose too: perhaps by the same effect
+        ((3.0, -1.0, 7.0), (4.0, 10.0)),  # other items gain: another effect, which these items have as well
+        ((7.0, 5.0, 9.0), (4.0, 10.0)),
+    ],
+)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_part_reaches_outwards_to_the_whole_gap_on_its_items(
+    whole: tuple[float, float, float], interval: tuple[float, float], sign: float
+):
+    def estimate(value: float, low: float, high: float) -> Estimate:
+        low, high = sorted((sign * low, sign * high))
+        return Estimate(value=sign * value, low=low, high=high, p=0.01)
+
+    found = reaching(estimate(7.0, 4.0, 10.0), estimate(*whole))
+    assert found.interval == tuple(sorted(sign * end for end in interval))
+    assert (found.value, found.p) == (sign * 7.0, 0.01)
+
+
+def test_without_an_interval_a_part_stays_as_it_is():
+    one = Estimate(value=7.0, note="one item")
+    assert reaching(one, Estimate(value=9.0, low=8.0, high=10.0)) == one
 
 
 def test_kinds_of_the_same_items_cannot_be_told_apart():
