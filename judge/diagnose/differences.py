@@ -17,7 +17,8 @@ from judge.diagnose.case import Arm, Base, Case
 from judge.diagnose.suspects import BASE, FACTORS, IDLE, RECIPE, UNUSED, Suspect, is_seed, suspect_of
 
 SETTINGS = Suspect("decoding-settings", "different decoding settings", 0.8, "", ("decoding",))
-"""What the fields stand for that say how answers were generated."""
+LIMIT = Suspect("decoding-truncation", "different token limits", 0.8, "", ("decoding.max_new_tokens",))
+"""What the fields stand for that say how answers were generated; the limit for what it does to answers."""
 NEUTRAL: Mapping[str, JsonValue] = {"top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "min_p": 0.0}
 """Decoding settings that are as good as none."""
 
@@ -138,8 +139,8 @@ def decoding_differences(case: Case) -> list[Difference]:
     )
     if not stopped or not all(run.responses for arm in case.arms for run in arm.runs):
         return differences
-    limit, why = "decoding.max_new_tokens", "no answer reached the limit"
-    return [replace(one, inert=why) if one.field == limit and not one.inert else one for one in differences]
+    why = "no answer reached the limit"
+    return [replace(one, inert=why) if one.suspect is LIMIT and not one.inert else one for one in differences]
 
 
 def decoding_of(record: RunRecord | None) -> Mapping[str, JsonValue]:
@@ -187,7 +188,7 @@ def _of_decoding(a: Mapping[str, JsonValue], b: Mapping[str, JsonValue]) -> list
     for one, other in ((of_a, of_b), (of_b, of_a)):
         for field in other:
             one.setdefault(field, NEUTRAL.get(field.removeprefix("decoding.")))
-    return _differences(of_a, of_b, (SETTINGS,), "decoding")
+    return _differences(of_a, of_b, (LIMIT, SETTINGS), "decoding")
 
 
 def _circumstances(record: RunRecord) -> dict[str, JsonValue]:

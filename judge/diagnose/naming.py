@@ -120,8 +120,9 @@ def _left_by_stronger(causes: Sequence[Cause], gap: float) -> list[Cause]:
 
     What was done to a base model and what it then cannot do are one chain: they do not bound each other.
     """
+    order = sorted(range(len(causes)), key=lambda place: _strength(causes[place]))
     bounded: list[Cause] = []
-    for cause in sorted(causes, key=_strength):
+    for cause in (causes[place] for place in order):
         if cause.points is not None and cause.points.value * gap > 0 and _strength(cause) > 0:
             stronger = sum(
                 one.points.value
@@ -140,7 +141,7 @@ def _left_by_stronger(causes: Sequence[Cause], gap: float) -> list[Cause]:
                     against = (*cause.evidence_against, says)
                     cause = cause.model_copy(update={"status": "excluded", "open": False, "evidence_against": against})
         bounded.append(cause)
-    return [next(new for new in bounded if (new.id, new.level) == (one.id, one.level)) for one in causes]
+    return [cause for _, cause in sorted(zip(order, bounded, strict=True), key=lambda one: one[0])]
 
 
 def at_most(points: Estimate, bound: float, bound_high: float) -> Estimate:
@@ -163,8 +164,8 @@ def at_most(points: Estimate, bound: float, bound_high: float) -> Estimate:
 def _merged(causes: Sequence[Cause]) -> list[Cause]:
     """Each id once: the strongest evidence, with what the other levels say of it.
 
-    What mending the answers gains bounds no recorded difference in how they were taught: until a rerun has measured it,
-    that one stays open, and where what was mended shows nothing it is what is told.
+    What mending the answers gains bounds no recorded difference in how they were taught or generated: until a rerun
+    has measured it, that one stays open, and where what was mended shows nothing it is what is told.
     """
     merged: dict[str, Cause] = {}
     for cause in sorted(causes, key=lambda one: (one.points is None, _strength(one))):
@@ -173,7 +174,7 @@ def _merged(causes: Sequence[Cause]) -> list[Cause]:
             continue
         said = tuple(one for one in cause.evidence_for if one not in first.evidence_for)
         first = first.model_copy(update={"evidence_for": (*first.evidence_for, *said)})
-        if cause.open and cause.level == 4 and first.grade != "measured":
+        if cause.open and cause.level in (3, 4) and first.grade != "measured":
             first = first.model_copy(update={"open": True, "command": cause.command or first.command})
             if not carries(first):
                 told = {"title": cause.title, "prior": cause.prior}

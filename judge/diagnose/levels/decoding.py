@@ -23,7 +23,15 @@ from judge.data.verdicts import Judged
 from judge.diagnose import answer_faults, next_steps, prose
 from judge.diagnose.answer_faults import KINDS, TITLES, Look
 from judge.diagnose.case import Case, Options
-from judge.diagnose.differences import Difference, acting, decoding_differences, decoding_of, in_words, suspicion
+from judge.diagnose.differences import (
+    Difference,
+    acting,
+    by_cause,
+    decoding_differences,
+    decoding_of,
+    in_words,
+    suspicion,
+)
 from judge.diagnose.naming import ALPHA, by_rerun, of_adjustment
 
 CAUSES = {
@@ -72,8 +80,8 @@ def level(case: Case, options: Options) -> Level:
         rows.append(row)
         evidence += seen
         causes += [cause] if cause else []
-    if acting(settings) and (case.gap or case.reference):
-        causes.append(_settings_cause(case, acting(settings), options.tried))
+    if case.gap or case.reference:
+        causes += [_settings_cause(case, one, options.tried) for one in by_cause(acting(settings)).values()]
     if case.gap is None and case.reference is None:
         status = "undetermined"
         says = "The answers can be looked at, but without scores no contribution to a gap can be given."

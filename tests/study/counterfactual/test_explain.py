@@ -19,11 +19,12 @@ from equiloss.records.ift_run import Settings
 from equiloss.records.response import Response, item_id, read_responses, write_responses
 from equiloss.statistics.estimate import Estimate
 from ift.recipe import Recipe
+from judge.diagnose.case_reader import read_case
 from judge.diagnose.diagnose import diagnose
 from judge.simulate.replies import Model, Personality, Simulation
 from judge.simulate.server import Service, serving
 from study.counterfactual import tables
-from study.counterfactual.explain import explain, settled
+from study.counterfactual.explain import explain, factors, settled
 from study.counterfactual.pretraining_again import with_fields
 from study.counterfactual.reruns import CUT_OFF, RerunBudget, changed_recipe, closed, run_command
 
@@ -185,6 +186,19 @@ def test_answers_that_were_sampled_are_made_again_greedily(folder: Path) -> None
     lab = Laboratory()
     tried, _ = explain("a", "c", results_dir=folder, seeds=2, only=["decoding-settings"], runner=lab)
     assert [one.changed for one in tried] == ["decoding.temperature: 0.0 against 1.5"]
+
+
+def test_the_token_limit_is_a_factor_of_its_own(folder: Path) -> None:
+    for seed in (1, 2):
+        for name, temperature, limit in (("c", 0.0, 64), ("d", 1.5, 8)):
+            decoding = {"temperature": temperature, "max_new_tokens": limit}
+            answer(folder, f"{name}.s{seed}", {**RECIPE, "decoding": decoding}, seed)
+    sides = [str(folder / f"{name}.s{seed}.jsonl") for name in "cd" for seed in (1, 2)]
+    assert run_command(["judge", "score", *sides], None) == 0
+    assert {one.cause: one.changed for one in factors(read_case("c", "d", folder, None, None, None))} == {
+        "decoding-truncation": "decoding.max_new_tokens: 64 against 8",
+        "decoding-settings": "decoding.temperature: 0.0 against 1.5",
+    }
 
 
 def test_what_another_judge_said_of_the_reruns_before_is_no_matter(folder: Path) -> None:

@@ -63,7 +63,11 @@ def test_a_noise_ledger_says_what_one_seed_a_side_cannot(pair: Any, make_record:
     [
         ({"lora_alpha": 64.0}, "full fine-tuning has no adapter", "recipe-adapter"),
         ({"decoding": {"max_new_tokens": 256, "temperature": 0.0, "top_k": 40}}, "greedy", "decoding-settings"),
-        ({"decoding": {"max_new_tokens": 99, "temperature": 0.0}}, "no answer reached the limit", "decoding-settings"),
+        (
+            {"decoding": {"max_new_tokens": 99, "temperature": 0.0}},
+            "no answer reached the limit",
+            "decoding-truncation",
+        ),
         ({"batch_size": 4, "accumulate": 4}, "the effective batch is equal, 16 × 1 = 4 × 4", "recipe-batch"),
         ({"targets": ["v", "q"]}, "equal but for the order", "recipe-targets"),
     ],
@@ -607,24 +611,45 @@ def test_a_field_of_the_recipe_stays_open_where_the_faults_that_it_makes_carry_l
     assert found.verdict.command.startswith("study explain")
 
 
-def test_cut_off_answers_with_another_token_limit_are_named_truncation(pair: Any, make_record: Make) -> None:
-    def cut(run: list[Response]) -> list[Response]:
-        return [
-            one.model_copy(update={"output": " ".join(one.output.split()[:1]), "finish_reason": "length"})
-            if len(one.output.split()) > 1
-            else one
-            for one in run
-        ]
+def cut_off(run: list[Response], every: int = 1) -> list[Response]:
+    """Every so manieth answer of several words ends at the limit after its first."""
+    return [
+        one.model_copy(update={"output": " ".join(one.output.split()[:1]), "finish_reason": "length"})
+        if len(one.output.split()) > 1 and i % every == 0
+        else one
+        for i, one in enumerate(run)
+    ]
 
+
+def diagnosed_with_a_lower_limit(pair: Any, make_record: Make, right: float, every: int = 1) -> Diagnosis:
     good = pair.seeds("a", lambda i: 0.9, 3, run=make_record())
     short = make_record(decoding={"max_new_tokens": 2, "temperature": 0.0})
-    bad = [cut(pair.answers(f"b.s{s}", lambda i: 0.9, 10 + s)) for s in (1, 2, 3)]
+    bad = [cut_off(pair.answers(f"b.s{s}", lambda i: right, 10 + s), every) for s in (1, 2, 3)]
     for run in bad:
         pair.write(run[0].generator, run, short)
     pair.judge([*good, *bad])
-    found = say(pair)
+    return say(pair)
+
+
+def test_cut_off_answers_with_another_token_limit_are_named_truncation(pair: Any, make_record: Make) -> None:
+    found = diagnosed_with_a_lower_limit(pair, make_record, right=0.9)
     assert found.verdict.cause == "decoding-truncation"
     assert "decoding.max_new_tokens: 256 against 2" in " ".join(one.says for one in found.level(3).evidence)
+    assert [one.cause for one in found.contributions].count("decoding-truncation") == 1
+    assert not any(one.cause == "decoding-settings" for one in found.contributions)
+
+
+def test_a_token_limit_stays_open_where_the_answers_that_it_cut_carry_little(pair: Any, make_record: Make) -> None:
+    found = diagnosed_with_a_lower_limit(pair, make_record, right=0.2, every=6)
+    cause = next(one for one in found.causes if one.id == "decoding-truncation")
+    assert cause.share is not None
+    assert cause.share.value < 0.4
+    assert cause.open
+    assert found.verdict.causes == ()
+    assert "different token limits" in found.verdict.sentence
+    assert found.verdict.command is not None
+    assert found.verdict.command.startswith("ift respond")
+    assert "--max-new-tokens 256" in found.verdict.command
 
 
 def test_a_model_that_is_simply_worse_has_no_decoding_fault(pair: Any, make_record: Make) -> None:
