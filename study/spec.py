@@ -107,7 +107,7 @@ def assemble(parts: Sequence[StudyPart]) -> Study:
     drafts: list[tuple[CellTemplate, Values, StudyPart]] = []
     closing: list[str] = []
     for part in parts:
-        values = {**_values(part), **part.values}
+        values = {**values_of(part), **part.values}
         services += [_service(template, values, part) for template in part.file.service]
         values |= {f"{own.name}.port": f"{{{part.prefix}{own.name}.port}}" for own in part.file.service}
         drafts += [(*draft, part) for template in part.file.cell for draft in _expand(template, values, part)]
@@ -166,7 +166,7 @@ def _cell(
     return Cell(**kept, argv=argv, inputs=inputs, uses=tuple(services[name] for name in uses), resume=resume)
 
 
-def _values(part: StudyPart) -> dict[str, JsonValue | Arguments]:
+def values_of(part: StudyPart) -> dict[str, JsonValue | Arguments]:
     """What placeholders may name outside a cell. A path of the file counts from the file, one of yours from you."""
     here = part.path.resolve().parent
     params = dict(part.file.params)

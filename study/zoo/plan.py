@@ -39,9 +39,10 @@ def study_of(pairs: Sequence[Pair], seeds: Sequence[int], sets: Sequence[str] = 
         if len(arm.bases) > 1
         for nth, one in enumerate(arm.alone, 1)
     ]
-    lists = {"arm": listed, "part": several}
+    planted = spec.values_of(StudyPart(path, shared, sets=common)).get("planted", True)
+    lists: dict[str, object] = {"arms": listed, "parts": several, "planted": planted}
     cells = (*shared.cell, *(_gathered(*one) for one in (("arm", "arms", "runs"), ("planted", "planted", "planted"))))
-    made = tuple(cell for cell in cells if all(lists.get(each, True) for each in cell.foreach))
+    made = tuple(cell for cell in cells if all(lists.get(str(axis), True) for axis in cell.foreach.values()))
     parts: list[StudyPart] = []
     for seed in seeds:
         values: spec.Values = {"seed": seed, SHARED: f"s{seed}/{SHARED}"}
@@ -51,7 +52,8 @@ def study_of(pairs: Sequence[Pair], seeds: Sequence[int], sets: Sequence[str] = 
         for pair in pairs:
             own = tuple(text.removeprefix(f"{pair.name}.") for text in sets if text.startswith(f"{pair.name}."))
             local = {**values, "pair": f"s{seed}/{pair.name}", "name": pair.name}
-            parts.append(StudyPart(pair.path, _whole(pair, shared, path), local, f"s{seed}-{pair.name}-", common + own))
+            whole = _whole(pair, shared, path, bool(planted))
+            parts.append(StudyPart(pair.path, whole, local, f"s{seed}-{pair.name}-", common + own))
     study = spec.assemble(parts)
     wanted = [f"s{seed}-{pair.name}-*" for seed in seeds for pair in pairs]
     return replace(study, name="zoo", cells=graph.only(study.cells, wanted))
@@ -70,7 +72,7 @@ def _gathered(name: str, folder: str, runs: str) -> CellTemplate:
     )
 
 
-def _whole(pair: Pair, shared: StudyFile, path: Path) -> StudyFile:
+def _whole(pair: Pair, shared: StudyFile, path: Path, with_planted: bool) -> StudyFile:
     """The pair's file with the shared parameters and paths, the simulated judge, and the cells that every pair has."""
     head, file = pair.head, pair.file
     planted: tuple[CellTemplate, ...] = ()
@@ -82,7 +84,7 @@ def _whole(pair: Pair, shared: StudyFile, path: Path) -> StudyFile:
         needs += [f"{{shared}}/premise-{base}.txt" for base in differ if base != pair.plain]
         sides = {"a": f"{{shared}}/arms/{first.name}", "b": f"{{shared}}/arms/{last.name}"}
         head = head.model_copy(update={**sides, "needs": (*head.needs, *needs)})
-        planted = _planted(pair) if pair.causes else ()
+        planted = _planted(pair) if pair.causes and with_planted else ()
     answers = (f"{head.a}.s*.jsonl", f"{head.b}.s*.jsonl")
     simulator = f"judge simulate --port {{port}} --seed {{seed}} {head.judge}"
     judge = _judging("judge", answers, "{pair}/verdicts", "{pair}/judged.txt")

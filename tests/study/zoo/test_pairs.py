@@ -99,6 +99,14 @@ def test_the_pairs_on_a_real_model_share_its_bases_and_are_made_only_when_named(
         read_pairs(["real/rate", "recipe-rate"])
 
 
+@pytest.mark.parametrize(("sets", "rerun"), [([], 0), (["planted=[101]"], 4), (["planted=[101, 102]"], 8)])
+def test_planted_points_of_real_pairs_are_known_where_seeds_for_them_are_given(sets: list[str], rerun: int) -> None:
+    names = [cell.name for cell in study_of(read_pairs(["real/two"]), [0], sets).cells]
+    assert sum(name.startswith("s0-shared-planted-") for name in names) == rerun
+    assert ("s0-two-planted-points" in names) == bool(rerun)
+    assert sum(name.startswith("s0-shared-arm-") for name in names) == 6
+
+
 def test_what_pairs_share_is_made_once_a_seed_and_only_when_needed() -> None:
     one = study_of(read_pairs(["recipe-rate"]), [0])
     assert [cell.name for cell in one.cells if "-shared-base" in cell.name] == ["s0-shared-base-diverse"]
